@@ -1,0 +1,25 @@
+"""The errors that hpcsim raises: one family, each message fit to be shown to the user as it is."""
+
+
+class HpcsimError(Exception):
+    """Root of the family. ``str(error)`` says when, who, where, what was found and what would be right."""
+
+
+class InputError(HpcsimError):
+    """A file, row, key or option given by the user is wrong; nothing was run and nothing written."""
+
+
+class RunError(HpcsimError):
+    """A simulation that had begun is void."""
+
+
+class SchedulerError(RunError):
+    """The scheduler raised, or left jobs waiting with nothing left to happen."""
+
+
+class BadDecision(SchedulerError):
+    """The scheduler decided something that the machine cannot carry out."""
+
+
+class InvariantBroken(RunError):
+    """A check of ``--check`` found the engine's own books wrong."""

@@ -1,0 +1,1 @@
+"""Jobs and where they come from: ALCF and SWF traces, synthetic profiles."""

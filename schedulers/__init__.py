@@ -1,0 +1,1 @@
+"""The built-in schedulers, written exactly as a third party would write theirs."""
