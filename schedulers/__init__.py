@@ -1,1 +1,14 @@
 """The built-in schedulers, written exactly as a third party would write theirs."""
+
+from collections.abc import Callable
+
+from hpcsim.plugin import hookimpl
+
+from .backfilling import EASY, FCFS, Conservative, Hybrid
+
+
+@hookimpl
+def hpcsim_schedulers(register: Callable[[type], None]) -> None:
+    """Register every built-in scheduler."""
+    for scheduler in (FCFS, EASY, Conservative, Hybrid):
+        register(scheduler)

@@ -1,1 +1,34 @@
-"""."""
+"""The only door for plug-ins: everything that a third party imports."""
+
+from pydantic import BaseModel, ConfigDict
+
+from hpcsim.engine.availability import Profile, Releases, Shadow
+from hpcsim.engine.decisions import Decision, Hold, Kill, Preempt, Start
+from hpcsim.engine.simulation import Scheduler
+from hpcsim.engine.view import Running, View
+from hpcsim.plugin.hooks import hookimpl
+from hpcsim.workload.job import Job
+
+
+class Options(BaseModel):
+    """Base of a plug-in's options: unknown keys are refused, values cannot change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+__all__ = [
+    "Decision",
+    "Hold",
+    "Job",
+    "Kill",
+    "Options",
+    "Preempt",
+    "Profile",
+    "Releases",
+    "Running",
+    "Scheduler",
+    "Shadow",
+    "Start",
+    "View",
+    "hookimpl",
+]

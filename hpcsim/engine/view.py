@@ -1,0 +1,82 @@
+"""What a scheduler sees: the machine and the queue as they are now, read-only and valid during one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from hpcsim.engine.availability import Profile, Shadow
+from hpcsim.workload.job import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    import numpy as np
+
+    from hpcsim.engine.simulation import Simulation
+
+
+class Running(NamedTuple):
+    """A job on the machine. ``expected_end`` is its start plus its walltime: when it really ends is not known."""
+
+    job: Job
+    start: int
+    expected_end: int
+
+
+class View:
+    """The state of the simulation at the instant of a scheduling pass.
+
+    Everything is computed when it is asked for. A view is valid only until ``schedule`` has yielded its last
+    decision; nothing that is decided during a pass shows in it.
+    """
+
+    __slots__ = ("_simulation",)
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+
+    @property
+    def now(self) -> int:
+        """Simulated time, seconds since the trace's zero."""
+        return self._simulation.now
+
+    @property
+    def nodes(self) -> int:
+        """Nodes of the whole machine."""
+        return self._simulation.nodes
+
+    @property
+    def free_nodes(self) -> int:
+        """Nodes on which a job could start now."""
+        return self._simulation.free_nodes
+
+    @property
+    def queue(self) -> Collection[Job]:
+        """The jobs that may start, in the order of submission."""
+        return self._simulation.queue.values()
+
+    @property
+    def running(self) -> Mapping[int, Running]:
+        """The running jobs by job id, in the order of their starts."""
+        return self._simulation.running
+
+    @property
+    def launch_latency(self) -> int:
+        """Seconds from the decision to start a job until it runs; its nodes are taken at once."""
+        return self._simulation.launch_latency
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """The scheduler's own random stream, from the scenario's seed."""
+        return self._simulation.scheduler_rng
+
+    def shadow(self, job: Job, free: int, starting: Iterable[Job] = ()) -> Shadow:
+        """When the blocked ``job`` can start at the latest, if ``free`` nodes are left after ``starting``."""
+        sim = self._simulation
+        return sim.releases.shadow(job.nodes, free, sim.now, starting, sim.launch_latency)
+
+    def profile(self) -> Profile:
+        """Free nodes from now on by expected ends: the caller's own copy, to put reservations into."""
+        sim = self._simulation
+        return Profile(sim.now, sim.free_nodes, sim.releases)

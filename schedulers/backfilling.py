@@ -1,0 +1,162 @@
+"""Strict queues and backfilling: fcfs, easy, conservative, hybrid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import Field
+
+from hpcsim.plugin import Decision, Job, Options, Start, View
+
+from .orders import OrderName, in_order
+
+
+class FCFS:
+    """Start jobs strictly in the order of the queue; the first that does not fit blocks all others."""
+
+    name = "fcfs"
+    api = 1
+
+    class Options(Options):
+        order: OrderName = Field("fcfs", description="which job is first in the queue")
+
+    def __init__(self, options: Options) -> None:
+        self.order = options.order
+
+    def schedule(self, view: View) -> Iterator[Decision]:
+        free = view.free_nodes
+        for job in in_order(view.queue, self.order, view.now):
+            if job.nodes > free:
+                return
+            free -= job.nodes
+            yield Start(job, "first in the queue")
+
+
+class EASY:
+    """Aggressive backfilling: a job may overtake the blocked head of the queue if it does not delay it.
+
+    The head's shadow time is the earliest second at which it fits by the walltimes of the running jobs. A job
+    behind it starts now if it fits and either ends by the shadow time or takes only nodes that the head leaves
+    free then. Without ``extra_nodes`` it must end strictly before the shadow time, which is the rule behind the
+    published results of RLScheduler.
+
+    References
+    ----------
+    Lifka (1995), The ANL/IBM SP scheduling system.
+    Mualem and Feitelson (2001), Utilization, predictability, workloads, and user runtime estimates in
+    scheduling the IBM SP2 with backfilling.
+    Zhang, Dai, He, Bao and Xie (2020), RLScheduler: an automated HPC batch job scheduler using reinforcement
+    learning.
+    """
+
+    name = "easy"
+    api = 1
+
+    class Options(Options):
+        order: OrderName = Field("fcfs", description="which job is first in the queue")
+        backfill_order: OrderName | None = Field(
+            None, description="in which order jobs are tried behind the blocked head; by default the queue's own"
+        )
+        extra_nodes: bool = Field(True, description="whether a job may outlast the shadow time on nodes left free")
+
+    def __init__(self, options: Options) -> None:
+        self.order = options.order
+        self.backfill_order = options.backfill_order or options.order
+        self.extra_nodes = options.extra_nodes
+
+    def schedule(self, view: View) -> Iterator[Decision]:
+        now, free = view.now, view.free_nodes
+        started: list[Job] = []
+        queue = iter(in_order(view.queue, self.order, now))
+        for head in queue:
+            if head.nodes > free:
+                break
+            free -= head.nodes
+            started.append(head)
+            yield Start(head, "first in the queue")
+        else:
+            return
+        if not free:
+            return
+        behind = list(queue)
+        if not behind:
+            return
+        if self.backfill_order != self.order:
+            behind = list(in_order(sorted(behind, key=lambda job: job.id), self.backfill_order, now))
+        shadow, extra = view.shadow(head, free, started)
+        room = shadow - now - view.launch_latency  # a backfilled job's walltime must fit into it
+        if not self.extra_nodes:
+            room, extra = room - 1, 0
+        for job in behind:
+            if job.nodes > free:
+                continue
+            if job.walltime <= room:
+                why = "backfilled: ends before the head can start"
+            elif job.nodes <= extra:
+                extra -= job.nodes
+                why = "backfilled: on nodes that the head leaves free"
+            else:
+                continue
+            free -= job.nodes
+            yield Start(job, why)
+            if not free:
+                return
+
+
+class Hybrid:
+    """Backfilling that delays none of the first ``depth`` jobs of the queue.
+
+    Every pass plans anew: in the order of the queue, each job gets the earliest place in the profile of free
+    nodes; those whose place is now start. The first ``depth`` that must wait keep their place as a reservation,
+    the others behind them only start where they disturb none. Depth 1 is EASY, no limit is conservative.
+
+    References
+    ----------
+    Mualem and Feitelson (2001), Utilization, predictability, workloads, and user runtime estimates in
+    scheduling the IBM SP2 with backfilling.
+    """
+
+    name = "hybrid"
+    api = 1
+
+    class Options(Options):
+        order: OrderName = Field("fcfs", description="which job is first in the queue")
+        depth: int | None = Field(64, ge=1, description="how many waiting jobs hold a reservation; null: all of them")
+
+    def __init__(self, options: Options) -> None:
+        self.order = options.order
+        self.depth = options.depth
+
+    def schedule(self, view: View) -> Iterator[Decision]:
+        now, free = view.now, view.free_nodes
+        profile = view.profile()
+        reservations = 0
+        for job in in_order(view.queue, self.order, now):
+            may_reserve = self.depth is None or reservations < self.depth
+            if not may_reserve and job.nodes > free:
+                continue
+            span = view.launch_latency + job.walltime
+            start = profile.earliest(job.nodes, span)
+            if start == now:
+                profile.reserve(now, span, job.nodes)
+                free -= job.nodes
+                yield Start(job, "backfilled: delays no reservation" if reservations else "first in the queue")
+            elif may_reserve:
+                profile.reserve(start, span, job.nodes)
+                reservations += 1
+            if not free:
+                return
+
+
+class Conservative(Hybrid):
+    """Conservative backfilling: no job delays any that was submitted before it (``hybrid`` without a limit)."""
+
+    name = "conservative"
+    api = 1
+
+    class Options(Options):
+        order: OrderName = Field("fcfs", description="which job is first in the queue")
+
+    def __init__(self, options: Options) -> None:
+        self.order = options.order
+        self.depth = None
