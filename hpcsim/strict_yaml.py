@@ -38,7 +38,7 @@ Steps = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """Where something stands: a file or an option of the command line, and in a file line and column from 1."""
+    """Where something stands: a file with line and column from 1, or an option of the command line."""
 
     origin: str
     line: int = 0
@@ -80,9 +80,8 @@ def parse_mapping(content: str | bytes, origin: str) -> YamlText:
     parsed = _parse(content, origin, placed=True)
     if not isinstance(parsed.data, dict):
         found = "nothing" if parsed.data is None else f"a {_kind(parsed.data)}"
-        raise InputError(
-            f"{parsed.value_places[()]}: expected keys and values such as 'seed: 1', found {found}"
-        )
+        here = parsed.value_places[()]
+        raise InputError(f"{here}: expected keys and values such as 'seed: 1', found {found}")
     return parsed
 
 
@@ -114,7 +113,7 @@ def scalar(text: str) -> str | int | float | bool | None:
 
 
 def dump_yaml(data: object) -> str:
-    """Plain data as YAML that this module and a YAML 1.1 reader read back as the same data; keys keep their order."""
+    """Plain data as YAML that this module and a YAML 1.1 reader read back the same; keys keep their order."""
     text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
     return text
 
@@ -142,22 +141,17 @@ def _checked_text(content: str | bytes, origin: str) -> str:
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            before = content[: error.start].decode("utf-8-sig", "replace")
-            raise InputError(
-                f"{_end_of(before, origin)}: byte 0x{content[error.start]:02x} is not UTF-8"
-            ) from None
+            place = _end_of(content[: error.start].decode("utf-8-sig", "replace"), origin)
+            raise InputError(f"{place}: byte 0x{content[error.start]:02x} is not UTF-8") from None
     else:
         text = content
     if len(content) > LARGEST_FILE_BYTES:
-        raise InputError(
-            f"{origin}: larger than {LARGEST_FILE_BYTES} bytes; a file like this has a few lines"
-        )
+        raise InputError(f"{origin}: larger than the {LARGEST_FILE_BYTES} bytes that are read")
     match = _READABLE.match(text)
     readable = match.end() if match else 0
     if readable < len(text):
-        raise InputError(
-            f"{_end_of(text[:readable], origin)}: the character {text[readable]!r} may not stand in YAML"
-        )
+        place = _end_of(text[:readable], origin)
+        raise InputError(f"{place}: the character {text[readable]!r} may not stand in YAML")
     return text
 
 
@@ -202,16 +196,17 @@ class _Reader:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             said = ", ".join(part for part in (error.context, error.problem) if part)
-            raise InputError(f"{self.place(mark)}: {said.replace(chr(9), 'tab')}") from None
-        except (
-            yaml.YAMLError,
-            ValueError,
-            OverflowError,
-        ) as error:  # \U00110000 in a quoted text: chr() raises
+            if said.endswith(r"character '\t' that cannot start any token"):
+                said = "found a tab; indent with spaces"
+            raise InputError(f"{self.place(mark)}: {said}") from None
+        except (yaml.YAMLError, ValueError, OverflowError) as error:  # an escape beyond Unicode: chr() raises
             raise InputError(f"{self.origin}: not YAML: {error}") from None
 
     def value(self, event: yaml.Event, path: Steps) -> Any:
         self.values[path] = self.place(event.start_mark)
+        return self.plain(event, path)
+
+    def plain(self, event: yaml.Event, path: Steps) -> Any:
         if isinstance(event, yaml.AliasEvent):
             self.refuse(event, f"the alias '*{event.anchor}'; write the value out")
         if not isinstance(event, yaml.NodeEvent):
@@ -230,6 +225,8 @@ class _Reader:
     def scalar(self, event: yaml.ScalarEvent) -> str | int | float | bool | None:
         text: str = event.value
         if event.style is not None:
+            if re.search("[\0\ud800-\udfff]", text):  # escapes in double quotes can write them
+                self.refuse(event, "a character that no file name or output can hold")
             return text
         try:
             return scalar(text)
@@ -245,23 +242,21 @@ class _Reader:
     def mapping(self, path: Steps) -> dict[str | int, Any]:
         data: dict[str | int, Any] = {}
         while not isinstance(event := self.next(), yaml.MappingEndEvent):
-            key = self.value(event, (*path, ""))
-            del self.values[(*path, "")]
+            key = self.plain(event, path)
             if isinstance(key, bool) or not isinstance(key, str | int):
                 self.refuse(event, "a key that is not text; quote it if it is meant as text")
             here = (*path, key)
             if key in data:
-                self.refuse(
-                    event, f"the key {key!r} a second time; it stands already in line {self.keys[here].line}"
-                )
+                first = self.keys[here]
+                self.refuse(event, f"the key {key!r} a second time; the first is in line {first.line}")
             self.keys[here] = self.place(event.start_mark)
             data[key] = self.value(self.next(), here)
         return data
 
     def place(self, mark: Any) -> Place:
-        return (
-            Place(self.origin, mark.line + 1, mark.column + 1) if self.placed and mark else Place(self.origin)
-        )
+        if not self.placed or mark is None:
+            return Place(self.origin)
+        return Place(self.origin, mark.line + 1, mark.column + 1)
 
     def refuse(self, event: yaml.Event, found: str) -> NoReturn:
         raise InputError(f"{self.place(event.start_mark)}: found {found}")

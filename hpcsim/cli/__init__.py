@@ -1,1 +1,126 @@
-"""."""
+"""The command line: finds the sub-command, runs it, and turns errors into one line and an exit code.
+
+0 done; 1 a run that had begun is void; 2 the input is wrong; 130 interrupted. Only bugs show a traceback
+(``HPCSIM_DEBUG=1`` shows it for every error). Sub-commands are imported when they are called, so that
+``hpcsim --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import NoReturn
+
+import click
+
+from hpcsim import __version__
+from hpcsim.errors import HpcsimError, InputError
+
+# name: (where the command is, what --help says of it)
+COMMANDS = {
+    "run": ("hpcsim.cli.run:run", "Simulate a scenario and write a run directory."),
+    "validate": ("hpcsim.cli.scenario:validate", "Check scenarios and say all that is wrong with them."),
+    "schema": ("hpcsim.cli.scenario:schema", "Print the JSON schema of scenario files."),
+    "trace": ("hpcsim.cli.trace:trace", "Look at, check and convert traces of jobs."),
+}
+GUEST_COMMANDS = "hpcsim.commands"  # the entry-point group of commands of other distributions
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called, not when they are listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS, *_guests()]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+            command: click.Command = getattr(import_module(module), attribute)
+            return command
+        return _guest(cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and name not in _guests() and not name.startswith("-"):
+            known = self.list_commands(ctx)
+            close = get_close_matches(name, known, n=1)
+            guess = f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(known)}."
+            ctx.fail(f"no such command: {name!r}.{guess}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, help_text) for name, (_, help_text) in COMMANDS.items()]
+        rows += [(name, f"(from {distribution})") for name, distribution in _guests().items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "--version", prog_name="hpcsim", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Replay the jobs of real supercomputers under pluggable schedulers."""
+
+
+def main(args: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit; ``args`` are those of the process when not given."""
+    try:
+        code = _exit_code(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as head, has gone
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # or Python complains when it flushes at exit
+        code = 1
+    sys.exit(code)
+
+
+def _exit_code(args: list[str] | None) -> int:
+    try:
+        returned = cli.main(args, prog_name="hpcsim", standalone_mode=False)
+    except click.exceptions.Abort:  # click makes it of KeyboardInterrupt
+        _say("interrupted; nothing was written")
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except HpcsimError as error:
+        if os.environ.get("HPCSIM_DEBUG", "") not in ("", "0"):
+            raise
+        _say(str(error))
+        return 2 if isinstance(error, InputError) else 1
+    return returned if isinstance(returned, int) else 0  # --help and --version return their exit code
+
+
+def _say(message: str) -> None:
+    for line in message.splitlines():
+        click.echo(f"hpcsim: {line}", err=True)
+
+
+def _guests() -> dict[str, str]:
+    """The commands of other distributions, sorted: distribution by command."""
+    found = sorted(entry_points(group=GUEST_COMMANDS), key=lambda entry: entry.name)
+    return {
+        entry.name: entry.dist.name if entry.dist else entry.value
+        for entry in found
+        if entry.name not in COMMANDS
+    }
+
+
+def _guest(name: str) -> click.Command | None:
+    """The command of another distribution; ``InputError`` when it cannot be loaded."""
+    for entry in entry_points(group=GUEST_COMMANDS, name=name):
+        origin = entry.dist.name if entry.dist else entry.value
+        try:
+            command = entry.load()
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            raise InputError(f"the command {name!r} of {origin} cannot be loaded: {what}") from error
+        if not isinstance(command, click.Command):
+            raise InputError(f"the command {name!r} of {origin} is no click command but {command!r}")
+        return command
+    return None

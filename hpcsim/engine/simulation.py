@@ -28,10 +28,11 @@ from hpcsim.streams import stream
 from hpcsim.workload.job import OUTCOMES, TIMEOUT, Job, Workload
 
 # What has become of a job; the first three are how its program ended (OUTCOMES).
-STATES = (*OUTCOMES, "killed", "node_failed", "rejected", "preempted", "running", "waiting", "future")
-KILLED, NODE_FAILED, REJECTED, PREEMPTED, RUNNING, WAITING, FUTURE = range(len(OUTCOMES), len(STATES))
+STATES = (*OUTCOMES, "killed", "node_failed", "rejected", "preempted", "running", "not yet submitted")
+KILLED, NODE_FAILED, REJECTED, PREEMPTED, RUNNING, FUTURE = range(len(OUTCOMES), len(STATES))
 
 _JOBS_MADE_AT_ONCE = 4096
+_LAST = simpy.events.EventPriority(2)  # within one second, after SimPy's own URGENT (0) and NORMAL (1)
 
 
 class Scheduler(Protocol):
@@ -46,14 +47,17 @@ class Scheduler(Protocol):
 
 
 class _Pass(simpy.Event):
-    """A scheduling pass at a given delay, after all other events of that second."""
+    """The scheduling pass of an instant, after all other events of that second. One object serves all passes."""
 
-    def __init__(self, env: simpy.Environment, delay: int, callback: simpy.events.EventCallback) -> None:
-        self.env = env
-        self.callbacks = [callback]
+    def __init__(self, env: simpy.Environment, callback: simpy.events.EventCallback) -> None:
+        super().__init__(env)
         self._ok = True
         self._value = None
-        env.schedule(self, priority=simpy.events.EventPriority(2), delay=delay)
+        self._each = callback
+
+    def due_in(self, delay: int) -> None:
+        self.callbacks = [self._each]
+        self.env.schedule(self, _LAST, delay)
 
 
 class Attempts:
@@ -72,12 +76,14 @@ class Attempts:
         return len(self.job)
 
     def begin(self, job_id: int, start: int, why: str) -> int:
+        """Add a row; its number is returned."""
+        row = len(self.why)
         self.job.append(job_id)
         self.start.append(start)
         self.end.append(-1)
         self.state.append(RUNNING)
         self.why.append(why)
-        return len(self.job) - 1
+        return row
 
 
 class Simulation:
@@ -120,43 +126,50 @@ class Simulation:
         limit = walltime if overrun == "kill" else walltime * 11 // 10
         self._runtime = array("q", np.minimum(runtime, limit).tobytes())
         self._outcome = np.where(runtime > limit, TIMEOUT, workload.column("outcome")).astype(np.int8).tobytes()
-        self._submit = array("q", workload.column("submit_s").tobytes())
 
         self.queue: dict[int, Job] = {}  # waiting and eligible, by id, in order of submission
         self.running: dict[int, Running] = {}
         self.releases = Releases()
         self.free_nodes = nodes
-        self.state = bytearray([FUTURE]) * len(workload)
+        self.state = bytearray([FUTURE]) * len(workload)  # how each job ended
         self.rejected: dict[int, str] = {}  # job id -> the rule it broke
         self.attempts = Attempts()
         self.ledger = Ledger(start)
         self.pass_seconds = array("d")  # how long each pass took by the clock on the wall
-        self._attempt_of: dict[int, int] = {}  # running job -> its row in attempts
-        self._ends: dict[int, tuple[int, int]] = {}  # running job -> (real end, generation)
+        self._ends: dict[int, tuple[int, int, int]] = {}  # running job -> (real end, generation, row in attempts)
         self._generation = 0
         self._open_after: dict[int, int] = {}  # blocked job -> how many jobs it still waits for
         self._blocked: dict[int, Job] = {}
         self._followers: dict[int, list[int]] = {}
         self._holds: list[int] = []
-        self._next = 0  # the first job that has not arrived
-        self._coming: list[Job] = []  # the next jobs, made a few thousand at a time
+        self.start = start
+        self.now = start  # simulated time, seconds
+        self._coming: list[Job] = []  # the next jobs to arrive, the first of them last
         self._pass_at = -1  # when the next pass is due; -1 if none is
 
         self._wire(start)
         for job_id, began in running_at_start.items():
             self._continue(next(workload.jobs(job_id, job_id + 1)), began)
-        self._schedule_arrival()
+        self._see_coming(0)
+        self._await_arrival()
 
     # -- the three things that happen to a job ------------------------------------------------
 
     def _arrive(self, _event: simpy.Event) -> None:
-        now = self.now
-        submit, last = self._submit, len(self._submit)
-        while self._next < last and submit[self._next] <= now:
-            job = self._take_next()
-            if self.state[job.id] == FUTURE:  # else it has been on the machine from the start
-                self._submitted(job)
-        self._schedule_arrival()
+        self.now = now = self.env.now
+        coming = self._coming
+        while coming and coming[-1].submit <= now:
+            job = coming.pop()
+            if job.nodes > self.nodes:
+                self.rejected[job.id] = "larger than the machine"
+                self._finished(job.id, REJECTED)
+            elif job.after is not None:
+                self._wait_for_others(job)
+            elif self.state[job.id] == FUTURE:  # else it has been on the machine from the start
+                self.queue[job.id] = job
+            if not coming:
+                self._see_coming(job.id + 1)
+        self._await_arrival()
         self._ask_for_pass()
 
     def _start(self, job: Job, why: str) -> None:
@@ -170,8 +183,9 @@ class Simulation:
         self._run(mine, now + self.launch_latency, now, why)
 
     def _end(self, event: simpy.Event) -> None:
+        self.now = self.env.now
         job_id, generation = cast("tuple[int, int]", event.value)
-        if self._ends.get(job_id, (0, 0))[1] == generation:  # else the end was overtaken by a later decision
+        if self._ends.get(job_id, (0, 0, 0))[1] == generation:  # else the end was overtaken by a later decision
             self._leave(job_id, self._outcome[job_id])
             self._ask_for_pass()
 
@@ -181,9 +195,10 @@ class Simulation:
         if self._pass_at < 0 and (self.queue or self._passes_when_idle):
             wait = -self.now % self.pass_interval if self.pass_interval else 0
             self._pass_at = self.now + wait
-            _Pass(self.env, wait, self._pass)
+            self._next_pass.due_in(wait)
 
     def _pass(self, _event: simpy.Event) -> None:
+        self.now = self.env.now
         self._pass_at = -1
         if not self.queue and not self._passes_when_idle:
             return
@@ -226,24 +241,23 @@ class Simulation:
 
     # -- changes of state ---------------------------------------------------------------------
 
-    def _submitted(self, job: Job) -> None:
-        if job.nodes > self.nodes:
-            self.rejected[job.id] = "larger than the machine"
-            self._finished(job.id, REJECTED)
-            return
-        self.state[job.id] = WAITING
+    def _wait_for_others(self, job: Job) -> None:
+        """Put ``job`` into the queue once every job that it names has ended, in whatever way."""
         open_after = {i for i in job.after or () if self.state[i] > REJECTED}
-        if open_after:
-            self._blocked[job.id] = job
-            self._open_after[job.id] = len(open_after)
-            for i in sorted(open_after):
-                self._followers.setdefault(i, []).append(job.id)
-        else:
-            self.queue[job.id] = job
+        self._blocked[job.id] = job
+        self._open_after[job.id] = len(open_after)
+        for i in sorted(open_after):
+            self._followers.setdefault(i, []).append(job.id)
+        if not open_after:
+            self._release(job.id)
+
+    def _release(self, job_id: int) -> None:
+        del self._open_after[job_id]
+        self._enqueue_late(self._blocked.pop(job_id))
+        self._ask_for_pass()
 
     def _enqueue_late(self, job: Job) -> None:
         """Put into the queue a job that was submitted before others that wait: at its place among them."""
-        self.state[job.id] = WAITING
         self.queue[job.id] = job
         in_order = sorted(self.queue.items())
         self.queue.clear()
@@ -254,25 +268,26 @@ class Simulation:
         job_id = job.id
         expected_end = start + job.walltime
         self.running[job_id] = Running(job, start, expected_end)
-        self.state[job_id] = RUNNING
         self.free_nodes -= job.nodes
         self.releases.add(expected_end, job_id, job.nodes)
         self.ledger.change(taken, job.nodes)
-        self._attempt_of[job_id] = self.attempts.begin(job_id, start, why)
-        self._end_at(job_id, start + self._runtime[job_id])
+        end = max(start + self._runtime[job_id], taken)
+        self._generation = generation = self._generation + 1
+        self._ends[job_id] = (end, generation, self.attempts.begin(job_id, start, why))
+        self._timeout(end - self.now, (job_id, generation), self._end)
 
     def _continue(self, job: Job, began: int) -> None:
         """Put on the machine a job that has been running since ``began``, before the first second."""
+        self.state[job.id] = RUNNING
         self._run(job, began, self.now, "running at the start")
 
     def _leave(self, job_id: int, state: int) -> None:
         """Take ``job_id`` off the machine now."""
         job, _, expected_end = self.running.pop(job_id)
-        del self._ends[job_id]
+        _, _, row = self._ends.pop(job_id)
         self.free_nodes += job.nodes
         self.releases.remove(expected_end, job_id, job.nodes)
         self.ledger.change(self.now, -job.nodes)
-        row = self._attempt_of.pop(job_id)
         self.attempts.end[row] = self.now
         self.attempts.state[row] = state
         if state != PREEMPTED:
@@ -280,19 +295,14 @@ class Simulation:
 
     def _finished(self, job_id: int, state: int) -> None:
         self.state[job_id] = state
-        for follower in self._followers.pop(job_id, ()):
+        if job_id not in self._followers:
+            return
+        for follower in self._followers.pop(job_id):
             self._open_after[follower] -= 1
             if not self._open_after[follower]:
-                del self._open_after[follower]
-                self._enqueue_late(self._blocked.pop(follower))
-                self._ask_for_pass()
+                self._release(follower)
 
     # -- SimPy --------------------------------------------------------------------------------
-
-    @property
-    def now(self) -> int:
-        """Simulated time, seconds."""
-        return cast(int, self.env.now)
 
     def run(self, until: int | None = None) -> None:
         """Simulate up to second ``until`` (not included), or until nothing is left to happen.
@@ -304,6 +314,7 @@ class Simulation:
             self._refuse_a_stall()
         elif until > self.now:
             self.env.run(until=until)
+            self.now = until
         self.ledger.settle(self.now)
 
     @property
@@ -314,47 +325,42 @@ class Simulation:
     def fork(self) -> Simulation:
         """An independent copy that goes on from here; the workload is shared, the clock is built anew."""
         twin = copy.copy(self)
-        shared = {"workload", "env", "_runtime", "_outcome", "_submit", "_view"}
-        state = {name: value for name, value in vars(self).items() if name not in shared and not name.startswith("_on_")}
+        shared = {"workload", "env", "_next_pass", "_view", "_runtime", "_outcome"}
+        state = {name: value for name, value in vars(self).items() if name not in shared}
         vars(twin).update(copy.deepcopy(state))
         twin._wire(self.now)
-        for job_id, (end, generation) in twin._ends.items():
-            twin._timeout(end, (job_id, generation), twin._end)
+        for job_id, (end, generation, _) in twin._ends.items():
+            twin._timeout(end - self.now, (job_id, generation), twin._end)
         for until in twin._holds:
             twin._alarm(until)
-        twin._schedule_arrival()
+        twin._await_arrival()
         if twin._pass_at >= 0:
-            _Pass(twin.env, twin._pass_at - twin.now, twin._pass)
+            twin._next_pass.due_in(twin._pass_at - twin.now)
         return twin
 
     def _wire(self, now: int) -> None:
         self.env = simpy.Environment(initial_time=now)
+        self._next_pass = _Pass(self.env, self._pass)
         self._view = View(self)
 
-    def _timeout(self, at: int, value: object, callback: simpy.events.EventCallback) -> None:
-        simpy.Timeout(self.env, max(at - self.now, 0), value).callbacks.append(callback)
+    def _timeout(self, delay: int, value: object, callback: simpy.events.EventCallback) -> None:
+        simpy.Timeout(self.env, delay, value).callbacks.append(callback)
 
-    def _end_at(self, job_id: int, end: int) -> None:
-        self._generation += 1
-        self._ends[job_id] = (end, self._generation)
-        self._timeout(end, (job_id, self._generation), self._end)
+    def _await_arrival(self) -> None:
+        if self._coming:
+            self._timeout(max(self._coming[-1].submit - self.now, 0), None, self._arrive)
 
-    def _schedule_arrival(self) -> None:
-        if self._next < len(self._submit):
-            self._timeout(self._submit[self._next], None, self._arrive)
-
-    def _take_next(self) -> Job:
-        if not self._coming:
-            stop = min(self._next + _JOBS_MADE_AT_ONCE, len(self._submit))
-            self._coming = list(self.workload.jobs(self._next, stop))
-            self._coming.reverse()
-        self._next += 1
-        return self._coming.pop()
+    def _see_coming(self, job_id: int) -> None:
+        """Make the next few thousand jobs from ``job_id`` on, the next one last."""
+        stop = min(job_id + _JOBS_MADE_AT_ONCE, len(self.workload))
+        self._coming.extend(self.workload.jobs(job_id, stop))
+        self._coming.reverse()
 
     def _alarm(self, until: int) -> None:
-        self._timeout(until, None, self._alarm_rings)
+        self._timeout(until - self.now, None, self._alarm_rings)
 
     def _alarm_rings(self, _event: simpy.Event) -> None:
+        self.now = self.env.now
         self._holds.remove(self.now)
         self._ask_for_pass()
 
@@ -372,6 +378,10 @@ class Simulation:
     def _whereabouts(self, job: object) -> str:
         if not isinstance(job, Job) or not 0 <= job.id < len(self.state):
             return "not a job of this run"
+        if job.id in self.running:
+            return "running"
+        if job.id in self.queue:
+            return "waiting"
         return "waiting for other jobs" if job.id in self._blocked else STATES[self.state[job.id]]
 
     def _bad(self, what: str) -> BadDecision:

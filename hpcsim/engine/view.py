@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from hpcsim.engine.availability import Profile, Shadow
@@ -22,6 +23,9 @@ class Running(NamedTuple):
     job: Job
     start: int
     expected_end: int
+
+    def __deepcopy__(self, memo: object) -> Running:
+        return self  # nothing in it can change
 
 
 class View:
@@ -59,7 +63,7 @@ class View:
     @property
     def running(self) -> Mapping[int, Running]:
         """The running jobs by job id, in the order of their starts."""
-        return self._simulation.running
+        return MappingProxyType(self._simulation.running)
 
     @property
     def launch_latency(self) -> int:

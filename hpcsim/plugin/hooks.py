@@ -1,2 +1,23 @@
+"""The hooks that a plug-in may implement: called once, when plug-ins are loaded, never during a run."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
 import pluggy
-hookimpl = pluggy.HookimplMarker("hpcsim")
+
+PROJECT = "hpcsim"  # pluggy's project name, and the entry-point group of plug-ins
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class Register(Protocol):
+    """What a hook is handed: call it once for each class that the plug-in offers."""
+
+    def __call__(self, offered: type[Any], /) -> None: ...
+
+
+@hookspec
+def hpcsim_schedulers(register: Register) -> None:
+    """Offer scheduler classes: ``register(ShortestFirst)``."""

@@ -1,1 +1,1 @@
-"""."""
+"""What a run leaves behind: tables, metrics, plots, and the directory that holds them."""

@@ -1,1 +1,1 @@
-"""."""
+"""The scenario file: its models, its loader and its times."""

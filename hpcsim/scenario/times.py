@@ -10,19 +10,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 LONGEST_SPAN_S = 100 * 365 * 86_400
 
 _UNIT_S = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
-_WITH_UNITS = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,10})m)?(?:(\d{1,12})s)?")
-_CLOCK = re.compile(r"(\d{1,7}):([0-5]\d):([0-5]\d)")
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:?\d{2})?)?")
+_WITH_UNITS = re.compile(r"(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,10})m)?(?:([0-9]{1,12})s)?")
+_CLOCK = re.compile(r"([0-9]{1,7}):([0-5][0-9]):([0-5][0-9])")
+_DATE = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:?[0-9]{2})?)?"
+)
 
 
 def span_s(value: object) -> int:
-    """Seconds from a whole number or from ``12h30m``, ``3d``, ``90s`` or ``12:30:00``; ``ValueError`` otherwise."""
+    """Seconds from a whole number or text such as ``12h30m``, ``3d`` or ``12:30:00``; else ``ValueError``."""
     seconds: int | None = None
     if isinstance(value, int) and not isinstance(value, bool):
         seconds = value
@@ -35,9 +37,7 @@ def span_s(value: object) -> int:
             hours, minutes, rest = map(int, match.groups())
             seconds = hours * 3_600 + minutes * 60 + rest
     if seconds is None or seconds < 0:
-        raise ValueError(
-            "should be whole seconds from 0, or text such as '90s', '12h30m', '3d' or '12:30:00'"
-        )
+        raise ValueError("should be whole seconds from 0, or text such as '90s', '12h30m' or '12:30:00'")
     if seconds > LONGEST_SPAN_S:
         raise ValueError("should be at most 100 years")
     return seconds
@@ -55,8 +55,12 @@ class Instant:
         if isinstance(value, Instant):
             return value
         if isinstance(value, str) and _DATE.fullmatch(value):
-            moment = datetime.fromisoformat(value)
-            return cls(moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC))
+            try:
+                moment = datetime.fromisoformat(value)
+                moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+            except (ValueError, OverflowError) as error:
+                raise ValueError(f"should be a date of the calendar: {error}") from None
+            return cls(moment)
         try:
             return cls(span_s(value))
         except ValueError as error:
@@ -81,22 +85,14 @@ def _pydantic_span(value: Any) -> int:
 def _pydantic_instant(value: Any) -> Instant:
     try:
         return Instant.parse(value)
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise PydanticCustomError("instant", "Input {reason}", {"reason": str(error)}) from None
 
 
-_SPAN_SCHEMA: dict[str, Any] = {
-    "anyOf": [
-        {"type": "integer", "minimum": 0, "maximum": LONGEST_SPAN_S},
-        {
-            "type": "string",
-            "pattern": r"^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$|^[0-9]+:[0-5][0-9]:[0-5][0-9]$",
-        },
-    ]
-}
-_INSTANT_SCHEMA: dict[str, Any] = {
-    "anyOf": [{"type": "integer", "minimum": 0, "maximum": LONGEST_SPAN_S}, {"type": "string"}]
-}
+_CLOCK_OR_UNITS = r"^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$|^[0-9]+:[0-5][0-9]:[0-5][0-9]$"
+_SECONDS_SCHEMA: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": LONGEST_SPAN_S}
+_SPAN_SCHEMA: dict[str, Any] = {"anyOf": [_SECONDS_SCHEMA, {"type": "string", "pattern": _CLOCK_OR_UNITS}]}
+_INSTANT_SCHEMA: dict[str, Any] = {"anyOf": [_SECONDS_SCHEMA, {"type": "string"}]}
 
 # For fields of pydantic models, also of plug-in options.
 Seconds = Annotated[int, PlainValidator(_pydantic_span), WithJsonSchema(_SPAN_SCHEMA)]
@@ -105,5 +101,4 @@ Moment = Annotated[
     PlainValidator(_pydantic_instant),
     PlainSerializer(Instant.plain),
     WithJsonSchema(_INSTANT_SCHEMA),
-    Field(),
 ]

@@ -66,6 +66,9 @@ class Job(NamedTuple):
     queue: str
     after: tuple[int, ...] | None = None
 
+    def __deepcopy__(self, memo: object) -> Job:
+        return self  # nothing in it can change
+
 
 @dataclass(frozen=True, slots=True)
 class Workload:

@@ -1,0 +1,181 @@
+"""``hpcsim run``: one scenario, from its jobs to a run directory and a summary."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hpcsim.engine.simulation import Simulation
+    from hpcsim.results.run import Run
+
+_SHOW_BAR_AFTER_S = 1.0
+
+
+@click.command(short_help="Run a scenario and write a run directory.")
+@click.argument("scenario")
+@click.option("--trace", metavar="FILE", help="Jobs from this SWF or ALCF CSV file instead of the scenario's.")
+@click.option("--scheduler", metavar="NAME", help="Another scheduler, with its default options.")
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change any key, e.g. machine.nodes=24.")
+@click.option("--jobs", type=int, metavar="N", help="The first N jobs by submit time; of a profile, exactly N.")
+@click.option("--seed", type=int, metavar="N", help="Another seed.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run directory; by default under runs/.")
+@click.option("--plugin", "plugins", type=click.Path(path_type=Path), metavar="FILE", multiple=True,
+              help="A Python file with plug-ins.")  # fmt: skip
+@click.option("--strict", is_flag=True, help="Refuse a trace with rows that would be dropped or mended.")
+@click.option("--no-plots", is_flag=True, help="Make no pictures.")
+@click.option("--check", is_flag=True, help="Verify the laws of a run at its end.")
+def run(
+    scenario: str,
+    trace: str | None,
+    scheduler: str | None,
+    settings: tuple[str, ...],
+    jobs: int | None,
+    seed: int | None,
+    out: Path | None,
+    plugins: tuple[Path, ...],
+    strict: bool,
+    no_plots: bool,
+    check: bool,
+) -> None:
+    """Run SCENARIO: a YAML file, or the name of a packaged scenario such as polaris or bare."""
+    from hpcsim.plugin.loader import load_plugins
+    from hpcsim.replay import replay
+    from hpcsim.results.run import refuse_used
+    from hpcsim.scenario.load import load_scenario
+
+    options: dict[str, object] = {
+        "trace": trace, "scheduler": scheduler, "jobs": jobs, "seed": seed, "strict": strict or None,
+    }  # fmt: skip
+    found = load_plugins(plugins)
+    given = [(key, value) for key, value in options.items() if value is not None]
+    loaded = load_scenario(scenario, [*settings, *given], schedulers=found.schedulers)
+    directory = out or _fresh_directory(f"{loaded.scenario.name}-{loaded.scenario.scheduler.name}")
+    refuse_used(directory)
+    with _Bar(len_hint=loaded.scenario.name) as bar:
+        finished = replay(loaded, found, check=check, progress=bar)
+    finished.write(directory, plots=not no_plots)
+    _print(finished, directory)
+
+
+def _fresh_directory(name: str) -> Path:
+    """``runs/NAME-N`` with the smallest N not taken."""
+    number = 1
+    while (directory := Path("runs") / f"{name}-{number}").exists():
+        number += 1
+    return directory
+
+
+class _Bar:
+    """A progress bar on the terminal; nothing where there is none, or where the run is over at once."""
+
+    def __init__(self, len_hint: str) -> None:
+        self._name = len_hint
+        self._began = time.monotonic()
+        self._progress: Any = None
+
+    def __enter__(self) -> _Bar | None:
+        return self if sys.stderr.isatty() else None
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def __call__(self, simulation: Simulation) -> None:
+        elapsed = time.monotonic() - self._began
+        if self._progress is None:
+            if elapsed < _SHOW_BAR_AFTER_S:
+                return
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+            self._progress = Progress(
+                TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[date]}"),
+                TextColumn("{task.fields[rate]:,.0f} jobs/s"), TimeRemainingColumn(),
+                console=Console(stderr=True), transient=True,
+            )  # fmt: skip
+            self._progress.start()
+            self._task = self._progress.add_task(self._name, total=len(simulation.workload), date="", rate=0.0)
+        done = len(simulation.attempts) - len(simulation.running)
+        date = time.strftime("%Y-%m-%d", time.gmtime(simulation.workload.t0_utc + simulation.now))
+        self._progress.update(self._task, completed=done, date=date, rate=done / elapsed)
+
+
+def _print(run: Run, directory: Path) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    _print_cleaning(console, run.manifest["workload"]["cleaning"])
+    _print_summary(console, run)
+    for name, complaint in run.manifest["plugin_errors"].items():
+        console.print(f"plug-in {name} was not loaded: {complaint}", style="yellow", markup=False)
+    console.print(f"{directory}", markup=False, soft_wrap=True)
+
+
+def _print_cleaning(console: Console, cleaning: Mapping[str, int]) -> None:
+    from rich.table import Table
+
+    if not cleaning:
+        return
+    table = Table("cleaning rule", title="rows of the trace", title_justify="left", box=None, pad_edge=False)
+    table.add_column("rows", justify="right")
+    for rule, rows in cleaning.items():
+        table.add_row(rule, f"{rows:,}")
+    console.print(table)
+    console.print()
+
+
+def _print_summary(console: Console, run: Run) -> None:
+    from rich.table import Table
+
+    summary, manifest = run.summary, run.manifest
+    title = (
+        f"{manifest['scenario']} under {manifest['scheduler']}: "
+        f"{summary['jobs']:,} jobs on {manifest['machine']['nodes']:,} nodes, seed {manifest['seed']}"
+    )
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column()
+    for label, key, unit in _SHOWN:
+        value = summary[key]
+        table.add_row(label, *_shown(value, unit))
+    states = ", ".join(f"{count:,} {state}" for state, count in summary["jobs_by_state"].items())
+    table.add_row("jobs by state", "", states)
+    console.print(table)
+
+
+_SHOWN = (
+    ("mean wait", "mean_wait_s", "s"),
+    ("median wait", "median_wait_s", "s"),
+    ("90 % of waits below", "p90_wait_s", "s"),
+    ("mean bounded slowdown", "mean_bounded_slowdown", ""),
+    ("median bounded slowdown", "median_bounded_slowdown", ""),
+    ("utilisation", "utilisation", "%"),
+    ("throughput", "throughput_jobs_per_h", "completed jobs/h"),
+    ("variability", "variability", "sd/mean of bounded slowdown"),
+    ("makespan", "makespan_s", "s"),
+)
+
+
+def _shown(value: float | None, unit: str) -> tuple[str, str]:
+    if value is None:
+        return "-", ""
+    if unit == "%":
+        return f"{100 * value:.2f}", "%"
+    if unit == "s":
+        return f"{value:,.0f}", f"s  ({_span(value)})" if value >= 60 else "s"
+    return f"{value:,.3f}", unit
+
+
+def _span(seconds: float) -> str:
+    days, rest = divmod(round(seconds), 86400)
+    hours, rest = divmod(rest, 3600)
+    return f"{days} d {hours} h" if days else f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min"

@@ -1,0 +1,149 @@
+"""From a scenario to a finished run: the whole way, as one call."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import hpcsim
+from hpcsim.engine.simulation import Simulation
+from hpcsim.plugin.loader import Plugins, load_plugins
+from hpcsim.results.check import check as check_laws
+from hpcsim.results.metrics import summarise
+from hpcsim.results.run import Run
+from hpcsim.results.tables import attempts_table, jobs_table, timeline_table
+from hpcsim.scenario import build
+from hpcsim.scenario.load import LoadedScenario, load_scenario
+from hpcsim.strict_yaml import dump_yaml
+
+Progress = Callable[[Simulation], None]
+
+_LIBRARIES = ("simpy", "numpy", "pyarrow", "pydantic", "pluggy")
+_SLICES = 500  # how often progress is told, at most
+
+
+def simulate(
+    scenario: str | Path | Mapping[str, Any],
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+    *,
+    plugins: Sequence[str | Path] = (),
+    check: bool = False,
+    progress: Progress | None = None,
+) -> Run:
+    """Run a scenario and return what came of it; nothing is written to disk.
+
+    Parameters
+    ----------
+    scenario : a file, the name of a packaged scenario (``polaris``) or the content as a mapping.
+    overrides : dotted keys and values that replace the scenario's, e.g. ``{"machine.nodes": 24}``.
+    plugins : Python files that hold plug-ins, besides the installed ones.
+    check : verify the laws of ``hpcsim.results.check`` at the end.
+    progress : called a few hundred times with the simulation, for a progress bar.
+
+    Raises
+    ------
+    InputError : the scenario, its trace or a plug-in file is wrong.
+    RunError : the scheduler failed, or a law was broken.
+    """
+    found = load_plugins([Path(file) for file in plugins])
+    return replay(load_scenario(scenario, overrides, schedulers=found.schedulers), found, check=check, progress=progress)
+
+
+def replay(
+    loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, progress: Progress | None = None
+) -> Run:
+    """Run a scenario that has been loaded against ``plugins``; see ``simulate``."""
+    clock = _Clock()
+    workload = build.load_workload(loaded)
+    nodes = build.machine_nodes(loaded, workload)
+    piece = build.cut(loaded, workload, nodes)
+    scheduler = build.make_scheduler(loaded, plugins.schedulers[loaded.scenario.scheduler.name])
+    simulation = build.make_simulation(loaded, piece, nodes, scheduler)
+    clock.lap("load")
+
+    until = loaded.scenario.until
+    _run(simulation, None if until is None else until.seconds(workload.t0_utc), progress)
+    clock.lap("simulate")
+
+    submit = piece.workload.column("submit_s")
+    measured = np.ones(submit.size, bool)
+    if piece.measured_from is not None and piece.measured_to is not None:
+        measured = (submit >= piece.measured_from) & (submit < piece.measured_to)
+    jobs, attempts, timeline = jobs_table(simulation, measured), attempts_table(simulation), timeline_table(simulation)
+    if check:
+        check_laws(simulation, jobs, attempts, timeline)
+    summary = summarise(
+        jobs, timeline, nodes=nodes, measured_from=piece.measured_from, measured_to=piece.measured_to
+    )
+    manifest = {
+        "hpcsim": hpcsim.__version__,
+        "scenario": loaded.scenario.name,
+        "seed": loaded.scenario.seed,
+        "scheduler": scheduler.name,
+        "t0_utc": workload.t0_utc,
+        "machine": {"name": loaded.scenario.machine.name, "nodes": nodes},
+        "workload": {"source": workload.source, "jobs": len(piece.workload), "cleaning": dict(workload.cleaning)},
+        "warm_start_jobs": len(piece.running),
+        "checked": check,
+        "plugins": dict(plugins.origins),
+        "plugin_errors": dict(plugins.errors),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
+    }
+    clock.lap("results")
+    tables = {"jobs": jobs, "attempts": attempts, "timeline": timeline}
+    return Run(tables, summary, manifest, dump_yaml(loaded.resolved()), clock.timing(simulation))
+
+
+def _run(simulation: Simulation, until: int | None, progress: Progress | None) -> None:
+    if progress is not None:
+        begin, submit = simulation.start, simulation.workload.column("submit_s")
+        last = int(submit[-1]) if until is None else min(until, int(submit[-1]))
+        for second in np.unique(np.linspace(begin, last, _SLICES).astype(np.int64))[1:].tolist():
+            simulation.run(second)
+            progress(simulation)
+    simulation.run(until)
+    if progress is not None:
+        progress(simulation)
+
+
+class _Clock:
+    """CPU seconds of each part of a run."""
+
+    def __init__(self) -> None:
+        self._began = datetime.now(UTC)
+        self._last = time.process_time()
+        self._cpu_s: dict[str, float] = {}
+
+    def lap(self, part: str) -> None:
+        now = time.process_time()
+        self._cpu_s[part] = round(now - self._last, 4)
+        self._last = now
+
+    def timing(self, simulation: Simulation) -> dict[str, Any]:
+        passes_s = np.frombuffer(simulation.pass_seconds)
+        p50, p99 = np.quantile(passes_s, [0.5, 0.99]).tolist() if passes_s.size else (None, None)
+        peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return {
+            "began_utc": self._began.isoformat(timespec="seconds"),
+            "cpu_s": self._cpu_s,
+            "peak_memory_mib": round(peak_kib / (1024 if sys.platform != "darwin" else 1024**2), 1),
+            "passes": int(passes_s.size),
+            "decision_latency_p50_s": p50,
+            "decision_latency_p99_s": p99,
+        }
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,59 @@
+"""The laws that every run must keep, verified from its tables against the engine's own books."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from hpcsim.engine.simulation import Simulation
+from hpcsim.errors import InvariantBroken
+from hpcsim.results.tables import taken_at
+
+
+def check(simulation: Simulation, jobs: pa.Table, attempts: pa.Table, timeline: pa.Table) -> None:
+    """Raise InvariantBroken if the run broke a law.
+
+    Busy nodes are never more than the machine has; no job starts before it was submitted or is on the machine
+    twice at once; every job ends exactly once (or is rejected, or the run was stopped early); node-seconds of all
+    attempts come to what the ledger integrated while the simulation ran.
+    """
+    busy = timeline.column("busy_nodes").to_numpy()
+    time = timeline.column("time_s").to_numpy()
+    _demand(busy <= simulation.nodes, lambda i: f"t={time[i]}: {busy[i]} nodes busy of {simulation.nodes}")
+    _demand(busy >= 0, lambda i: f"t={time[i]}: {busy[i]} nodes busy")
+
+    job = np.frombuffer(simulation.attempts.job, np.int64)
+    name = attempts.column("job_id")
+    start = attempts.column("start_s").to_numpy()
+    end = np.frombuffer(simulation.attempts.end, np.int64)
+    over = end >= 0
+    submit = simulation.workload.column("submit_s")[job]
+    _demand(start >= submit, lambda i: f"t={start[i]}: job {name[i]} started before its submission at {submit[i]}")
+    _demand((end >= start)[over], lambda i: f"job {name[i]} ended before it started")
+    _demand((simulation.now >= start) | over, lambda i: f"job {name[i]} runs since {start[i]}, after the end of the run")
+
+    by_job = np.lexsort((start, job))
+    again = np.diff(job[by_job]) == 0
+    previous, later = by_job[:-1][again], by_job[1:][again]
+    _demand(
+        over[previous] & (start[later] >= end[previous]),
+        lambda i: f"t={start[later[i]]}: job {name[later[i]]} started while it was running",
+    )
+
+    state = attempts.column("state").to_pylist()
+    ends = np.bincount(job[[s not in ("preempted", "running") for s in state]], minlength=jobs.num_rows)
+    should = [0 if s in ("rejected", "running", "waiting") else 1 for s in jobs.column("state").to_pylist()]
+    job_name = jobs.column("job_id")
+    _demand(ends == should, lambda i: f"job {job_name[i]} ended {ends[i]} times instead of {should[i]}")
+
+    booked = int(np.sum(attempts.column("nodes").to_numpy() * (np.where(over, end, simulation.now) - taken_at(simulation))))
+    if booked != simulation.ledger.busy_node_seconds:
+        raise InvariantBroken(
+            f"the attempts add up to {booked} node-seconds, the ledger integrated {simulation.ledger.busy_node_seconds}"
+        )
+
+
+def _demand(holds: object, complaint: object) -> None:
+    broken = np.flatnonzero(~np.asarray(holds, bool))
+    if broken.size:
+        raise InvariantBroken(f"{complaint(broken[0])} ({broken.size} such)")  # type: ignore[operator]

@@ -1,0 +1,125 @@
+"""A finished run: its tables, its summary, where it came from, and the directory that holds all of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hpcsim.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLES = ("jobs", "attempts", "timeline")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run leaves behind.
+
+    ``tables`` are Arrow tables; the properties ``jobs``, ``attempts`` and ``timeline`` are the same as pandas
+    DataFrames. ``manifest`` says where every number came from, ``scenario_yaml`` repeats the run, ``timing``
+    holds all that a clock measured (and is the only part that differs when the run is repeated).
+    """
+
+    tables: Mapping[str, pa.Table]
+    summary: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    scenario_yaml: str
+    timing: Mapping[str, Any]
+
+    @cached_property
+    def jobs(self) -> pd.DataFrame:
+        """A row per job."""
+        return self.tables["jobs"].to_pandas()
+
+    @cached_property
+    def attempts(self) -> pd.DataFrame:
+        """A row per time a job was put on the machine."""
+        return self.tables["attempts"].to_pandas()
+
+    @cached_property
+    def timeline(self) -> pd.DataFrame:
+        """A row per change of the queue or of the busy nodes."""
+        return self.tables["timeline"].to_pandas()
+
+    def write(self, directory: str | Path, *, plots: bool = True) -> Path:
+        """Write everything into ``directory``, which must not exist or be empty.
+
+        It is written under a temporary name beside it and then renamed, so that what stands under ``directory``
+        is always complete. Raises InputError if it cannot be written there.
+        """
+        directory = Path(directory)
+        refuse_used(directory)
+        try:
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            draft = Path(mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+            try:
+                self._write_into(draft, plots)
+                draft.chmod(0o777 & ~_umask())
+                if directory.exists():
+                    directory.rmdir()
+                os.replace(draft, directory)
+            except BaseException:
+                shutil.rmtree(draft, ignore_errors=True)
+                raise
+        except OSError as error:
+            raise InputError(f"{directory}: cannot be written: {error.strerror or error}; choose another --out") from error
+        return directory
+
+    def _write_into(self, draft: Path, plots: bool) -> None:
+        for name in TABLES:
+            pq.write_table(self.tables[name], draft / f"{name}.parquet", compression="zstd")
+        (draft / "scenario.yaml").write_text(self.scenario_yaml, encoding="utf-8")
+        for name, content in (("summary", self.summary), ("manifest", self.manifest), ("timing", self.timing)):
+            text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+            (draft / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+        if plots:
+            from hpcsim.results.plots import plot_utilisation  # matplotlib takes longer to load than a small run
+
+            (draft / "plots").mkdir()
+            plot_utilisation(
+                self.tables["timeline"],
+                nodes=self.manifest["machine"]["nodes"],
+                t0_utc=self.manifest["t0_utc"],
+                title=f"{self.manifest['scenario']} under {self.manifest['scheduler']}: utilisation and queue",
+                path=draft / "plots" / "utilisation.png",
+            )
+
+    @classmethod
+    def open(cls, directory: str | Path) -> Run:
+        """Read a run directory. Raises InputError if it is not one, or not a whole one."""
+        directory = Path(directory)
+        try:
+            tables = {name: pq.read_table(directory / f"{name}.parquet") for name in TABLES}
+            texts = {name: json.loads((directory / f"{name}.json").read_text("utf-8")) for name in _JSONS}
+            return cls(tables, **texts, scenario_yaml=(directory / "scenario.yaml").read_text("utf-8"))
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise InputError(f"{directory}: not a complete run directory: {error}") from error
+
+
+_JSONS = ("summary", "manifest", "timing")
+
+
+def refuse_used(directory: Path) -> None:
+    """Raise InputError if ``directory`` holds something already, or is a file."""
+    if directory.is_dir() and not any(directory.iterdir()):
+        return
+    if directory.exists() or directory.is_symlink():
+        raise InputError(f"{directory}: exists already and is kept as it is; choose another --out, or remove it first")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

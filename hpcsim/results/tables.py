@@ -1,0 +1,138 @@
+"""The tables of a finished simulation: a row per job, per attempt, and per change of the machine's state.
+
+All times are whole seconds since ``t0_utc``. docs/results.md gives every column's unit and formula.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hpcsim.engine.simulation import FUTURE, PREEMPTED, REJECTED, RUNNING, STATES, Simulation
+
+SLOWDOWN_BOUND_S = 10  # Feitelson's tau: shorter jobs count as if they ran this long
+
+# What a job of a run that was stopped early is doing instead.
+UNFINISHED = ("running", "waiting")
+_JOB_STATES = (*STATES[:PREEMPTED], *UNFINISHED)
+_NOT_YET = -1
+
+
+def jobs_table(simulation: Simulation, measured: npt.NDArray[np.bool_]) -> pa.Table:
+    """A row per job in the order of submission, with the start and end of its last attempt."""
+    workload, attempts = simulation.workload, simulation.attempts
+    count = len(workload)
+    job = _column(attempts.job)
+    start = np.full(count, _NOT_YET, np.int64)
+    end = np.full(count, _NOT_YET, np.int64)
+    start[job] = _column(attempts.start)  # a later attempt of a job overwrites an earlier one
+    end[job] = _column(attempts.end)
+    state = np.frombuffer(bytes(simulation.state), np.uint8).astype(np.int8)
+    unfinished = state >= RUNNING
+    on_machine = np.zeros(count, bool)
+    on_machine[list(simulation.running)] = True
+    state[unfinished] = _JOB_STATES.index("waiting")
+    state[on_machine] = _JOB_STATES.index("running")
+    start[unfinished & ~on_machine] = _NOT_YET
+    end[unfinished] = _NOT_YET
+    has_started, has_ended = start != _NOT_YET, end != _NOT_YET
+    submit = workload.column("submit_s")
+    runtime = end - start
+    slowdown = np.maximum(1.0, (end - submit) / np.maximum(runtime, SLOWDOWN_BOUND_S))
+    rejected_by = [None] * count
+    for job_id, rule in simulation.rejected.items():
+        rejected_by[job_id] = rule
+    table = workload.table
+    return pa.table(
+        {
+            "job_id": table.column("name"),
+            "user": table.column("user"),
+            "project": table.column("project"),
+            "queue": table.column("queue"),
+            "submit_s": table.column("submit_s"),
+            "start_s": pa.array(start, mask=~has_started),
+            "end_s": pa.array(end, mask=~has_ended),
+            "attempts": pa.array(np.bincount(job, minlength=count).astype(np.int32)),
+            "nodes": table.column("nodes"),
+            "walltime_s": table.column("walltime_s"),
+            "runtime_s": pa.array(runtime, mask=~has_ended),
+            "state": _named(state, _JOB_STATES),
+            "rejected_by": pa.array(rejected_by, pa.string()).dictionary_encode(),
+            "wait_s": pa.array(start - submit, mask=~has_started),
+            "bounded_slowdown": pa.array(slowdown, mask=~has_ended),
+            "measured": pa.array(measured),
+        }
+    )
+
+
+def attempts_table(simulation: Simulation) -> pa.Table:
+    """A row for each time a job was put on the machine, in the order of the starts."""
+    attempts, workload = simulation.attempts, simulation.workload
+    job = _column(attempts.job)
+    end = _column(attempts.end)
+    state = _column(attempts.state)
+    return pa.table(
+        {
+            "job_id": workload.table.column("name").take(pa.array(job)),
+            "attempt": pa.array(_how_manieth(job)),
+            "start_s": pa.array(_column(attempts.start)),
+            "end_s": pa.array(end, mask=state == RUNNING),
+            "nodes": pa.array(workload.column("nodes")[job]),
+            "state": _named(state, STATES[:FUTURE]),
+            "why": pa.array(attempts.why, pa.string()).dictionary_encode(),
+        }
+    )
+
+
+def timeline_table(simulation: Simulation) -> pa.Table:
+    """The waiting jobs, running jobs and busy nodes from each second on at which one of them changed."""
+    workload, attempts = simulation.workload, simulation.attempts
+    job, nodes = _column(attempts.job), workload.column("nodes")[_column(attempts.job)]
+    taken = taken_at(simulation)
+    over = _column(attempts.state) != RUNNING
+    freed = _column(attempts.end)[over]
+    back = (_column(attempts.state) == PREEMPTED)[over].astype(np.int64)
+    state = np.frombuffer(bytes(simulation.state), np.uint8)
+    submit = workload.column("submit_s")
+    came = np.maximum(submit[(state != REJECTED) & (submit <= simulation.now)], simulation.start)
+    one, none = np.ones(job.size, np.int64), np.zeros(came.size, np.int64)
+    time = np.concatenate([[simulation.start], came, taken, freed])
+    change = np.zeros((time.size, 3), np.int64)
+    change[1:, 0] = np.concatenate([none + 1, -one, back])
+    change[1:, 1] = np.concatenate([none, one, -one[over]])
+    change[1:, 2] = np.concatenate([none, nodes, -nodes[over]])
+    order = np.argsort(time, kind="stable")
+    time = time[order]
+    first = np.flatnonzero(np.diff(time, prepend=time[0] - 1))
+    level = np.cumsum(np.add.reduceat(change[order], first, axis=0), axis=0)
+    kept = np.any(np.diff(level, axis=0, prepend=-1) != 0, axis=1)
+    waiting, running, busy = level[kept].T
+    return pa.table({"time_s": time[first][kept], "queue": waiting, "running": running, "busy_nodes": busy})
+
+
+def taken_at(simulation: Simulation) -> npt.NDArray[np.int64]:
+    """The second from which the nodes of each attempt were taken: before its start if launching takes time."""
+    start = _column(simulation.attempts.start)
+    return np.maximum(start - simulation.launch_latency, simulation.start)
+
+
+def _column(values: Any) -> npt.NDArray[Any]:
+    return np.frombuffer(values, {"q": np.int64, "b": np.int8, "d": np.float64}[values.typecode])
+
+
+def _named(codes: npt.NDArray[np.int8], names: tuple[str, ...]) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(names))
+
+
+def _how_manieth(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    """For each element, how often its value has occurred up to and including it."""
+    order = np.argsort(values, kind="stable")
+    in_order = values[order]
+    first = np.flatnonzero(np.diff(in_order, prepend=in_order[:1] - 1))
+    since = np.arange(values.size) - np.repeat(first, np.diff(first, append=values.size))
+    manieth = np.empty(values.size, np.int32)
+    manieth[order] = since + 1
+    return manieth

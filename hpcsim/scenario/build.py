@@ -1,0 +1,128 @@
+"""From a scenario to a simulation: its jobs, the part of them that is run, and the machine they run on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hpcsim.engine.simulation import Scheduler, Simulation
+from hpcsim.errors import InputError
+from hpcsim.scenario.load import LoadedScenario
+from hpcsim.workload.job import Workload
+from hpcsim.workload.synthetic import synthesise
+from hpcsim.workload.trace import read_trace
+
+DEFAULT_DAYS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The jobs of a run and its clock: seconds since the trace's zero, ``None`` where nothing limits it.
+
+    Only jobs submitted in ``[measured_from, measured_to)`` count in metrics. ``running`` maps the jobs that are
+    on the machine at ``start`` to their recorded starts.
+    """
+
+    workload: Workload
+    start: int
+    measured_from: int | None
+    measured_to: int | None
+    running: dict[int, int]
+
+
+def load_workload(loaded: LoadedScenario) -> Workload:
+    """The jobs that the scenario names: its trace, or else so many days or jobs of its profile."""
+    scenario = loaded.scenario
+    if scenario.trace is not None:
+        return read_trace(scenario.trace, strict=scenario.strict, reservations=scenario.reservations)
+    if scenario.profile is None:
+        raise InputError(
+            f"{loaded.place()}: scenario {scenario.name} names no jobs: give a trace (--trace FILE) or a profile"
+        )
+    days = scenario.days if scenario.days is not None or scenario.jobs is not None else DEFAULT_DAYS
+    try:
+        return synthesise(scenario.profile, seed=scenario.seed, jobs=scenario.jobs, days=days)
+    except InputError as error:
+        raise InputError(f"{loaded.place('profile')}: {error}") from None
+
+
+def machine_nodes(loaded: LoadedScenario, workload: Workload) -> int:
+    """The size of the machine: the scenario's, else the trace's own."""
+    nodes = loaded.scenario.machine.nodes or workload.machine_nodes
+    if nodes is None:
+        raise InputError(
+            f"{loaded.place('machine')}: machine.nodes: how many nodes the machine has is not said, "
+            f"neither here nor in {workload.source}"
+        )
+    return nodes
+
+
+def cut(loaded: LoadedScenario, workload: Workload, nodes: int) -> Cut:
+    """The jobs of the scenario's window, and those that were there when it began if it starts warm."""
+    scenario = loaded.scenario
+    window = scenario.window
+    submit = workload.column("submit_s")
+    if window is None:
+        if scenario.jobs is not None:
+            workload = workload.first(scenario.jobs)
+        return Cut(workload, int(submit[0]) if len(submit) else 0, None, None, {})
+    zero = workload.t0_utc
+    start = window.start.seconds(zero) if window.start else int(submit[0])
+    end = window.end.seconds(zero) if window.end else int(submit[-1]) + 1
+    measured = start + window.warm_up, end - window.cool_down
+    if not measured[0] < measured[1]:
+        raise InputError(
+            f"{loaded.place('window')}: window: nothing is left to measure between {measured[0]} and {measured[1]} s "
+            f"(start + warm_up, end - cool_down); the trace runs from {submit[0]} to {submit[-1]} s"
+        )
+    inside = (submit >= start) & (submit < end)
+    recorded = workload.column("recorded_start_s")
+    was_running = np.zeros(len(workload), bool)
+    if window.warm_start:
+        if np.all(recorded < 0):
+            raise InputError(
+                f"{loaded.place('window')}: window.warm_start: {workload.source} records no starts"
+            )
+        before = (submit < start) & (recorded >= 0)
+        was_running = before & (recorded < start) & (recorded + workload.column("runtime_s") > start)
+        inside |= was_running | (before & (recorded >= start))
+    ids = np.flatnonzero(inside)
+    if not ids.size:
+        raise InputError(f"{loaded.place('window')}: window: no job is submitted between {start} and {end} s")
+    part = workload.take(ids)
+    running = {}
+    free = nodes
+    on_machine = np.flatnonzero(was_running[ids])
+    part_nodes = part.column("nodes")
+    for job_id in on_machine[np.argsort(recorded[ids[on_machine]], kind="stable")].tolist():
+        # records overlap now and then: who does not fit any more waits at the start
+        if part_nodes[job_id] <= free:
+            free -= int(part_nodes[job_id])
+            running[job_id] = int(recorded[ids[job_id]])
+    if scenario.jobs is not None and scenario.jobs < len(part):
+        part = part.first(scenario.jobs)
+        running = {job_id: began for job_id, began in running.items() if job_id < scenario.jobs}
+    return Cut(part, start, *measured, running)
+
+
+def make_scheduler(loaded: LoadedScenario, kind: type) -> Scheduler:
+    """The scheduler that the scenario names, with its validated options."""
+    scheduler: Scheduler = kind() if loaded.options is None else kind(loaded.options)
+    return scheduler
+
+
+def make_simulation(loaded: LoadedScenario, piece: Cut, nodes: int, scheduler: Scheduler) -> Simulation:
+    """The simulation of ``piece`` on a machine of ``nodes`` nodes."""
+    scenario = loaded.scenario
+    return Simulation(
+        piece.workload,
+        scheduler,
+        nodes=nodes,
+        start=piece.start,
+        running_at_start=piece.running,
+        overrun=scenario.overrun,
+        pass_interval=scenario.pass_interval,
+        launch_latency=scenario.launch_latency,
+        seed=scenario.seed,
+    )

@@ -1,0 +1,234 @@
+"""The layers that a scenario is merged from: the files below ``base:``, the file itself, the overrides.
+
+Each value keeps the place where it was written, so that whatever finds fault with it can say where to look.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from hpcsim.errors import InputError
+from hpcsim.scenario.models import DEFAULT_SCHEDULER
+from hpcsim.strict_yaml import Place, Steps, YamlText, parse_value, read_mapping
+
+Overrides = Mapping[str, object] | Sequence[str | tuple[str, object]]
+
+_LONGEST_SHOWN = 60  # characters of a wrong value
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Data of a scenario that may be incomplete, and the places of its keys and values."""
+
+    data: dict[Any, Any]
+    key_places: dict[Steps, Place] = field(default_factory=dict)
+    value_places: dict[Steps, Place] = field(default_factory=dict)
+
+    def place(self, path: Steps, *, of_key: bool = False) -> Place:
+        """The place of what stands at ``path``, or of the nearest thing around it."""
+        if of_key and path in self.key_places:
+            return self.key_places[path]
+        while path and path not in self.value_places:
+            path = path[:-1]
+        return self.value_places.get(path, Place("scenario"))
+
+
+def source_layers(source: str | Path | Mapping[str, object]) -> list[Layer]:
+    """The layers of a file, a packaged name or a mapping, the deepest base first."""
+    if isinstance(source, Mapping):
+        data = _plain(source)
+        return _with_base(YamlText(data, {}, _places_of(data, Place("mapping"))), Path(), [])
+    return _file_layers(_find(source, Path()), [])
+
+
+def override_layer(overrides: Overrides) -> Layer:
+    """One layer of all overrides, later ones above earlier ones; ``InputError`` names every malformed one."""
+    wrong: list[str] = []
+    layer = Layer({})
+    for override in overrides.items() if isinstance(overrides, Mapping) else overrides:
+        origin = f"--set {override if isinstance(override, str) else override[0]}"
+        try:
+            key, value = _key_and_value(override, origin)
+        except InputError as error:
+            wrong.append(str(error))
+            continue
+        path: Steps = tuple(key.split("."))
+        if key == "trace" and isinstance(value, str):
+            value = _absolute(value, Path())
+        places = _places_of(value, Place(origin), path)
+        for step in reversed(path):
+            value = {step: value}
+        single = _scheduler_as_mapping(Layer(value, {path: Place(origin)}, places))
+        layer = merged(layer, single, forget_options=False)
+    if wrong:
+        raise InputError("\n".join(wrong))
+    return layer
+
+
+def merged(lower: Layer, upper: Layer, *, forget_options: bool = True) -> Layer:
+    """``upper`` over ``lower``: mappings are merged key by key, everything else is replaced.
+
+    With ``forget_options`` another scheduler does not inherit the options of the one it replaces.
+    """
+    whole = Layer(dict(lower.data), dict(lower.key_places), dict(lower.value_places))
+    if forget_options and _scheduler_changes(lower.data, upper.data):
+        del whole.data["scheduler"]
+        _forget_places(whole, ("scheduler",))
+    _merge_into(whole, whole.data, upper, upper.data, ())
+    return whole
+
+
+def packaged_scenarios() -> dict[str, Path]:
+    """The scenarios that come with hpcsim: file by name."""
+    folder = Path(str(files("hpcsim"))) / "scenarios"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence that guesses the name that was meant, with a space before it; empty without a good guess."""
+    close = get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def shown(value: object) -> str:
+    """A wrong value as its file shows it, cut where it is long."""
+    try:
+        text = repr(value) if isinstance(value, str) else json.dumps(value)
+    except (TypeError, ValueError):  # ValueError also for a number of more than 4300 digits
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
+
+
+def _file_layers(path: Path, above: list[Path]) -> list[Layer]:
+    return _with_base(read_mapping(path), path.parent, [*above, path])
+
+
+def _with_base(text: YamlText, folder: Path, chain: list[Path]) -> list[Layer]:
+    """The layer of a text in ``folder``, below it those of its base; ``chain`` is the files that led here."""
+    data = dict(text.data)
+    base = data.pop("base", None)
+    place = text.value_places.get(("base",))
+    if isinstance(data.get("trace"), str):
+        data["trace"] = _absolute(data["trace"], folder)
+    layer = _scheduler_as_mapping(Layer(data, text.key_places, text.value_places))
+    if base is None:
+        return [layer]
+    if not isinstance(base, str):
+        raise InputError(f"{place}: base: should be a file or a packaged scenario (got {shown(base)})")
+    try:
+        path = _find(base, folder)
+    except InputError as error:
+        raise InputError(f"{place}: base: {error}") from None
+    if path.resolve() in [known.resolve() for known in chain]:
+        ring = " -> ".join(known.name for known in [*chain, path])
+        raise InputError(f"{place}: base: a scenario cannot start from itself ({ring})")
+    return [*_file_layers(path, chain), layer]
+
+
+def _find(source: str | Path, folder: Path) -> Path:
+    """The file that a path, relative to ``folder``, or a packaged name means."""
+    path = folder / os.path.expanduser(source)
+    is_name = isinstance(source, str) and os.sep not in source and not source.endswith((".yaml", ".yml"))
+    packaged = packaged_scenarios()
+    if is_name and source in packaged:
+        found = packaged[str(source)]
+        return found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise InputError(f"{path}: a directory, expected a scenario file")
+    if is_name:
+        close = did_you_mean(str(source), packaged)
+        known = ", ".join(packaged)
+        raise InputError(f"no scenario named {str(source)!r} and no such file.{close} Known: {known}.")
+    stem = Path(source).stem
+    hint = f". The packaged scenario is called {stem!r}" if stem in packaged else ""
+    raise InputError(f"{path}: there is no such file{hint}")
+
+
+def _absolute(path: str, folder: Path) -> str:
+    return os.path.abspath(folder / os.path.expanduser(path)) if path else path
+
+
+def _plain(value: object) -> Any:
+    """A value of Python as a YAML file would give it: dict, list, and paths as text."""
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _places_of(value: object, place: Place, path: Steps = ()) -> dict[Steps, Place]:
+    """The same place for a plain value and everything in it."""
+    places = {path: place}
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, part in parts:
+        places |= _places_of(part, place, (*path, step))
+    return places
+
+
+def _key_and_value(override: str | tuple[str, object], origin: str) -> tuple[str, Any]:
+    if isinstance(override, str):
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise InputError(f"{origin}: expected key=value, such as machine.nodes=560")
+        key, value = key.strip(), parse_value(text, origin)
+    else:
+        key, value = override[0], _plain(override[1])
+    if not all(key.split(".")):
+        raise InputError(f"{origin}: {key!r} is no key; expected one such as machine.nodes")
+    if key == "base":
+        raise InputError(f"{origin}: base may stand in a file only")
+    return key, value
+
+
+def _scheduler_as_mapping(layer: Layer) -> Layer:
+    """``scheduler: easy`` written out as ``scheduler: {name: easy}``, so that layers can be merged."""
+    name = layer.data.get("scheduler")
+    if not isinstance(name, str):
+        return layer
+    places = {**layer.value_places, ("scheduler", "name"): layer.place(("scheduler",))}
+    return Layer({**layer.data, "scheduler": {"name": name}}, layer.key_places, places)
+
+
+def _scheduler_changes(lower: Mapping[Any, Any], upper: Mapping[Any, Any]) -> bool:
+    before, after = lower.get("scheduler"), upper.get("scheduler")
+    if not isinstance(before, dict) or not isinstance(after, dict) or "name" not in after:
+        return False
+    return bool(before.get("name", DEFAULT_SCHEDULER) != after["name"])
+
+
+def _merge_into(whole: Layer, low: dict[Any, Any], upper: Layer, high: dict[Any, Any], at: Steps) -> None:
+    """Merge ``high``, which stands at ``at`` in ``upper``, into ``low``, which stands there in ``whole``."""
+    if at in upper.value_places:
+        whole.value_places[at] = upper.value_places[at]
+    for key, value in high.items():
+        here = (*at, key)
+        if isinstance(low.get(key), dict) and isinstance(value, dict):
+            low[key] = dict(low[key])  # the layer below keeps its own
+            _merge_into(whole, low[key], upper, value, here)
+            if here in upper.key_places:
+                whole.key_places[here] = upper.key_places[here]
+        else:
+            low[key] = value
+            _forget_places(whole, here)
+            whole.key_places.update(_below(upper.key_places, here))
+            whole.value_places.update(_below(upper.value_places, here))
+
+
+def _below(places: dict[Steps, Place], path: Steps) -> dict[Steps, Place]:
+    return {steps: place for steps, place in places.items() if steps[: len(path)] == path}
+
+
+def _forget_places(layer: Layer, path: Steps) -> None:
+    for places in (layer.key_places, layer.value_places):
+        for steps in _below(places, path):
+            del places[steps]

@@ -1,0 +1,286 @@
+"""Synthetic workloads that look like a real machine's: sessions of users who repeat themselves.
+
+Jobs come in sessions; a session belongs to a user, a user has applications (a node count), an
+application has inputs (a walltime, and a typical share of it that is used). What an application or input
+looks like is found by rank: jobs are ordered by the hidden taste of their application or input, and the
+job at rank r of n gets the quantile (r + U) / n of the profile's table. So the tables hold in every single
+month, not only in the mean of many, and yet the jobs of one user look alike.
+
+Times are local at UTC-6 (Chicago's standard time, all year); second 0 is a Monday's midnight there. The
+profiles ``cooley`` and ``aurora`` rest on a few published quantiles only; their YAML files say which.
+
+References: Zakay and Feitelson (2013), On identifying user session boundaries in parallel workload logs;
+Lublin and Feitelson (2003), The workload on parallel supercomputers: modeling the characteristics of
+rigid jobs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from hpcsim.errors import InputError
+from hpcsim.streams import stream
+from hpcsim.workload.job import COMPLETED, FAILED, TIMEOUT, Workload, workload_from_columns
+from hpcsim.workload.profile import Floats, Int64s, Profile, load_profile, profile_names
+
+__all__ = ["profile_names", "synthesise"]
+
+T0_UTC = 1_704_088_800  # Monday 2024-01-01 00:00 at UTC-6
+DAY_S = 86_400
+HOUR_S = 3_600
+EARLY_RATIO = 0.02  # a program that ends below this share of its walltime failed at its start
+
+
+def synthesise(
+    profile: str, *, seed: int, jobs: int | None = None, days: float | None = None
+) -> Workload:
+    """A workload of exactly ``jobs`` jobs, or of ``days`` days (30 unless told), after ``profile``."""
+    facts = load_profile(profile)
+    if jobs is not None and days is not None:
+        raise InputError("a synthetic workload takes jobs or days, not both")
+    if jobs is not None and jobs < 1:
+        raise InputError(f"jobs: found {jobs}, but a synthetic workload needs at least 1 job")
+    span_days = (30.0 if days is None else days) if jobs is None else jobs / facts.jobs_per_day
+    if not 0 < span_days < 36_525:
+        raise InputError(f"days: found {span_days:g}, but a synthetic workload lasts more than 0 days, 36,524 at most")
+    hours = _hour_weights(facts, seed, span_days)
+    if jobs is None:
+        jobs = max(1, round(facts.jobs_per_day * float(hours.sum()) / 24))
+    return _workload(facts, seed, jobs, hours, round(span_days * DAY_S))
+
+
+def _workload(facts: Profile, seed: int, jobs: int, hours: Floats, span_s: int) -> Workload:
+    arrivals = _arrivals(facts, seed, jobs, hours, span_s)
+    habits = _habits(facts, seed, arrivals)
+    size, nodes = _nodes(facts, seed, habits)
+    walltime_s = _walltimes(facts, seed, habits, size)
+    runtime_s, early = _runtimes(facts, seed, habits, size, walltime_s)
+
+    fails = stream(seed, "synthetic: failure").random(jobs) < np.where(early, *facts.failed)
+    outcome = np.where(fails, FAILED, COMPLETED)
+    outcome[runtime_s >= walltime_s] = TIMEOUT
+    users = len(facts.user_shares)
+    project = np.floor(facts.projects * stream(seed, "synthetic: project").random(users) ** 1.5)
+    return workload_from_columns(
+        t0_utc=T0_UTC,
+        source=f"synthetic {facts.name}, seed {seed}",
+        name=[f"{number}.{facts.machine}" for number in range(1, jobs + 1)],
+        submit_s=arrivals.submit_s,
+        nodes=nodes,
+        walltime_s=walltime_s,
+        runtime_s=runtime_s,
+        user=_texts(arrivals.user, "user", users),
+        project=_texts(project.astype(np.int64)[arrivals.user], "project", facts.projects),
+        queue=_queues(facts, seed, habits, nodes, walltime_s),
+        outcome=outcome,
+        machine_nodes=facts.machine_nodes,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrivals:
+    """J jobs in order of submission: when, by whom, and in which session."""
+
+    submit_s: Int64s
+    user: Int64s
+    session: Int64s
+
+
+@dataclass(frozen=True, slots=True)
+class _Habits:
+    """J jobs in order of submission: whose application and input each is (numbers from 0)."""
+
+    user: Int64s
+    application: Int64s
+    input: Int64s
+
+
+def _hour_weights(facts: Profile, seed: int, span_days: float) -> Floats:
+    """Relative job counts of each hour of the span; 24 for an average day."""
+    rng = stream(seed, "synthetic: days")
+    days = int(np.ceil(span_days))
+    busy = np.interp((rng.permutation(days) + rng.random(days)) / days, *facts.day_quantiles)
+    busy *= facts.weekday_weights[np.arange(days) % 7]
+    # over a short span the draw of busy days would move the number of jobs; over a long one it is 1 anyway
+    busy /= busy.mean()
+    cycle = facts.hour_weights * np.exp(facts.hour_sd * rng.standard_normal((days, 24)))
+    hours = (busy[:, None] * cycle * (24 / cycle.sum(axis=1, keepdims=True))).ravel()
+    inside: Floats = np.clip(span_days * 24 - np.arange(days * 24), 0, 1)
+    return hours * inside
+
+
+def _arrivals(facts: Profile, seed: int, jobs: int, hours: Floats, span_s: int) -> _Arrivals:
+    """Sessions spread over days and users in proportion to their jobs; gaps inside from a table."""
+    rng = stream(seed, "synthetic: sessions")
+    sizes = _session_sizes(facts, rng, jobs)
+    count = len(sizes)
+
+    by_day = hours.reshape(-1, 24).sum(axis=1).cumsum()
+    day = np.searchsorted(by_day, _midpoints(sizes, rng) * by_day[-1], side="right")
+    day = np.minimum(day, len(by_day) - 1)
+    # within the day each session draws its own hour, in the day's cycle
+    cdf = np.concatenate([[0.0], hours.cumsum()])
+    first, last = cdf[day * 24], cdf[day * 24 + 24]
+    start_s = np.interp(first + rng.random(count) * (last - first), cdf, np.arange(len(cdf)) * HOUR_S)
+
+    session = np.repeat(np.arange(count), sizes)
+    head = np.cumsum(sizes) - sizes
+    gap_s = _log_interp(rng.random(jobs), facts.gap_quantiles)
+    gap_s[head] = 0
+    elapsed_s = np.cumsum(np.floor(gap_s))
+    elapsed_s -= elapsed_s[head][session]
+    length_s = elapsed_s[head + sizes - 1]
+    # the hour drawn is that of the session's middle: from its start on, long sessions would delay the cycle
+    start_s = np.maximum(np.minimum(start_s - length_s / 2, span_s - 1 - length_s), 0)
+    submit_s = np.minimum(start_s[session] + elapsed_s, span_s - 1).astype(np.int64)
+
+    users = np.searchsorted(facts.user_shares, _midpoints(sizes, rng), side="right")
+    users = np.minimum(users, len(facts.user_shares) - 1)
+    order = np.argsort(submit_s, kind="stable")
+    return _Arrivals(submit_s[order], users[session][order], session[order])
+
+
+def _session_sizes(facts: Profile, rng: np.random.Generator, jobs: int) -> Int64s:
+    """Jobs of each session, together exactly ``jobs``."""
+    at, values = facts.session_quantiles
+    mean = float(np.floor(_log_interp((np.arange(4096) + 0.5) / 4096, (at, values))).mean())
+    count = int(np.ceil(jobs / mean)) + 1
+    u = (rng.permutation(count) + rng.random(count)) / count
+    sizes = np.maximum(np.floor(_log_interp(u, (at, values))), 1).astype(np.int64)
+    total = np.cumsum(sizes)
+    if total[-1] < jobs:
+        sizes = np.append(sizes, jobs - total[-1])
+    else:
+        sizes = sizes[: np.searchsorted(total, jobs) + 1]
+        sizes[-1] -= sizes.sum() - jobs
+    return sizes
+
+
+def _midpoints(sizes: Int64s, rng: np.random.Generator) -> Floats:
+    """Where each session's middle job lies (0 to 1) when the sessions are laid end to end in random order."""
+    order = rng.permutation(len(sizes))
+    laid = sizes[order]
+    middle = np.empty(len(sizes))
+    middle[order] = (np.cumsum(laid) - laid / 2) / laid.sum()
+    return middle
+
+
+def _habits(facts: Profile, seed: int, arrivals: _Arrivals) -> _Habits:
+    """The application and input of each job: a user's chain that now and then leaves the last one."""
+    rng = stream(seed, "synthetic: habits")
+    habits = facts.habits
+    order = np.argsort(arrivals.user, kind="stable")
+    user, session = arrivals.user[order], arrivals.session[order]
+    new_user = np.append(True, user[1:] != user[:-1])
+    fresh = np.append(True, session[1:] != session[:-1])
+
+    leaves = rng.random(len(user)) < np.where(fresh, *habits.leave_application[::-1])
+    stays = np.cumsum(new_user | leaves) - 1  # the number of the stay with one application
+    of_user = user[new_user | leaves]
+    known = np.ceil(np.bincount(of_user, minlength=len(facts.user_shares)) ** habits.applications)
+    choice = np.floor(known[of_user] * rng.random(len(of_user)) ** 2)
+    application = ((np.cumsum(known) - known)[of_user] + choice).astype(np.int64)[stays]
+
+    leaves = rng.random(len(user)) < np.where(fresh, *habits.leave_input[::-1])
+    starts = np.append(True, application[1:] != application[:-1]) | leaves
+    choice = np.floor(habits.inputs * rng.random(int(starts.sum())) ** 2).astype(np.int64)
+    inputs = application * habits.inputs + choice[np.cumsum(starts) - 1]
+
+    back = np.empty(len(order), np.int64)
+    back[order] = np.arange(len(order))
+    return _Habits(arrivals.user, application[back], inputs[back])
+
+
+def _nodes(facts: Profile, seed: int, habits: _Habits) -> tuple[Int64s, Int64s]:
+    """Size class and node count of each job, by the rank of its application's taste."""
+    rng = stream(seed, "synthetic: nodes")
+    taste = _taste(rng, facts.habits.user_nodes, habits.user, habits.application)
+    u = _ranks(np.zeros(len(taste), np.int64), taste, rng)
+    nodes = facts.nodes.at(u)
+    return facts.size_of_value[np.searchsorted(facts.nodes.values, nodes)], nodes
+
+
+def _walltimes(facts: Profile, seed: int, habits: _Habits, size: Int64s) -> Int64s:
+    """Walltime (s) of each job, by the rank of its input's taste among the jobs of its size class."""
+    rng = stream(seed, "synthetic: walltime")
+    u = _ranks(size, _taste(rng, facts.habits.user_walltime, habits.user, habits.input), rng)
+    walltime_s = np.empty(len(size), np.int64)
+    for number, size_class in enumerate(facts.sizes):
+        here = np.flatnonzero(size == number)
+        walltime_s[here] = size_class.walltimes.at(u[here])
+    return walltime_s
+
+
+def _runtimes(
+    facts: Profile, seed: int, habits: _Habits, size: Int64s, walltime_s: Int64s
+) -> tuple[Int64s, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+    """Runtime (s) of each job, by the rank of its input's pace; and whether it ended early."""
+    rng = stream(seed, "synthetic: runtime")
+    pace = _taste(rng, 0.0, habits.user, habits.input)
+    steady = facts.habits.steadiness
+    pace = np.sqrt(steady) * pace + np.sqrt(1 - steady) * rng.standard_normal(len(pace))
+    bands = [band for size_class in facts.sizes for band in size_class.bands]
+    cell = np.empty(len(size), np.int64)
+    first = 0
+    for number, size_class in enumerate(facts.sizes):
+        here = np.flatnonzero(size == number)
+        cell[here] = first + np.searchsorted([band.up_to_s for band in size_class.bands], walltime_s[here])
+        first += len(size_class.bands)
+
+    u = _ranks(cell, pace, rng)
+    ratio = np.empty(len(size))
+    for number, band in enumerate(bands):
+        here = np.flatnonzero(cell == number)
+        below = 1 - band.at_limit
+        at = np.linspace(0, below, len(band.log_ratio))
+        over = np.interp((u[here] - below) / max(band.at_limit, 1e-9), *facts.limit_quantiles)
+        ratio[here] = np.where(u[here] < below, np.exp(np.interp(u[here], at, band.log_ratio)), over)
+    return np.maximum(np.rint(ratio * walltime_s), 1).astype(np.int64), ratio < EARLY_RATIO
+
+
+def _queues(facts: Profile, seed: int, habits: _Habits, nodes: Int64s, walltime_s: Int64s) -> pa.Array:
+    """The queue of each job among those whose limits it keeps; an application keeps to its queue."""
+    weights = np.zeros((len(facts.queues), len(nodes)))
+    for row, queue in zip(weights, facts.queues, strict=True):
+        fits = (nodes >= queue.nodes[0]) & (nodes <= queue.nodes[1])
+        fits &= (walltime_s >= queue.walltime_s[0]) & (walltime_s <= queue.walltime_s[1])
+        row[fits] = queue.weight
+    cumulated = np.cumsum(weights, axis=0)
+    rng = stream(seed, "synthetic: queue")
+    u = rng.random(int(habits.application.max()) + 1)[habits.application]
+    chosen = (cumulated <= u * cumulated[-1]).sum(axis=0).astype(np.int32)
+    return pa.DictionaryArray.from_arrays(pa.array(chosen), pa.array([queue.name for queue in facts.queues]))
+
+
+def _taste(rng: np.random.Generator, of_user: float, user: Int64s, thing: Int64s) -> Floats:
+    """A normal score for each job that jobs of one thing share and jobs of one user resemble."""
+    users = rng.standard_normal(int(user.max()) + 1)
+    things = rng.standard_normal(int(thing.max()) + 1)
+    score: Floats = np.sqrt(of_user) * users[user] + np.sqrt(1 - of_user) * things[thing]
+    return score
+
+
+def _ranks(cell: Int64s, score: Floats, rng: np.random.Generator) -> Floats:
+    """The place (0 to 1) of each job among the jobs of its cell, by score; equal scores by time."""
+    order = np.lexsort((score, cell))
+    counts = np.bincount(cell)
+    rank = np.arange(len(cell)) - np.repeat(np.cumsum(counts) - counts, counts)
+    u = np.empty(len(cell))
+    u[order] = (rank + rng.random(len(cell))) / np.repeat(counts, counts)
+    return u
+
+
+def _log_interp(u: Floats, quantiles: tuple[Floats, Floats]) -> Floats:
+    """Quantiles of a table, interpolated in the logarithm of 1 + value."""
+    at, values = quantiles
+    found: Floats = np.expm1(np.interp(u, at, np.log1p(values)))
+    return found
+
+
+def _texts(codes: Int64s, kind: str, count: int) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(
+        pa.array(codes.astype(np.int32)), pa.array([f"{kind}{number:04d}" for number in range(1, count + 1)])
+    )

@@ -1,0 +1,171 @@
+"""A plug-in that is right is found, one that is wrong is named, and none harms another."""
+
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from hpcsim.errors import InputError
+from hpcsim.plugin import loader
+from hpcsim.plugin.loader import load_plugins
+
+RIGHT = """
+from hpcsim.plugin.hooks import hookimpl
+
+class Shortest:
+    name = "NAME"
+    api = 1
+
+    def schedule(self, view):
+        return []
+
+@hookimpl
+def hpcsim_schedulers(register):
+    register(Shortest)
+"""
+
+
+def written(folder: Path, text: str, name: str = "mine.py") -> Path:
+    file = folder / name
+    file.write_text(dedent(text), encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Makes modules and pretends that the entry points of the group are these: text by module name."""
+
+    def install(**texts: str) -> None:
+        monkeypatch.syspath_prepend(tmp_path)
+        for module, text in texts.items():
+            written(tmp_path, text, f"{module}.py")
+        entries = [EntryPoint(module, module, "hpcsim") for module in reversed(texts)]
+        monkeypatch.setattr(loader, "entry_points", lambda group: entries)
+
+    yield install
+    for name in [name for name in sys.modules if name.startswith("plugged_")]:
+        del sys.modules[name]
+
+
+def test_built_in_schedulers_are_found_by_their_entry_point() -> None:
+    plugins = load_plugins(strict=True)
+    assert plugins.errors == {}
+    assert set(plugins.origins) == set(plugins.schedulers)
+    assert all(origin.startswith("hpcsim ") for origin in plugins.origins.values())
+
+
+def test_a_file_offers_its_scheduler(tmp_path: Path) -> None:
+    file = written(tmp_path, RIGHT)
+    plugins = load_plugins([file])
+    assert plugins.schedulers["NAME"].__name__ == "Shortest"
+    assert plugins.origins["NAME"] == str(file)
+
+
+def test_files_of_one_name_are_two_modules(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    one = written(tmp_path, RIGHT.replace("NAME", "one"))
+    two = written(tmp_path / "b", RIGHT.replace("NAME", "two"))
+    found = load_plugins([one, two]).schedulers
+    assert found["one"].__module__ != found["two"].__module__
+
+
+def test_a_broken_plugin_is_noted_and_the_rest_work(installed) -> None:
+    installed(
+        plugged_a="import a_module_that_is_not_there",
+        plugged_b=RIGHT.replace("NAME", "good"),
+        plugged_c="raise SystemExit('gone')",
+        plugged_d=RIGHT.replace("def hpcsim_schedulers", "def hpcsim_shedulers"),
+        plugged_e=RIGHT.replace("(register):", "(registrar):").replace("register(S", "registrar(S"),
+    )
+    plugins = load_plugins()
+    assert set(plugins.schedulers) == {"good"}
+    assert list(plugins.errors) == ["plugged_a", "plugged_c", "plugged_d", "plugged_e"]
+    assert "ModuleNotFoundError" in plugins.errors["plugged_a"]
+    assert "SystemExit: gone" in plugins.errors["plugged_c"]
+    assert "hpcsim_shedulers" in plugins.errors["plugged_d"]
+    assert "registrar" in plugins.errors["plugged_e"]
+
+
+def test_a_plugin_that_breaks_half_way_leaves_nothing(installed) -> None:
+    installed(plugged_a=RIGHT + "    raise RuntimeError('half way')\n")
+    plugins = load_plugins()
+    assert plugins.schedulers == {}
+    assert plugins.origins == {}
+    assert plugins.errors == {"plugged_a": "RuntimeError: half way"}
+
+
+def test_strict_loading_raises(installed, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(plugged_a="1 / 0")
+    with pytest.raises(InputError, match="plug-in plugged_a: ZeroDivisionError"):
+        load_plugins(strict=True)
+    monkeypatch.setenv("HPCSIM_STRICT_PLUGINS", "1")
+    with pytest.raises(InputError, match="plug-in plugged_a: ZeroDivisionError"):
+        load_plugins()
+
+
+def test_two_plugins_cannot_share_a_name(installed, tmp_path: Path) -> None:
+    installed(plugged_a=RIGHT, plugged_b=RIGHT)
+    plugins = load_plugins()
+    assert plugins.origins == {"NAME": "plugged_a"}
+    assert plugins.errors == {"plugged_b": "the scheduler 'NAME' is registered already, by plugged_a"}
+    file = written(tmp_path, RIGHT)
+    with pytest.raises(InputError) as caught:
+        load_plugins([file])
+    assert str(caught.value) == f"{file}: the scheduler 'NAME' is registered already, by plugged_a"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('name = "NAME"', "nam = 1", "Shortest.name should be the scheduler's name as text, found None"),
+        ("api = 1", "", "Shortest.api is None; this hpcsim speaks api = 1"),
+        ("api = 1", "api = 2", "Shortest.api is 2"),
+        ("api = 1", "api = True", "Shortest.api is True"),
+        ("def schedule(", "def shedule(", "no method schedule"),
+        ("api = 1", "api = 1; Options = dict", "Options should be a pydantic model"),
+        ("register(Shortest)", "register(Shortest())", "takes a class"),
+        ("register(Shortest)", "register(Shortest); register(Shortest)", "registered already, by itself"),
+        ("register(Shortest)", "pass", "registers nothing"),
+        ("@hookimpl\n", "", "registers nothing"),
+    ],
+)
+def test_a_class_that_breaks_the_contract_is_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
+    assert old in RIGHT
+    file = written(tmp_path, RIGHT.replace(old, new))
+    with pytest.raises(InputError) as caught:
+        load_plugins([file])
+    assert str(caught.value).startswith(f"{file}: ")
+    assert said in str(caught.value)
+
+
+def test_an_option_cannot_be_called_name(tmp_path: Path) -> None:
+    options = "api = 1\n    class Options(__import__('pydantic').BaseModel):\n        name: str = ''\n"
+    with pytest.raises(InputError, match="has a field 'name'"):
+        load_plugins([written(tmp_path, RIGHT.replace("api = 1", options))])
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("x = 1\nx = = 2\n", 2, "SyntaxError"),
+        ("x = 1\n\nimport a_module_that_is_not_there\n", 3, "ModuleNotFoundError"),
+        ("def f():\n    raise SystemExit(3)\nf()\n", 2, "SystemExit"),
+        (RIGHT + "    1 / 0\n", 14, "ZeroDivisionError"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_names_its_line(tmp_path: Path, text: str, line: int, said: str) -> None:
+    file = written(tmp_path, text)
+    modules = set(sys.modules)
+    with pytest.raises(InputError) as caught:
+        load_plugins([file])
+    assert str(caught.value).startswith(f"{file}:{line}: {said}")
+    assert "ZeroDivisionError" in said or set(sys.modules) == modules
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="none.py: there is no such file"):
+        load_plugins([tmp_path / "none.py"])
+    with pytest.raises(InputError, match="a directory"):
+        load_plugins([tmp_path])
