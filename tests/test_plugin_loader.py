@@ -155,7 +155,9 @@ def test_an_option_cannot_be_called_name(tmp_path: Path) -> None:
         (RIGHT + "    1 / 0\n", 14, "ZeroDivisionError"),
     ],
 )
-def test_a_file_that_cannot_be_imported_names_its_line(tmp_path: Path, text: str, line: int, said: str) -> None:
+def test_a_file_that_cannot_be_imported_names_its_line(
+    tmp_path: Path, text: str, line: int, said: str
+) -> None:
     file = written(tmp_path, text)
     modules = set(sys.modules)
     with pytest.raises(InputError) as caught:
@@ -165,7 +167,7 @@ def test_a_file_that_cannot_be_imported_names_its_line(tmp_path: Path, text: str
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="none.py: there is no such file"):
+    with pytest.raises(InputError, match=r"none\.py: there is no such file"):
         load_plugins([tmp_path / "none.py"])
     with pytest.raises(InputError, match="a directory"):
         load_plugins([tmp_path])

@@ -100,7 +100,7 @@ def test_every_key_and_value_has_its_line_and_column() -> None:
         ("a: 1\n---\nb: 1\n", "f:2:1", "second document"),
         ("? [1]\n: 2\n", "f:1:3", "not text"),
         ("null: 2\n", "f:1:1", "not text"),
-        ("a: [1, 2\n", "f:1:4", "expected ',' or ']'"),
+        ("a: [1, 2\n", "f:2:1", "expected ',' or ']', but got '<stream end>'; it began in line 1"),
         ("a: b: c\n", "f:1:5", "not allowed here"),
         ("a: 1\n  b: 2\n", "f:2:4", "not allowed here"),
         ("- 1\n", "f:1:1", "found a list"),
@@ -134,7 +134,7 @@ def test_a_file_is_read_with_or_without_byte_order_mark(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nowhere.yaml: there is no such file"):
+    with pytest.raises(InputError, match=r"nowhere\.yaml: there is no such file"):
         read_mapping(tmp_path / "nowhere.yaml")
     with pytest.raises(InputError, match="a directory, expected a YAML file"):
         read_mapping(tmp_path)
@@ -143,7 +143,24 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12) | st.sampled_from(
-    ["no", "12:30", "24:00:00", "1e-3", "0o7", "010", "~", "", "2023-09-15", "- a", "a: b", "#x", "=", "<<", "0x1f", ".5"]
+    [
+        "no",
+        "12:30",
+        "24:00:00",
+        "1e-3",
+        "0o7",
+        "010",
+        "~",
+        "",
+        "2023-09-15",
+        "- a",
+        "a: b",
+        "#x",
+        "=",
+        "<<",
+        "0x1f",
+        ".5",
+    ]
 )
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts
 plain_data = st.recursive(
@@ -168,11 +185,14 @@ def test_text_is_dumped_so_that_yaml_1_1_reads_text_too(text: str) -> None:
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.text(alphabet=st.sampled_from("ab1:-[]{},&*!|>'\"%@`# \n\t?.~\\0x"), max_size=40) | st.binary(max_size=40))
+@given(
+    st.text(alphabet=st.sampled_from("ab1:-[]{},&*!|>'\"%@`# \n\t?.~\\0x"), max_size=40)
+    | st.binary(max_size=40)
+)
 def test_any_text_is_read_or_refused_with_its_place(text: str | bytes) -> None:
+    outcome: object
     try:
-        parsed = parse_mapping(text, "f")
+        outcome = parse_mapping(text, "f").data
     except InputError as error:
-        assert str(error).startswith("f:")
-    else:
-        assert isinstance(parsed.data, dict)
+        outcome = str(error)
+    assert isinstance(outcome, dict) or str(outcome).startswith("f:")

@@ -9,6 +9,7 @@ import click
 
 from hpcsim.errors import InputError
 from hpcsim.plugin.loader import load_plugins
+from hpcsim.scenario.layers import did_you_mean
 from hpcsim.scenario.load import LoadedScenario, load_scenario, scenario_schema
 
 
@@ -40,7 +41,7 @@ def validate(
     for source in scenarios:
         try:
             loaded = load_scenario(source, overrides, schedulers=loaded_plugins.schedulers)
-            _check_trace(loaded)
+            _check_jobs(loaded)
         except InputError as error:
             wrong.append(str(error))
         else:
@@ -65,10 +66,19 @@ def schema(output: Path | None) -> None:
         raise InputError(f"{output}: cannot be written: {error.strerror}") from None
 
 
-def _check_trace(loaded: LoadedScenario) -> None:
-    trace = loaded.scenario.trace
-    if trace is not None and not Path(trace).is_file():
-        raise InputError(f"{loaded.place('trace')}: trace: there is no such file: {trace}")
+def _check_jobs(loaded: LoadedScenario) -> None:
+    """``InputError`` when the named trace or profile is not there; neither is read."""
+    from hpcsim.workload.profile import profile_names  # imports numpy, which hpcsim schema can do without
+
+    trace, profile = loaded.scenario.trace, loaded.scenario.profile
+    if trace is not None:
+        if not Path(trace).is_file():
+            raise InputError(f"{loaded.place('trace')}: trace: there is no such file (got {trace!r})")
+    elif profile is not None and profile not in profile_names():
+        known = profile_names()
+        guess = did_you_mean(profile, known)
+        place = loaded.place("profile")
+        raise InputError(f"{place}: profile: no profile named {profile!r}.{guess} Known: {', '.join(known)}.")
 
 
 def _summary(loaded: LoadedScenario) -> str:

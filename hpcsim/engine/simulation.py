@@ -192,16 +192,25 @@ class Simulation:
     # -- the scheduling pass ------------------------------------------------------------------
 
     def _ask_for_pass(self) -> None:
+        """Have the scheduler called once all that happens in this second has happened."""
         if self._pass_at < 0 and (self.queue or self._passes_when_idle):
-            wait = -self.now % self.pass_interval if self.pass_interval else 0
-            self._pass_at = self.now + wait
-            self._next_pass.due_in(wait)
+            if not self.pass_interval and self.env.peek() > self.now:
+                self._pass()  # nothing else happens in this second: no need to queue for it
+            else:
+                self._pass_later()
 
-    def _pass(self, _event: simpy.Event) -> None:
+    def _pass_later(self) -> None:
+        wait = -self.now % self.pass_interval if self.pass_interval else 0
+        self._pass_at = self.now + wait
+        self._next_pass.due_in(wait)
+
+    def _pass_is_due(self, _event: simpy.Event) -> None:
         self.now = self.env.now
         self._pass_at = -1
-        if not self.queue and not self._passes_when_idle:
-            return
+        if self.queue or self._passes_when_idle:
+            self._pass()
+
+    def _pass(self) -> None:
         began = perf_counter()
         try:
             decisions = list(self.scheduler.schedule(self._view))
@@ -237,7 +246,10 @@ class Simulation:
         self._enqueue_late(mine)
 
     def _kill(self, job: Job) -> None:
+        waiting = len(self.queue)
         self._leave(self._on_machine(job, "killed").id, KILLED)
+        if len(self.queue) > waiting and self._pass_at < 0:
+            self._pass_later()  # a job that waited for its end may start in this very second
 
     # -- changes of state ---------------------------------------------------------------------
 
@@ -254,7 +266,6 @@ class Simulation:
     def _release(self, job_id: int) -> None:
         del self._open_after[job_id]
         self._enqueue_late(self._blocked.pop(job_id))
-        self._ask_for_pass()
 
     def _enqueue_late(self, job: Job) -> None:
         """Put into the queue a job that was submitted before others that wait: at its place among them."""
@@ -274,7 +285,7 @@ class Simulation:
         end = max(start + self._runtime[job_id], taken)
         self._generation = generation = self._generation + 1
         self._ends[job_id] = (end, generation, self.attempts.begin(job_id, start, why))
-        self._timeout(end - self.now, (job_id, generation), self._end)
+        simpy.Timeout(self.env, end - self.now, (job_id, generation)).callbacks.append(self._end)
 
     def _continue(self, job: Job, began: int) -> None:
         """Put on the machine a job that has been running since ``began``, before the first second."""
@@ -340,7 +351,7 @@ class Simulation:
 
     def _wire(self, now: int) -> None:
         self.env = simpy.Environment(initial_time=now)
-        self._next_pass = _Pass(self.env, self._pass)
+        self._next_pass = _Pass(self.env, self._pass_is_due)
         self._view = View(self)
 
     def _timeout(self, delay: int, value: object, callback: simpy.events.EventCallback) -> None:

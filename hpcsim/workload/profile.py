@@ -19,6 +19,7 @@ from hpcsim.errors import InputError
 
 Floats = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,16 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
+class Silence:
+    """Hours without submissions: maintenance every other Monday, outages at random (0: never)."""
+
+    maintenance_hour: int
+    maintenance_hours: int
+    outage_every_days: float
+    outage_hours: int
+
+
+@dataclass(frozen=True, slots=True)
 class Habits:
     """How users repeat themselves: the chances to leave an application or an input between two jobs.
 
@@ -98,6 +109,7 @@ class Profile:
     weekday_weights: Floats
     day_quantiles: tuple[Floats, Floats]
     hour_sd: float
+    silence: Silence
     session_quantiles: tuple[Floats, Floats]
     gap_quantiles: tuple[Floats, Floats]
     user_shares: Floats
@@ -147,6 +159,7 @@ def _profile(name: str, facts: dict[str, Any]) -> Profile:
         weekday_weights=np.array(facts["weekday_weights"], float),
         day_quantiles=_quantiles(facts["day_quantiles"]),
         hour_sd=float(facts["hour_sd"]),
+        silence=Silence(**facts["silence"]),
         session_quantiles=_quantiles(facts["session_jobs"]),
         gap_quantiles=_quantiles(facts["gap_s"]),
         user_shares=_user_shares(**facts["users"]),

@@ -24,7 +24,7 @@ import pyarrow as pa
 from hpcsim.errors import InputError
 from hpcsim.streams import stream
 from hpcsim.workload.job import COMPLETED, FAILED, TIMEOUT, Workload, workload_from_columns
-from hpcsim.workload.profile import Floats, Int64s, Profile, load_profile, profile_names
+from hpcsim.workload.profile import Bools, Floats, Int64s, Profile, load_profile, profile_names
 
 __all__ = ["profile_names", "synthesise"]
 
@@ -48,7 +48,7 @@ def synthesise(
         raise InputError(f"days: found {span_days:g}, but a synthetic workload lasts more than 0 days, 36,524 at most")
     hours = _hour_weights(facts, seed, span_days)
     if jobs is None:
-        jobs = max(1, round(facts.jobs_per_day * float(hours.sum()) / 24))
+        jobs = max(1, round(facts.jobs_per_day * span_days))
     return _workload(facts, seed, jobs, hours, round(span_days * DAY_S))
 
 
@@ -99,7 +99,7 @@ class _Habits:
 
 
 def _hour_weights(facts: Profile, seed: int, span_days: float) -> Floats:
-    """Relative job counts of each hour of the span; 24 for an average day."""
+    """Relative job counts of each hour of the span, the last day's only as far as the span goes."""
     rng = stream(seed, "synthetic: days")
     days = int(np.ceil(span_days))
     busy = np.interp((rng.permutation(days) + rng.random(days)) / days, *facts.day_quantiles)
@@ -108,28 +108,50 @@ def _hour_weights(facts: Profile, seed: int, span_days: float) -> Floats:
     busy /= busy.mean()
     cycle = facts.hour_weights * np.exp(facts.hour_sd * rng.standard_normal((days, 24)))
     hours = (busy[:, None] * cycle * (24 / cycle.sum(axis=1, keepdims=True))).ravel()
-    inside: Floats = np.clip(span_days * 24 - np.arange(days * 24), 0, 1)
-    return hours * inside
+    hours *= np.clip(span_days * 24 - np.arange(days * 24), 0, 1)
+    busy_hours = hours * ~_silent(facts, rng, days * 24)
+    return busy_hours if busy_hours.any() else hours
+
+
+def _silent(facts: Profile, rng: np.random.Generator, hours: int) -> Bools:
+    """The hours in which nobody can submit: maintenance every other Monday, and outages at random."""
+    silence = facts.silence
+    starts = np.arange(0, hours, 14 * 24) + silence.maintenance_hour
+    silent = np.zeros(hours + 1, np.int64)
+    np.add.at(silent, np.minimum(starts, hours), 1)
+    np.add.at(silent, np.minimum(starts + silence.maintenance_hours, hours), -1)
+    if silence.outage_every_days:
+        outages = rng.integers(0, hours, int(hours / 24 / silence.outage_every_days + rng.random()))
+        np.add.at(silent, outages, 1)
+        np.add.at(silent, np.minimum(outages + silence.outage_hours, hours), -1)
+    in_silence: Bools = np.cumsum(silent[:-1]) > 0
+    return in_silence
 
 
 def _arrivals(facts: Profile, seed: int, jobs: int, hours: Floats, span_s: int) -> _Arrivals:
-    """Sessions spread over days and users in proportion to their jobs; gaps inside from a table."""
+    """Sessions spread over days by number and over users by their jobs; gaps inside from a table."""
     rng = stream(seed, "synthetic: sessions")
     sizes = _session_sizes(facts, rng, jobs)
     count = len(sizes)
 
     by_day = hours.reshape(-1, 24).sum(axis=1).cumsum()
-    day = np.searchsorted(by_day, _midpoints(sizes, rng) * by_day[-1], side="right")
+    # by number, not by jobs: a bulk submission comes on top of a day's traffic, not instead of it
+    day = np.searchsorted(by_day, (rng.permutation(count) + 0.5) / count * by_day[-1], side="right")
     day = np.minimum(day, len(by_day) - 1)
-    # within the day each session draws its own hour, in the day's cycle
+    # within its day each session has its own hour; over the month the hours share the jobs by the cycle
     cdf = np.concatenate([[0.0], hours.cumsum()])
     first, last = cdf[day * 24], cdf[day * 24 + 24]
-    start_s = np.interp(first + rng.random(count) * (last - first), cdf, np.arange(len(cdf)) * HOUR_S)
+    hour = first + _midpoints(sizes, rng) * (last - first)
+    start_s = np.interp(hour, cdf, np.arange(len(cdf)) * HOUR_S)
 
     session = np.repeat(np.arange(count), sizes)
     head = np.cumsum(sizes) - sizes
-    gap_s = _log_interp(rng.random(jobs), facts.gap_quantiles)
-    gap_s[head] = 0
+    gap_s = np.zeros(jobs)
+    inner = np.setdiff1d(np.arange(jobs), head, assume_unique=True)
+    # a script submits many jobs in a row, a person few: the larger a session, the shorter its gaps
+    pace = rng.standard_normal(count) - np.log(sizes)
+    score = pace[session[inner]] + rng.standard_normal(len(inner))
+    gap_s[inner] = _log_interp(_ranks(np.zeros(len(inner), np.int64), score, rng), facts.gap_quantiles)
     elapsed_s = np.cumsum(np.floor(gap_s))
     elapsed_s -= elapsed_s[head][session]
     length_s = elapsed_s[head + sizes - 1]
@@ -216,7 +238,7 @@ def _walltimes(facts: Profile, seed: int, habits: _Habits, size: Int64s) -> Int6
 
 def _runtimes(
     facts: Profile, seed: int, habits: _Habits, size: Int64s, walltime_s: Int64s
-) -> tuple[Int64s, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+) -> tuple[Int64s, Bools]:
     """Runtime (s) of each job, by the rank of its input's pace; and whether it ended early."""
     rng = stream(seed, "synthetic: runtime")
     pace = _taste(rng, 0.0, habits.user, habits.input)

@@ -32,7 +32,7 @@ def line_blocks(path: Path) -> Iterator[tuple[int, bytes]]:
     first_line, rest, found = 1, b"", False
     with _opened(path) as stream:
         for raw in _chunks(path, stream):
-            if not found and raw.startswith(_GZIP_MAGIC) and path.suffix != ".gz":
+            if not found and raw.startswith(_GZIP_MAGIC) and path.suffix.lower() != ".gz":
                 raise InputError(
                     f"{path}: found gzip-compressed data; its name should end in {path.suffix}.gz"
                 )
@@ -86,7 +86,7 @@ def write_file(path: Path, parts: Iterable[bytes]) -> None:
     """Write the parts as one file, gzip-compressed if its name ends in ``.gz``; same parts, same bytes."""
     try:
         with replacing(path) as beside, open(beside, "wb") as raw:
-            if path.suffix == ".gz":
+            if path.suffix.lower() == ".gz":
                 with gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as packed:
                     packed.writelines(parts)
             else:
@@ -97,7 +97,7 @@ def write_file(path: Path, parts: Iterable[bytes]) -> None:
 
 def _opened(path: Path) -> IO[bytes]:
     try:
-        if path.suffix == ".gz":
+        if path.suffix.lower() == ".gz":
             return cast(IO[bytes], gzip.open(path, "rb"))
         return open(path, "rb")
     except FileNotFoundError as error:
