@@ -198,7 +198,7 @@ class _Reader:
             said = ", ".join(part for part in (error.context, error.problem) if part)
             if said.endswith(r"character '\t' that cannot start any token"):
                 said = "found a tab; indent with spaces"
-            elif error.context_mark is not None and error.context_mark.line < mark.line:
+            elif mark and error.context_mark and error.context_mark.line < mark.line:
                 said += f"; it began in line {error.context_mark.line + 1}"
             raise InputError(f"{self.place(mark)}: {said}") from None
         except (yaml.YAMLError, ValueError, OverflowError) as error:  # an escape beyond Unicode: chr() raises

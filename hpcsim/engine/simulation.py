@@ -223,7 +223,7 @@ class Simulation:
         self.pass_seconds.append(perf_counter() - began)
         for decision in decisions:
             if type(decision) is Start:
-                self._start(decision.job, decision.why)
+                self._start(*decision)
             elif isinstance(decision, Preempt):
                 self._preempt(decision.job)
             elif isinstance(decision, Kill):
@@ -341,7 +341,7 @@ class Simulation:
         vars(twin).update(copy.deepcopy(state))
         twin._wire(self.now)
         for job_id, (end, generation, _) in twin._ends.items():
-            twin._timeout(end - self.now, (job_id, generation), twin._end)
+            simpy.Timeout(twin.env, end - self.now, (job_id, generation)).callbacks.append(twin._end)
         for until in twin._holds:
             twin._alarm(until)
         twin._await_arrival()
@@ -354,12 +354,10 @@ class Simulation:
         self._next_pass = _Pass(self.env, self._pass_is_due)
         self._view = View(self)
 
-    def _timeout(self, delay: int, value: object, callback: simpy.events.EventCallback) -> None:
-        simpy.Timeout(self.env, delay, value).callbacks.append(callback)
-
     def _await_arrival(self) -> None:
         if self._coming:
-            self._timeout(max(self._coming[-1].submit - self.now, 0), None, self._arrive)
+            delay = self._coming[-1].submit - self.now  # negative only for jobs submitted before the start
+            simpy.Timeout(self.env, delay if delay > 0 else 0).callbacks.append(self._arrive)
 
     def _see_coming(self, job_id: int) -> None:
         """Make the next few thousand jobs from ``job_id`` on, the next one last."""
@@ -368,7 +366,7 @@ class Simulation:
         self._coming.reverse()
 
     def _alarm(self, until: int) -> None:
-        self._timeout(until - self.now, None, self._alarm_rings)
+        simpy.Timeout(self.env, until - self.now).callbacks.append(self._alarm_rings)
 
     def _alarm_rings(self, _event: simpy.Event) -> None:
         self.now = self.env.now

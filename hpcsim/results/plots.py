@@ -12,7 +12,7 @@ import pyarrow as pa
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
-POINTS = 1500  # columns of a plot: more than a page shows, few enough to draw fast
+POINTS = 600  # columns of a plot: few enough to see and to draw fast
 
 _BLUE, _ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito (2008): told apart by all
 

@@ -98,19 +98,22 @@ def timeline_table(simulation: Simulation) -> pa.Table:
     state = np.frombuffer(bytes(simulation.state), np.uint8)
     submit = workload.column("submit_s")
     came = np.maximum(submit[(state != REJECTED) & (submit <= simulation.now)], simulation.start)
-    one, none = np.ones(job.size, np.int64), np.zeros(came.size, np.int64)
     time = np.concatenate([[simulation.start], came, taken, freed])
-    change = np.zeros((time.size, 3), np.int64)
-    change[1:, 0] = np.concatenate([none + 1, -one, back])
-    change[1:, 1] = np.concatenate([none, one, -one[over]])
-    change[1:, 2] = np.concatenate([none, nodes, -nodes[over]])
     order = np.argsort(time, kind="stable")
     time = time[order]
     first = np.flatnonzero(np.diff(time, prepend=time[0] - 1))
-    level = np.cumsum(np.add.reduceat(change[order], first, axis=0), axis=0)
-    kept = np.any(np.diff(level, axis=0, prepend=-1) != 0, axis=1)
-    waiting, running, busy = level[kept].T
-    return pa.table({"time_s": time[first][kept], "queue": waiting, "running": running, "busy_nodes": busy})
+
+    def level(at_arrival: Any, at_start: Any, at_end: Any) -> npt.NDArray[np.int64]:
+        change = np.zeros(time.size, np.int64)
+        arrived, started = 1 + came.size, 1 + came.size + taken.size
+        change[1:arrived], change[arrived:started], change[started:] = at_arrival, at_start, at_end
+        return np.cumsum(np.add.reduceat(change[order], first))
+
+    waiting, running, busy = level(1, -1, back), level(0, 1, -1), level(0, nodes, -nodes[over])
+    changed = (np.diff(waiting) != 0) | (np.diff(running) != 0) | (np.diff(busy) != 0)
+    kept = np.concatenate([[True], changed])
+    columns = {"time_s": time[first], "queue": waiting, "running": running, "busy_nodes": busy}
+    return pa.table({name: values[kept] for name, values in columns.items()})
 
 
 def taken_at(simulation: Simulation) -> npt.NDArray[np.int64]:

@@ -40,7 +40,7 @@ class Machine(Section):
 
 
 class Scheduler(Section):
-    """Which scheduler decides, and its options as further keys (``hpcsim schedulers NAME`` lists them)."""
+    """Which scheduler decides, and its options as further keys."""
 
     model_config = ConfigDict(extra="allow")
 

@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hpcsim.errors import InputError
-from hpcsim.workload import alcf, cleaning, csv_table, job, swf, trace_file
 from hpcsim.workload.alcf import Reservations, read_alcf, write_alcf
 from hpcsim.workload.cleaning import refused_by_strict
 from hpcsim.workload.job import SCHEMA, Workload
@@ -27,6 +26,7 @@ from hpcsim.workload.trace_file import replacing
 
 CACHE_BYTES = 2 << 30  # of kept copies in all; beyond it the ones unused for the longest time go
 
+_reading_modules = ("alcf", "cleaning", "csv_table", "job", "swf", "trace_file")
 _metadata_key = b"hpcsim"
 
 
@@ -83,16 +83,17 @@ def cache_folder() -> Path:
 
 
 def _kept_at(path: Path, *options: str) -> Path | None:
-    """Where the copy of this trace lies or would lie; None for a file that cannot be read."""
+    """Where the copy of this trace lies or would lie; None where that cannot be known."""
     digest = hashlib.sha256(repr(options).encode())
     try:
-        for module in (alcf, cleaning, csv_table, job, swf, trace_file):
-            digest.update(Path(module.__file__).read_bytes())
+        folder = cache_folder()
+        for module in _reading_modules:
+            digest.update(Path(__file__).with_name(f"{module}.py").read_bytes())
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    except OSError:
+    except (OSError, RuntimeError):  # the latter where there is no home
         return None  # the reader says what is wrong
-    return cache_folder() / "traces" / f"{digest.hexdigest()}.parquet"
+    return folder / "traces" / f"{digest.hexdigest()}.parquet"
 
 
 def _kept(kept_at: Path) -> Workload | None:
