@@ -116,6 +116,21 @@ def test_two_plugins_cannot_share_a_name(installed, tmp_path: Path) -> None:
     assert str(caught.value) == f"{file}: the scheduler 'NAME' is registered already, by plugged_a"
 
 
+def test_an_installed_plugin_cannot_take_a_built_in_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, RIGHT.replace("NAME", "easy"), "plugged_easy.py")
+    (tmp_path / "aaa-1.2.dist-info").mkdir()
+    written(tmp_path / "aaa-1.2.dist-info", "Metadata-Version: 2.1\nName: aaa\nVersion: 1.2\n", "METADATA")
+    written(tmp_path / "aaa-1.2.dist-info", "[hpcsim]\nmine = plugged_easy\n", "entry_points.txt")
+    monkeypatch.syspath_prepend(tmp_path)
+    plugins = load_plugins()
+    del sys.modules["plugged_easy"]
+    assert plugins.origins["easy"].endswith("(hpcsim.schedulers)")
+    said = f"the scheduler 'easy' is registered already, by {plugins.origins['easy']}"
+    assert plugins.errors == {"aaa 1.2 (plugged_easy)": said}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
