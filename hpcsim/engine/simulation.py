@@ -173,13 +173,13 @@ class Simulation:
         self._ask_for_pass()
 
     def _start(self, job: Job, why: str) -> None:
-        now, job_id = self.now, job.id
-        mine = self.queue.get(job_id)
+        mine = self.queue.get(job.id) if type(job) is Job else None
         if mine is None:
             raise self._bad(f"started {self._called(job)}, which is {self._whereabouts(job)}; only a job of the queue can start")
         if mine.nodes > self.free_nodes:
             raise self._bad(f"started {self._called(mine)} on {mine.nodes} nodes, but only {self.free_nodes} are free")
-        del self.queue[job_id]
+        del self.queue[mine.id]
+        now = self.now
         self._run(mine, now + self.launch_latency, now, why)
 
     def _end(self, event: simpy.Event) -> None:
@@ -376,7 +376,7 @@ class Simulation:
     # -- complaints ---------------------------------------------------------------------------
 
     def _on_machine(self, job: Job, verb: str) -> Job:
-        running = self.running.get(job.id)
+        running = self.running.get(job.id) if type(job) is Job else None
         if running is None:
             raise self._bad(f"{verb} {self._called(job)}, which is {self._whereabouts(job)}; only a running job can be {verb}")
         return running.job

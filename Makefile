@@ -1,0 +1,30 @@
+# make run: replay a month of Polaris.  make test: everything that must hold.  Each installs on its first call only.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: run test bench lint clean
+
+run: $(INSTALLED)
+	$(BIN)/hpcsim run scenarios/polaris.yaml
+
+test: lint
+	$(BIN)/pytest -n 2 --dist worksteal -rs
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/speed.py
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[twins,dev]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

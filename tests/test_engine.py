@@ -1,0 +1,359 @@
+"""Laws of the engine: what each decision does, what it refuses, and what every simulation keeps."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpcsim.engine.decisions import Hold, Kill, Preempt, Start
+from hpcsim.engine.simulation import Simulation
+from hpcsim.errors import BadDecision, SchedulerError
+from hpcsim.results.check import check
+from hpcsim.results.tables import attempts_table, jobs_table, timeline_table
+from hpcsim.schedulers.backfilling import EASY, FCFS, Conservative, Hybrid
+from hpcsim.workload.job import FAILED, Job, workload_from_columns
+
+
+def workload(*jobs, **columns):
+    """Jobs as (submit, runtime, nodes[, walltime])."""
+    submit, runtime, nodes, walltime = zip(*[(*job, job[1])[:4] for job in jobs], strict=True)
+    return workload_from_columns(
+        t0_utc=0, source="test", name=[f"j{i}" for i in range(len(jobs))], submit_s=submit,
+        nodes=nodes, walltime_s=walltime, runtime_s=runtime, **columns,
+    )  # fmt: skip
+
+
+def fcfs():
+    return FCFS(FCFS.Options())
+
+
+class Plan:
+    """A scheduler from a function of the view."""
+
+    name = "plan"
+    api = 1
+
+    def __init__(self, decide):
+        self.decide = decide
+
+    def schedule(self, view):
+        yield from self.decide(view)
+
+
+def tables(simulation):
+    jobs = jobs_table(simulation, np.ones(len(simulation.workload), bool))
+    return jobs, attempts_table(simulation), timeline_table(simulation)
+
+
+def run(jobs, scheduler, nodes=10, *, until=None, **options):
+    simulation = Simulation(jobs, scheduler, nodes=nodes, **options)
+    simulation.run(until)
+    made = tables(simulation)
+    check(simulation, *made)
+    return [table.to_pylist() for table in made]
+
+
+def test_a_job_ends_and_another_starts_in_the_same_second():
+    jobs, _, timeline = run(workload((0, 5, 10), (1, 5, 10)), fcfs())
+    assert [(job["start_s"], job["end_s"]) for job in jobs] == [(0, 5), (5, 10)]
+    assert [tuple(row.values()) for row in timeline] == [
+        (0, 0, 1, 10), (1, 1, 1, 10), (5, 0, 1, 10), (10, 0, 0, 0)
+    ]  # fmt: skip
+
+
+def test_one_pass_sees_all_ends_and_arrivals_of_its_second():
+    seen = []
+
+    def decide(view):
+        seen.append((view.now, [job.name for job in view.queue], view.free_nodes))
+        yield from (Start(job) for job in view.queue if job.nodes <= view.free_nodes)
+
+    run(workload((0, 5, 4), (5, 1, 1), (5, 1, 1)), Plan(decide))
+    assert seen == [(0, ["j0"], 10), (5, ["j1", "j2"], 10)]
+
+
+def test_what_a_pass_decides_does_not_show_in_its_view():
+    def decide(view):
+        for job in view.queue:
+            yield Start(job)
+            assert view.free_nodes == 10
+            assert len(view.queue) == 2
+            assert not view.running
+
+    run(workload((0, 5, 4), (0, 1, 1)), Plan(decide))
+
+
+def test_a_preempted_job_starts_over_and_keeps_its_place_in_the_queue():
+    def decide(view):
+        for running in view.running.values():
+            if view.now == 3:
+                yield Preempt(running.job)
+        if view.now == 3:
+            yield from (Start(job) for job in view.queue)  # the newcomer takes the nodes that this frees
+        else:
+            yield from (Start(job) for job in list(view.queue)[:1] if job.nodes <= view.free_nodes)
+
+    jobs, attempts, timeline = run(workload((0, 10, 10), (3, 4, 10), (4, 1, 10)), Plan(decide))
+    assert [(job["start_s"], job["end_s"], job["attempts"]) for job in jobs] == [(7, 17, 2), (3, 7, 1), (17, 18, 1)]
+    assert [(a["job_id"], a["attempt"], a["start_s"], a["end_s"], a["state"]) for a in attempts] == [
+        ("j0", 1, 0, 3, "preempted"), ("j1", 1, 3, 7, "completed"),
+        ("j0", 2, 7, 17, "completed"), ("j2", 1, 17, 18, "completed"),
+    ]  # fmt: skip
+    assert [row["queue"] for row in timeline] == [0, 1, 2, 1, 0, 0]
+
+
+def test_a_killed_job_ends_at_once_and_its_old_end_does_nothing():
+    def decide(view):
+        if view.now == 4:
+            yield from (Kill(running.job) for running in view.running.values())
+        yield from (Start(job) for job in view.queue if view.now != 4)
+        if view.now == 4:
+            yield Hold(20)
+
+    jobs, *_ = run(workload((0, 10, 10), (4, 1, 10)), Plan(decide))
+    assert [(job["state"], job["start_s"], job["end_s"]) for job in jobs] == [
+        ("killed", 0, 4), ("completed", 20, 21)
+    ]  # fmt: skip
+
+
+def test_a_hold_asks_for_a_pass_later():
+    jobs, *_ = run(
+        workload((0, 5, 1)), Plan(lambda view: [Start(*view.queue)] if view.now >= 90 else [Hold(90)])
+    )
+    assert jobs[0]["start_s"] == 90
+
+
+def test_a_job_waits_for_the_jobs_it_names():
+    jobs, *_ = run(workload((0, 10, 1), (1, 5, 1), (2, 1, 1), after=[None, [2], [0]]), fcfs())
+    assert [job["start_s"] for job in jobs] == [0, 11, 10]
+
+
+def test_a_rejected_job_counts_as_ended_for_those_that_name_it():
+    jobs, *_ = run(workload((0, 10, 11), (1, 5, 1), after=[None, [0]]), fcfs())
+    assert (jobs[0]["state"], jobs[0]["rejected_by"], jobs[0]["start_s"]) == ("rejected", "larger than the machine", None)
+    assert jobs[1]["start_s"] == 1
+
+
+def test_jobs_that_wait_for_each_other_are_an_error():
+    with pytest.raises(SchedulerError, match="wait for jobs that never end: j0, j1"):
+        run(workload((0, 10, 1), (1, 5, 1), after=[[1], [0]]), fcfs())
+
+
+def test_killing_a_job_frees_its_followers_in_the_same_second():
+    def decide(view):
+        yield from (Kill(running.job) for running in view.running.values() if view.now == 3)
+        yield from (Start(job) for job in view.queue)
+        if view.now == 0:
+            yield Hold(3)
+
+    class Always(Plan):
+        passes_when_idle = True
+
+    jobs, *_ = run(workload((0, 10, 1), (1, 5, 1), after=[None, [0]]), Always(decide))
+    assert jobs[1]["start_s"] == 3
+
+
+@pytest.mark.parametrize(
+    ("overrun", "runtime", "state"),
+    [("trace", 105, "completed"), ("kill", 100, "timeout")],
+)
+def test_overrun(overrun, runtime, state):
+    jobs, *_ = run(workload((0, 105, 1, 100)), fcfs(), overrun=overrun)
+    assert (jobs[0]["runtime_s"], jobs[0]["state"]) == (runtime, state)
+
+
+def test_even_an_overrun_as_recorded_ends_at_a_tenth_more_than_the_walltime():
+    jobs, *_ = run(workload((0, 500, 1, 100)), fcfs(), overrun="trace")
+    assert (jobs[0]["runtime_s"], jobs[0]["state"]) == (110, "timeout")
+
+
+def test_how_a_program_ends_is_the_traces_own():
+    jobs, *_ = run(workload((0, 5, 1), outcome=[FAILED]), fcfs())
+    assert jobs[0]["state"] == "failed"
+
+
+def test_until_stops_with_jobs_running_and_waiting():
+    jobs, attempts, timeline = run(workload((0, 10, 10), (1, 1, 10), (9, 1, 1)), fcfs(), until=5)
+    assert [(job["state"], job["start_s"], job["end_s"]) for job in jobs] == [
+        ("running", 0, None), ("waiting", None, None), ("waiting", None, None)
+    ]  # fmt: skip
+    assert attempts[0]["end_s"] is None
+    assert timeline[-1] == {"time_s": 1, "queue": 1, "running": 1, "busy_nodes": 10}
+
+
+def test_passes_only_at_multiples_of_the_interval():
+    jobs, *_ = run(workload((0, 10, 10), (1, 7, 10), (61, 1, 1)), fcfs(), pass_interval=60)
+    assert [job["start_s"] for job in jobs] == [0, 60, 120]
+
+
+def test_launching_takes_nodes_before_the_job_runs():
+    jobs, _, timeline = run(workload((0, 10, 10), (1, 5, 10)), fcfs(), launch_latency=3)
+    assert [(job["start_s"], job["end_s"]) for job in jobs] == [(3, 13), (16, 21)]
+    assert [(row["time_s"], row["busy_nodes"]) for row in timeline] == [(0, 10), (1, 10), (13, 10), (21, 0)]
+
+
+def test_backfilling_counts_the_launch_latency():
+    # the head can be launched at 7: what is launched at 2 for 5 s does not delay it, 6 s would
+    for walltime, start in ((5, 2), (6, 14)):
+        jobs, *_ = run(
+            workload((0, 6, 6), (1, 5, 10), (1, walltime, 4)), EASY(EASY.Options()), launch_latency=1
+        )
+        assert [job["start_s"] for job in jobs] == [1, 8, start]
+
+
+def test_a_warm_start_continues_what_was_running():
+    jobs, attempts, timeline = run(
+        workload((0, 100, 6), (10, 5, 10), (60, 1, 1)), fcfs(), start=50, running_at_start={0: 20}
+    )
+    assert [(job["start_s"], job["end_s"]) for job in jobs] == [(20, 120), (120, 125), (125, 126)]
+    assert timeline[0] == {"time_s": 50, "queue": 1, "running": 1, "busy_nodes": 6}
+
+
+BAD = [
+    ("twice", lambda view: [Start(job) for job in view.queue for _ in "ab"], r"started job j0, which is running"),
+    ("overbooked", lambda view: [Start(job) for job in view.queue], r"started job j1 on 8 nodes, but only 2 are free"),
+    ("unknown", lambda view: [Start(Job(99, "ghost", 0, 1, 1, "", "", ""))], r"started job ghost, which is not a job of this run"),
+    ("future", lambda view: [Start(Job(2, "j2", 9, 1, 1, "", "", ""))], r"started job j2, which is not yet submitted"),
+    ("no job", lambda view: [Start(7)], r"started 7, which is not a job of this run"),
+    ("kills waiting", lambda view: [Kill(next(iter(view.queue)))], r"killed job j0, which is waiting; only a running job"),
+    ("preempts waiting", lambda view: [Preempt(next(iter(view.queue)))], r"preempted job j0, which is waiting"),
+    ("holds now", lambda view: [Hold(view.now)], r"holds until 0; it must be a whole second later than now, 0"),
+    ("holds for half", lambda view: [Hold(0.5)], r"holds until 0.5"),
+    ("no decision", lambda view: ["start"], r"decided 'start'; a decision is"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("decide", "message"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+def test_a_bad_decision_names_time_plug_in_job_and_rule(decide, message):
+    with pytest.raises(BadDecision, match=r"^t=0: scheduler plan " + message):
+        run(workload((0, 5, 8), (0, 5, 8), (9, 1, 1)), Plan(decide))
+
+
+def test_a_forged_job_cannot_shrink():
+    def decide(view):
+        yield from (Start(job._replace(nodes=1)) for job in view.queue)
+
+    with pytest.raises(BadDecision, match="on 8 nodes, but only 2 are free"):
+        run(workload((0, 5, 8), (0, 5, 8)), Plan(decide))
+
+
+def test_a_scheduler_that_raises_is_named_with_the_line():
+    def decide(view):
+        raise RuntimeError("oh")
+        yield
+
+    with pytest.raises(SchedulerError, match=r"^t=7: scheduler plan raised RuntimeError: oh \(.*test_engine.py:\d+\)"):
+        run(workload((7, 5, 8)), Plan(decide))
+
+
+def test_a_scheduler_that_starts_nothing_is_named_with_its_jobs():
+    with pytest.raises(SchedulerError, match=r"^t=7: scheduler plan left jobs waiting .*: j0; 10 of 10 nodes are free"):
+        run(workload((7, 5, 8)), Plan(lambda view: ()))
+
+
+# -- laws over generated workloads ----------------------------------------------------------------
+
+NODES = 8
+
+job_tuples = st.tuples(
+    st.integers(0, 40),  # submit
+    st.integers(1, 30),  # runtime
+    st.integers(1, NODES + 1),  # nodes, now and then more than the machine has
+    st.integers(1, 30),  # walltime
+)
+
+
+@st.composite
+def workloads(draw, exact=False, following=True):
+    rows = sorted(draw(st.lists(job_tuples, min_size=1, max_size=25)))
+    after = [draw(st.none() | st.lists(st.integers(0, i - 1), max_size=2)) if i and following else None for i in range(len(rows))]
+    return workload(*[(s, r, n, r if exact else w) for s, r, n, w in rows], after=after)
+
+
+schedulers = st.sampled_from(
+    [
+        fcfs,
+        lambda: EASY(EASY.Options()),
+        lambda: EASY(EASY.Options(order="wfp3", backfill_order="sjf")),
+        lambda: EASY(EASY.Options(extra_nodes=False)),
+        lambda: Hybrid(Hybrid.Options(depth=2, order="sqf")),
+        lambda: Conservative(Conservative.Options()),
+    ]
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(workloads(), schedulers, st.sampled_from(["trace", "kill"]), st.sampled_from([0, 7]), st.sampled_from([0, 2]))
+def test_every_simulation_keeps_the_laws(jobs, scheduler, overrun, pass_interval, launch_latency):
+    simulation = Simulation(
+        jobs, scheduler(), nodes=NODES, overrun=overrun, pass_interval=pass_interval, launch_latency=launch_latency
+    )
+    simulation.run()
+    made = tables(simulation)
+    check(simulation, *made)
+    assert {row["state"] for row in made[0].to_pylist()} <= {"completed", "timeout", "rejected"}
+
+
+@settings(deadline=None, max_examples=100)
+@given(workloads(), schedulers, st.integers(0, 60))
+def test_a_fork_goes_on_as_its_parent_does(jobs, scheduler, at):
+    parent = Simulation(jobs, scheduler(), nodes=NODES)
+    parent.run(at)
+    before = [table.to_pylist() for table in tables(parent)]
+    fork = parent.fork()
+    fork.run()
+    assert [table.to_pylist() for table in tables(parent)] == before  # the fork touched nothing of its parent
+    parent.run()
+    whole = Simulation(jobs, scheduler(), nodes=NODES)
+    whole.run()
+    assert tables(fork) == tables(parent) == tables(whole)
+
+
+@settings(deadline=None, max_examples=100)
+@given(workloads(exact=True), st.integers(1, 1000))
+def test_later_by_so_much_is_the_same_schedule_later(jobs, shift):
+    late = workload_from_columns(
+        t0_utc=0, source="late", name=jobs.table.column("name").to_pylist(),
+        **{name: jobs.column(name) for name in ("nodes", "walltime_s", "runtime_s")},
+        submit_s=jobs.column("submit_s") + shift, after=jobs.table.column("after").to_pylist(),
+    )  # fmt: skip
+    ends = []
+    for trace in (jobs, late):
+        simulation = Simulation(trace, EASY(EASY.Options()), nodes=NODES)
+        simulation.run()
+        ends.append(np.array(simulation.attempts.end))
+    assert (ends[0] + shift == ends[1]).all()
+
+
+class WatchedEASY(EASY):
+    """Notes what EASY promises to the head of the queue."""
+
+    def __init__(self):
+        super().__init__(EASY.Options())
+        self.first_promise = {}
+
+    def schedule(self, view):
+        decided = list(super().schedule(view))
+        free = view.free_nodes
+        started = set()
+        for decision in decided:
+            if decision.why != "first in the queue":
+                break
+            free -= decision.job.nodes
+            started.add(decision.job.id)
+        waiting = [job for job in view.queue if job.id not in started]
+        if waiting and waiting[0].nodes > free:
+            begun = [job for job in view.queue if job.id in started]
+            self.first_promise.setdefault(waiting[0].id, view.shadow(waiting[0], free, begun).time)
+        return decided
+
+
+@settings(deadline=None, max_examples=150)
+@given(workloads(following=False))
+def test_easy_never_starts_a_head_later_than_it_first_promised(jobs):
+    easy = WatchedEASY()
+    simulation = Simulation(jobs, easy, nodes=NODES, overrun="kill")
+    simulation.run()
+    started = dict(zip(simulation.attempts.job, simulation.attempts.start, strict=True))
+    for job_id, promise in easy.first_promise.items():
+        assert started[job_id] <= promise
