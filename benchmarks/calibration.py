@@ -23,7 +23,7 @@ TOLERANCE = 0.15
 
 # What a figure is called in Description.summary or Description.users, and the real machine's value.
 MIRA_REPEATS = {"repeats nodes": 0.80, "repeats walltime": 0.69, "repeats both": 0.62}
-FIGURES = {
+FIGURES: dict[str, dict[str, float]] = {
     "mira": {
         "jobs/day mean": 176, "jobs/day median": 168, "jobs/day CV": 0.58,
         "gap median, s": 98, "gap CV": 3.6, "share of gaps <= 5 s": 0.18, "share of gaps <= 60 s": 0.44,
@@ -69,13 +69,15 @@ FIGURES = {
     },
 }  # fmt: skip
 
-# Nodes of the class: share of jobs, share of node-hours, runtime and walltime medians (s), share at the limit.
-SIZES = {
+# Nodes of the class: shares of jobs and node-hours, runtime and walltime medians (s), share at the limit.
+SIZES: dict[str, dict[tuple[int, int], tuple[float, ...]]] = {
     "mira": {
         (1, 511): (0.028, 0.0005, 240, 900, 0.12), (512, 512): (0.499, 0.087, 3_650, 6_000, 0.23),
         (513, 1_024): (0.215, 0.091, 3_648, 7_170, 0.18), (1_025, 2_048): (0.162, 0.112, 3_633, 9_000, 0.17),
-        (2_049, 4_096): (0.030, 0.051, 2_101, 9_000, 0.18), (4_097, 8_192): (0.047, 0.465, 14_456, 28_800, 0.22),
-        (8_193, 16_384): (0.014, 0.099, 2_662, 6_600, 0.16), (16_385, 49_152): (0.0048, 0.095, 4_474, 7_200, 0.26),
+        (2_049, 4_096): (0.030, 0.051, 2_101, 9_000, 0.18),
+        (4_097, 8_192): (0.047, 0.465, 14_456, 28_800, 0.22),
+        (8_193, 16_384): (0.014, 0.099, 2_662, 6_600, 0.16),
+        (16_385, 49_152): (0.0048, 0.095, 4_474, 7_200, 0.26),
     },
     "polaris-nodebug": {
         (1, 1): (0.262, 0.039, 1_840, 28_800, 0.13), (2, 2): (0.183, 0.011, 89, 1_800, 0.10),
@@ -86,21 +88,26 @@ SIZES = {
     "theta": {
         (128, 128): (0.560, 0.073, 2_978, 7_200, 0.33), (129, 256): (0.222, 0.104, 4_392, 10_800, 0.35),
         (257, 511): (0.041, 0.046, 8_998, 21_600, 0.40), (512, 1_023): (0.099, 0.241, 7_872, 14_400, 0.33),
-        (1_024, 2_047): (0.064, 0.357, 4_841, 14_400, 0.41), (2_048, 4_392): (0.014, 0.178, 7_370, 21_600, 0.39),
+        (1_024, 2_047): (0.064, 0.357, 4_841, 14_400, 0.41),
+        (2_048, 4_392): (0.014, 0.178, 7_370, 21_600, 0.39),
     },
 }  # fmt: skip
 
 # Walltime (minutes): share of jobs, the most frequent ones.
-WALLTIMES = {
+WALLTIMES: dict[str, dict[int, float]] = {
     "mira": {360: 0.174, 60: 0.164, 30: 0.098, 100: 0.060, 110: 0.056, 120: 0.047, 150: 0.042, 720: 0.040},
     "polaris-nodebug": {30: 0.206, 60: 0.138, 180: 0.094, 360: 0.085, 5: 0.065, 4320: 0.059, 120: 0.056},
     "theta": {180: 0.305, 60: 0.148, 360: 0.105, 30: 0.100, 40: 0.074, 120: 0.058, 540: 0.022, 1440: 0.021},
 }
 
+# Jobs of each local hour relative to the mean, from midnight on.
 HOURS = {
-    "mira": "0.66 .55 .62 .51 .56 .66 .94 1.23 1.39 1.29 1.32 1.18 1.31 1.27 1.48 1.35 1.29 1.13 .94 .88 .96 1.0 .75 .71",
-    "theta": "1.03 .75 .75 .67 .63 .50 .49 .55 .78 1.10 1.47 1.55 1.34 1.34 1.20 1.44 1.36 1.24 1.10 1.05 .96 .82 .83 1.05",
-    "polaris-nodebug": ".65 .54 .54 .43 .37 .45 .56 .45 .73 1.15 1.02 1.09 .93 1.23 1.04 1.73 .99 2.86 1.54 1.32 .99 1.0 1.49 .90",
+    "mira": "0.66 .55 .62 .51 .56 .66 .94 1.23 1.39 1.29 1.32 1.18"
+    " 1.31 1.27 1.48 1.35 1.29 1.13 .94 .88 .96 1.0 .75 .71",
+    "theta": "1.03 .75 .75 .67 .63 .50 .49 .55 .78 1.10 1.47 1.55"
+    " 1.34 1.34 1.20 1.44 1.36 1.24 1.10 1.05 .96 .82 .83 1.05",
+    "polaris-nodebug": ".65 .54 .54 .43 .37 .45 .56 .45 .73 1.15 1.02 1.09"
+    " .93 1.23 1.04 1.73 .99 2.86 1.54 1.32 .99 1.0 1.49 .90",
 }  # fmt: skip
 
 
@@ -125,9 +132,8 @@ def month(profile: str, seed: int) -> dict[str, float]:
 def _size_figures(found: Description) -> dict[str, float]:
     figures = {}
     for row in found.sizes:
-        values = (
-            row.job_share, row.node_hour_share, row.runtime_median_s, row.walltime_median_s, row.at_limit_share
-        )  # fmt: skip
+        shares = (row.job_share, row.node_hour_share)
+        values = (*shares, row.runtime_median_s, row.walltime_median_s, row.at_limit_share)
         for title, value in zip(_COLUMNS, values, strict=True):
             figures[f"{_class_name(row.nodes)}: {title}"] = value
     return figures
@@ -142,9 +148,9 @@ def _class_name(nodes: tuple[int, int]) -> str:
 
 def targets(profile: str) -> dict[str, float]:
     """The real machine's figures under the names that ``month`` uses."""
-    wanted: dict[str, float] = dict(FIGURES[profile])
+    wanted = dict(FIGURES[profile])
     for nodes, values in SIZES.get(profile, {}).items():
-        wanted |= {f"{_class_name(nodes)}: {title}": v for title, v in zip(_COLUMNS, values, strict=True)}
+        wanted |= {f"{_class_name(nodes)}: {name}": v for name, v in zip(_COLUMNS, values, strict=True)}
     wanted |= {f"walltime {minutes} min": share for minutes, share in WALLTIMES.get(profile, {}).items()}
     wanted |= {f"hour {hour}": float(w) for hour, w in enumerate(HOURS.get(profile, "").split())}
     return wanted
@@ -180,7 +186,8 @@ def main() -> None:
         lines += text
         verdict.append(f"| {profile} | {figures} | {beyond} |")
     print("# Calibration of the synthetic profiles\n")
-    print(f"{datetime.date.today()}, `python -m benchmarks.calibration {' '.join(sys.argv[1:])}`".rstrip("` ") + "`\n")
+    command = " ".join(["python -m benchmarks.calibration", *sys.argv[1:]])
+    print(f"{datetime.date.today()}, `{command}`\n")
     print(" ".join((__doc__ or "").split("\n\n")[-1].split()) + "\n")
     print("| profile | figures | beyond 15 % |\n|---|---:|---:|\n" + "\n".join(verdict) + "\n")
     print("\n".join(lines))

@@ -12,7 +12,7 @@ from hpcsim.workload.cleaning import ALCF_RULES, SWF_RULES, Rule, cleaning_table
 from hpcsim.workload.job import Workload
 from hpcsim.workload.swf import read_swf
 
-SWF_JOB = "1 100 10 50 4 -1 -1 8 100 -1 1 7 3 -1 2 -1 -1 -1".split()
+SWF_JOB = [str(n) for n in (1, 100, 10, 50, 4, -1, -1, 8, 100, -1, 1, 7, 3, -1, 2, -1, -1, -1)]
 RECORD = {
     "JOB_NAME": "1.mira",
     "QUEUED_TIMESTAMP": "2020-01-01 00:00:00",
@@ -117,7 +117,9 @@ def test_a_rule_of_swf_meets_only_its_row(tmp_path: Path, rule: str, odd: dict[i
 def test_a_rule_of_alcf_meets_only_its_row(tmp_path: Path, rule: str, odd: dict[str, str]) -> None:
     path = records(tmp_path, odd)
     workload = read_alcf(path)
-    others = {"unsorted_rows": 1} if rule == "start_before_submit" else {}  # it must be submitted later to be met
+    others = (
+        {"unsorted_rows": 1} if rule == "start_before_submit" else {}
+    )  # it must be submitted later to be met
     assert met(workload) == {rule: 1} | others
     assert len(workload) == (2 if effect(rule, ALCF_RULES) == "dropped" else 3)
     assert set(workload.cleaning) == {"rows_read", "rows_kept", *(each.name for each in ALCF_RULES)}
@@ -180,9 +182,8 @@ def test_runtimes_above_30_days_are_cut_unless_asked_for(
 
 
 def test_of_attempts_the_one_that_ended_last_is_kept(tmp_path: Path) -> None:
-    first = {"JOB_NAME": "1.mira", "START_TIMESTAMP": "2020-01-01 00:00:10", "END_TIMESTAMP": "2020-01-01 00:00:20",
-             "RUNTIME_SECONDS": "10"}  # fmt: skip
-    workload = read_alcf(records(tmp_path, first))
+    dates = {"START_TIMESTAMP": "2020-01-01 00:00:10", "END_TIMESTAMP": "2020-01-01 00:00:20"}
+    workload = read_alcf(records(tmp_path, {"JOB_NAME": "1.mira", "RUNTIME_SECONDS": "10", **dates}))
     assert workload.table["name"].to_pylist() == ["1.mira", "3.mira"]
     assert workload.column("runtime_s").tolist() == [600, 600]
 

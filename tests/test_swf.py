@@ -2,6 +2,7 @@
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def job(**fields: object) -> str:
     return " ".join(values)
 
 
-def contents(workload: Workload) -> list[dict[str, object]]:
+def contents(workload: Workload) -> Any:
     return workload.table.to_pylist()
 
 
@@ -68,7 +69,12 @@ def test_a_line_is_a_job(tmp_path: Path) -> None:
 
 
 def test_the_header_is_used(tmp_path: Path) -> None:
-    header = ("; UnixStartTime: 1296571124", "; MaxNodes: 5544 (thin)", ";MaxProcs: 93312", "; Note: MaxProcs: 1")
+    header = (
+        "; UnixStartTime: 1296571124",
+        "; MaxNodes: 5544 (thin)",
+        ";MaxProcs: 93312",
+        "; Note: MaxProcs: 1",
+    )
     workload = read_swf(made(tmp_path, *header, FIRST))
     assert (workload.t0_utc, workload.machine_nodes, workload.source) == (1_296_571_124, 93_312, "made.swf")
     assert read_swf(made(tmp_path, *header[:2], FIRST)).machine_nodes == 5544
@@ -84,7 +90,9 @@ def test_queues_have_the_names_of_the_header(tmp_path: Path, header: tuple[str, 
     assert workload.table["queue"].to_pylist() == ["prod long", "3", "short", ""]
 
 
-@pytest.mark.parametrize("header", ["; Queue:  1  ", "; Queues: batch, and others", "; MaxProcs: many", ";", "; :"])
+@pytest.mark.parametrize(
+    "header", ["; Queue:  1  ", "; Queues: batch, and others", "; MaxProcs: many", ";", "; :"]
+)
 def test_a_header_that_says_nothing_is_no_error(tmp_path: Path, header: str) -> None:
     workload = read_swf(made(tmp_path, header, job(f15=1)))
     assert (workload.table["queue"].to_pylist(), workload.machine_nodes) == (["1"], None)
@@ -188,7 +196,7 @@ names = st.sampled_from(["", "7", "alice", "bob b", "R.pm", "ünal"])
 def workloads(draw: st.DrawFn) -> Workload:
     count = draw(st.integers(1, 8))
 
-    def column(values: st.SearchStrategy[object]) -> list[object]:
+    def column(values: st.SearchStrategy[Any]) -> Any:
         return draw(st.lists(values, min_size=count, max_size=count))
 
     submit_s = np.cumsum(column(st.integers(0, 10**6)))
@@ -226,15 +234,21 @@ def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, 
 
 
 def test_names_that_are_no_numbers_become_1_2_3(tmp_path: Path) -> None:
-    workload = workload_from_columns(t0_utc=0, source="made", name=["b.mira", "a.mira"], submit_s=[0, 1], nodes=[1, 1],
-                                     walltime_s=[9, 9], runtime_s=[9, 9])  # fmt: skip
+    two: dict[str, Any] = {"submit_s": [0, 1], "nodes": [1, 1], "walltime_s": [9, 9], "runtime_s": [9, 9]}
+    workload = workload_from_columns(t0_utc=0, source="made", name=["b.mira", "a.mira"], **two)
     write_swf(workload, tmp_path / "out.swf")
     assert read_swf(tmp_path / "out.swf").table["name"].to_pylist() == ["1", "2"]
 
 
 def test_a_job_that_waits_for_two_cannot_be_written(tmp_path: Path) -> None:
-    workload = workload_from_columns(t0_utc=0, source="made", name=list("abc"), submit_s=[0, 1, 2], nodes=[1] * 3,
-                                     walltime_s=[9] * 3, runtime_s=[9] * 3, after=[None, None, [0, 1]])  # fmt: skip
+    three: dict[str, Any] = {
+        "submit_s": [0, 1, 2],
+        "nodes": [1] * 3,
+        "walltime_s": [9] * 3,
+        "runtime_s": [9] * 3,
+    }
+    after = [None, None, [0, 1]]
+    workload = workload_from_columns(t0_utc=0, source="made", name=list("abc"), after=after, **three)
     with pytest.raises(InputError, match="job 2 waits for 2 jobs"):
         write_swf(workload, tmp_path / "out.swf")
     assert not list(tmp_path.iterdir())

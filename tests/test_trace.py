@@ -76,7 +76,11 @@ def test_another_name_is_refused(swf: Path, name: str) -> None:
         (gzip.compress(LINES.encode())[:-12], True, "damaged or cut off"),
         (gzip.compress(LINES.encode())[:5], True, "damaged or cut off"),
         (gzip.compress(b""), True, "the file is empty"),
-        (gzip.compress(LINES.encode()), False, r"found gzip-compressed data; its name should end in \.\w+\.gz"),
+        (
+            gzip.compress(LINES.encode()),
+            False,
+            r"found gzip-compressed data; its name should end in \.\w+\.gz",
+        ),
         (bytes(range(256)) * 20, False, None),
         (b"\x00" * 3_000_000, False, "a line of more than 1048576 bytes"),
         (b"; only comments\n", False, None),
@@ -143,6 +147,12 @@ def test_another_content_is_read_anew(swf: Path, cache: Path) -> None:
     swf.write_text(LINES.replace("MaxProcs: 16", "MaxProcs: 32"))
     assert read_trace(swf).machine_nodes == 32
     assert len(list(cache.iterdir())) == 2
+
+
+def test_a_copy_does_not_excuse_a_wrong_name(swf: Path, cache: Path) -> None:
+    read_trace(swf)
+    with pytest.raises(InputError, match="not gzip"):
+        read_trace(swf.rename(swf.with_name("made.swf.gz")))
 
 
 def test_reservations_are_kept_apart(swf: Path, cache: Path, tmp_path: Path) -> None:
@@ -220,7 +230,7 @@ def test_without_a_place_to_keep_copies_nothing_is_kept(
 def test_copies_unused_for_the_longest_time_go_first(
     swf: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entries = []
+    entries: list[Path] = []
     for nodes in (1, 2, 3):
         swf.write_text(LINES.replace("MaxProcs: 16", f"MaxProcs: {nodes}"))
         read_trace(swf)

@@ -147,8 +147,8 @@ def _print_summary(console: Console, run: Run) -> None:
     for label, key, unit in _SHOWN:
         value = summary[key]
         table.add_row(label, *_shown(value, unit))
-    states = ", ".join(f"{count:,} {state}" for state, count in summary["jobs_by_state"].items())
-    table.add_row("jobs by state", "", states)
+    for state, count in summary["jobs_by_state"].items():
+        table.add_row(f"jobs {state}", f"{count:,}", "")
     console.print(table)
 
 

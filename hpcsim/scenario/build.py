@@ -40,7 +40,7 @@ def load_workload(loaded: LoadedScenario) -> Workload:
         raise InputError(
             f"{loaded.place()}: scenario {scenario.name} names no jobs: give a trace (--trace FILE) or a profile"
         )
-    days = scenario.days if scenario.days is not None or scenario.jobs is not None else DEFAULT_DAYS
+    days = None if scenario.jobs is not None else scenario.days or DEFAULT_DAYS  # a number of jobs goes before
     try:
         return synthesise(scenario.profile, seed=scenario.seed, jobs=scenario.jobs, days=days)
     except InputError as error:

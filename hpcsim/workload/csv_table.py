@@ -48,12 +48,12 @@ def read_csv(path: Path, columns: Sequence[Column]) -> Iterator[pa.Table]:
         text, line = content_lines(block.replace(b"\r\n", b"\n"), first_line)
         if text and not header:
             top, _, text = text.partition(b"\n")
-            header = next(csv.reader([top.decode("utf-8-sig", "replace")]))
+            header = _split(f"{path}:{line[0]}", top.decode("utf-8-sig", "replace"))
             places = _places(f"{path}:{line[0]}", header, columns)
             line = line[1:]
         if text:
             table = _fast_table(text, len(header), places, columns)
-            if table is None:
+            if table is None or len(table) != len(line):  # fewer rows than lines: a quote was left open
                 table = _slow_table(path, text, line, header, places, columns)
             yield table.append_column("line", pa.array(line))
     if not header:
@@ -129,8 +129,8 @@ def _slow_table(
 ) -> pa.Table:
     """The same, a line at a time, naming the first cell that is wrong."""
     values: dict[str, list[Any]] = {column.name: [] for column in columns}
-    for number, row in zip(line.tolist(), text.splitlines(), strict=True):
-        cells = next(csv.reader([row.decode("utf-8", "surrogateescape")]))
+    for number, row in zip(line.tolist(), text.removesuffix(b"\n").split(b"\n"), strict=True):
+        cells = _split(f"{path}:{number}", row.decode("utf-8", "surrogateescape"))
         if len(cells) != len(header):
             raise InputError(
                 f"{path}:{number}: found {len(cells)} cells, expected {len(header)} as in the header"
@@ -145,6 +145,13 @@ def _slow_table(
                     f"{where}: found {cell[:60]!r}, expected {_expected[column.holds]}"
                 ) from error
     return pa.table({column.name: pa.array(values[column.name], _types[column.holds]) for column in columns})
+
+
+def _split(where: str, row: str) -> list[str]:
+    try:
+        return next(csv.reader([row]))
+    except csv.Error as error:
+        raise InputError(f"{where}: found what is no row of a CSV file: {error}") from error
 
 
 def _value(column: Column, cell: str) -> str | float | datetime | None:

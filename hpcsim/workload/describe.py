@@ -52,8 +52,8 @@ class Description:
 
     ``summary`` and ``users`` map a quantity, unit in its name, to its value. ``hour_weights`` (24) and
     ``weekday_weights`` (7) have mean 1. ``walltimes`` lists (seconds, share of jobs), most frequent first.
-    ``runtime_quantiles_s`` and ``walltime_quantiles_s`` are quantiles 0, 0.001, ... 1; ``ratio_counts`` counts
-    jobs by runtime/walltime in 60 bins of 0.02 from 0 to 1.2, the last one open.
+    ``runtime_quantiles_s`` and ``walltime_quantiles_s`` are quantiles 0, 0.001, ... 1; ``ratio_counts``
+    counts jobs by runtime/walltime in 60 bins of 0.02 from 0 to 1.2, the last one open.
     """
 
     source: str
@@ -215,7 +215,7 @@ def _weekdays(local_day: Int64s) -> Floats:
     # 1970-01-01 was a Thursday
     weekday = (np.arange(len(daily)) + local_day[0] + 3) % 7
     mean = np.bincount(weekday, daily, minlength=7) / np.maximum(np.bincount(weekday, minlength=7), 1)
-    weights: Floats = mean / mean.mean()
+    weights: Floats = np.asarray(mean / mean.mean(), np.float64)
     return weights
 
 

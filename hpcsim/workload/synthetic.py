@@ -34,10 +34,11 @@ HOUR_S = 3_600
 EARLY_RATIO = 0.02  # a program that ends below this share of its walltime failed at its start
 
 
-def synthesise(
-    profile: str, *, seed: int, jobs: int | None = None, days: float | None = None
-) -> Workload:
-    """A workload of exactly ``jobs`` jobs, or of ``days`` days (30 unless told), after ``profile``."""
+def synthesise(profile: str, *, seed: int, jobs: int | None = None, days: float | None = None) -> Workload:
+    """A workload of exactly ``jobs`` jobs, or of ``days`` days (30 unless told), after ``profile``.
+
+    Days have as many jobs as the profile's mean says, so months differ in their shape and not in their size.
+    """
     facts = load_profile(profile)
     if jobs is not None and days is not None:
         raise InputError("a synthetic workload takes jobs or days, not both")
@@ -45,7 +46,9 @@ def synthesise(
         raise InputError(f"jobs: found {jobs}, but a synthetic workload needs at least 1 job")
     span_days = (30.0 if days is None else days) if jobs is None else jobs / facts.jobs_per_day
     if not 0 < span_days < 36_525:
-        raise InputError(f"days: found {span_days:g}, but a synthetic workload lasts more than 0 days, 36,524 at most")
+        raise InputError(
+            f"days: found {span_days:g}, but a synthetic workload lasts more than 0 days, 36,524 at most"
+        )
     hours = _hour_weights(facts, seed, span_days)
     if jobs is None:
         jobs = max(1, round(facts.jobs_per_day * span_days))
@@ -102,15 +105,14 @@ def _hour_weights(facts: Profile, seed: int, span_days: float) -> Floats:
     """Relative job counts of each hour of the span, the last day's only as far as the span goes."""
     rng = stream(seed, "synthetic: days")
     days = int(np.ceil(span_days))
-    busy = np.interp((rng.permutation(days) + rng.random(days)) / days, *facts.day_quantiles)
+    busy = np.interp(_strata(days, rng), *facts.day_quantiles)
     busy *= facts.weekday_weights[np.arange(days) % 7]
-    # over a short span the draw of busy days would move the number of jobs; over a long one it is 1 anyway
-    busy /= busy.mean()
     cycle = facts.hour_weights * np.exp(facts.hour_sd * rng.standard_normal((days, 24)))
     hours = (busy[:, None] * cycle * (24 / cycle.sum(axis=1, keepdims=True))).ravel()
     hours *= np.clip(span_days * 24 - np.arange(days * 24), 0, 1)
-    busy_hours = hours * ~_silent(facts, rng, days * 24)
-    return busy_hours if busy_hours.any() else hours
+    open_hours: Floats = hours * ~_silent(facts, rng, days * 24)
+    # a span of some hours may lie within a maintenance
+    return open_hours if open_hours.any() else hours
 
 
 def _silent(facts: Profile, rng: np.random.Generator, hours: int) -> Bools:
@@ -135,13 +137,12 @@ def _arrivals(facts: Profile, seed: int, jobs: int, hours: Floats, span_s: int) 
     count = len(sizes)
 
     by_day = hours.reshape(-1, 24).sum(axis=1).cumsum()
-    # by number, not by jobs: a bulk submission comes on top of a day's traffic, not instead of it
-    day = np.searchsorted(by_day, (rng.permutation(count) + 0.5) / count * by_day[-1], side="right")
+    # by number, not by jobs: a bulk submission comes on top of the other traffic, not instead of it
+    day = np.searchsorted(by_day, _strata(count, rng) * by_day[-1], side="right")
     day = np.minimum(day, len(by_day) - 1)
-    # within its day each session has its own hour; over the month the hours share the jobs by the cycle
     cdf = np.concatenate([[0.0], hours.cumsum()])
     first, last = cdf[day * 24], cdf[day * 24 + 24]
-    hour = first + _midpoints(sizes, rng) * (last - first)
+    hour = first + _strata(count, rng) * (last - first)
     start_s = np.interp(hour, cdf, np.arange(len(cdf)) * HOUR_S)
 
     session = np.repeat(np.arange(count), sizes)
@@ -170,7 +171,7 @@ def _session_sizes(facts: Profile, rng: np.random.Generator, jobs: int) -> Int64
     at, values = facts.session_quantiles
     mean = float(np.floor(_log_interp((np.arange(4096) + 0.5) / 4096, (at, values))).mean())
     count = int(np.ceil(jobs / mean)) + 1
-    u = (rng.permutation(count) + rng.random(count)) / count
+    u = _strata(count, rng)
     sizes = np.maximum(np.floor(_log_interp(u, (at, values))), 1).astype(np.int64)
     total = np.cumsum(sizes)
     if total[-1] < jobs:
@@ -179,6 +180,12 @@ def _session_sizes(facts: Profile, rng: np.random.Generator, jobs: int) -> Int64
         sizes = sizes[: np.searchsorted(total, jobs) + 1]
         sizes[-1] -= sizes.sum() - jobs
     return sizes
+
+
+def _strata(count: int, rng: np.random.Generator) -> Floats:
+    """One draw from each of ``count`` equal parts of 0 to 1, in random order."""
+    drawn: Floats = (rng.permutation(count) + rng.random(count)) / count
+    return drawn
 
 
 def _midpoints(sizes: Int64s, rng: np.random.Generator) -> Floats:

@@ -40,7 +40,7 @@ def read_trace(path: str | Path, *, strict: bool = False, reservations: Reservat
     if reservations not in ("drop", "keep"):
         raise InputError(f"reservations: found {reservations!r}, expected 'drop' or 'keep'")
     form = _format(path)
-    kept_at = _kept_at(path, form, reservations)
+    kept_at = _kept_at(path, form, path.suffix.lower(), reservations)
     workload = None if kept_at is None else _kept(kept_at)
     if workload is not None and not (strict and refused_by_strict(workload.cleaning)):
         return replace(workload, source=path.name)

@@ -1,0 +1,235 @@
+"""``hpcsim trace``: make, describe and convert traces of jobs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from hpcsim.workload.describe import Description
+    from hpcsim.workload.job import Workload
+
+
+@click.group(short_help="Make, describe and convert traces of jobs.")
+def trace() -> None:
+    """Make, describe and convert traces of jobs: ALCF job records (.csv) and SWF (.swf), also with .gz."""
+
+
+@trace.command(short_help="Write a synthetic trace.")
+@click.argument("profile")
+@click.option("--jobs", type=int, metavar="N", help="Exactly N jobs.")
+@click.option("--days", type=float, metavar="D", help="D days of traffic.  [default: 30]")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all chance.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE",
+    help="Where to write; the name's end says the format.",
+)  # fmt: skip
+def synth(profile: str, jobs: int | None, days: float | None, seed: int, output: Path) -> None:
+    """Write a trace that looks like that of PROFILE (polaris, mira, theta, ...) to FILE."""
+    from hpcsim.workload.synthetic import synthesise
+    from hpcsim.workload.trace import write_trace
+
+    workload = synthesise(profile, seed=seed, jobs=jobs, days=days)
+    write_trace(workload, output)
+    click.echo(f"{output}: {len(workload):,} jobs of {profile}, seed {seed}")
+
+
+@trace.command(short_help="Write a trace in another format.")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--strict", is_flag=True, help="Refuse a trace with rows that would be dropped or mended.")
+def convert(source: Path, target: Path, strict: bool) -> None:
+    """Read the trace SOURCE, clean it and write it as TARGET, in the format of its name."""
+    from hpcsim.workload.trace import read_trace, write_trace
+
+    workload = read_trace(source, strict=strict)
+    write_trace(workload, target)
+    for rule, rows in workload.cleaning.items():
+        click.echo(f"{source}: {rows:,} rows: {rule}", err=True)
+    click.echo(f"{target}: {len(workload):,} jobs")
+
+
+@trace.command(short_help="Show what traces look like.")
+@click.argument("sources", nargs=-1, required=True, metavar="FILE [FILE]")
+@click.option(
+    "--nodes", type=click.IntRange(min=1), metavar="N", help="Size of the machine, if the trace is silent."
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of a profile's chance."
+)
+@click.option("--days", type=float, metavar="D", help="Days of a profile's traffic.  [default: 30]")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="PNG",
+    help="The picture.  [default: NAME.describe.png]",
+)
+@click.option("--no-plot", is_flag=True, help="Make no picture.")
+def describe(
+    sources: tuple[str, ...],
+    nodes: int | None,
+    seed: int,
+    days: float | None,
+    plot: Path | None,
+    no_plot: bool,
+) -> None:
+    """Show what a trace looks like, or two side by side: arrivals, sizes, lengths and users.
+
+    FILE is a trace, or the name of a profile of synthetic traces.
+    """
+    from rich.console import Console
+
+    from hpcsim.errors import InputError
+    from hpcsim.workload.describe import describe as describe_workload
+
+    if len(sources) > 2:
+        raise InputError(f"trace describe: found {len(sources)} traces, but it lays at most 2 side by side")
+    if plot is not None and (len(sources) > 1 or no_plot):
+        raise InputError("trace describe: --plot names the picture of one trace, without --no-plot")
+    found = [describe_workload(_workload(source, seed, days), nodes) for source in sources]
+    _print(Console(highlight=False), found)
+    if not no_plot:
+        from hpcsim.results.trace_plots import plot_description
+
+        for source, one in zip(sources, found, strict=True):
+            picture = plot or Path(f"{_stem(source)}.describe.png")
+            try:
+                plot_description(one, picture)
+            except OSError as error:
+                raise InputError(
+                    f"{picture}: the picture cannot be written: {error.strerror or error}"
+                ) from error
+            click.echo(f"\n{picture}")
+
+
+def _workload(source: str, seed: int, days: float | None) -> Workload:
+    """The jobs of a file, or of a profile where there is no such file."""
+    from hpcsim.workload.synthetic import profile_names, synthesise
+    from hpcsim.workload.trace import read_trace
+
+    # a name without an ending can only be meant for a profile, and a typing error in it gets its answer there
+    if not Path(source).exists() and (source in profile_names() or not Path(source).suffix):
+        return synthesise(source, seed=seed, days=days)
+    return read_trace(source)
+
+
+def _stem(source: str) -> str:
+    name = Path(source).name
+    for ending in (".gz", ".swf", ".csv"):
+        name = name.removesuffix(ending)
+    return name
+
+
+def _print(console: Console, found: list[Description]) -> None:
+    labels = ["A", "B"] if len(found) > 1 else [""]
+    for label, one in zip(labels, found, strict=True):
+        text = f"{one.source}: {one.jobs:,} jobs, machine of {one.machine_nodes:,} nodes"
+        console.print(f"{label}  {text}" if label else text, markup=False, style="bold")
+    tables = {
+        "summary": _quantities([one.summary for one in found], labels),
+        "job sizes: shares, medians, and the share of jobs that run into the walltime": _sizes(found, labels),
+        "cycles: jobs relative to the mean, local time UTC-6": _cycles(found, labels),
+        "walltimes asked for most: minutes and % of jobs": _walltimes(found, labels),
+    }
+    if any(one.users for one in found):
+        tables["users"] = _quantities([one.users for one in found], labels)
+    for title, table in tables.items():
+        # not the table's own title: that would be folded to the width of the table
+        console.print(f"\n{title}", style="italic", markup=False)
+        console.print(table)
+
+
+def _table(*, show_header: bool = True, gap: int = 2) -> Table:
+    from rich.table import Table
+
+    return Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), show_header=show_header)
+
+
+def _quantities(columns: list[dict[str, float]], labels: list[str]) -> Table:
+    table = _table(show_header=len(labels) > 1)
+    table.add_column("")
+    for label in labels:
+        table.add_column(label, justify="right")
+    names = dict.fromkeys(name for column in columns for name in column)
+    for name in names:
+        table.add_row(name, *[_number(column.get(name)) for column in columns])
+    return table
+
+
+def _sizes(found: list[Description], labels: list[str]) -> Table:
+    """A row for each class and trace; waits only where a trace knows them."""
+    waits = any(row.wait_median_s is not None for one in found for row in one.sizes)
+    table = _table(gap=1)
+    table.add_column("nodes", no_wrap=True)
+    if len(found) > 1:
+        table.add_column("")
+    titles = ["jobs %", "node-h %", "runtime s", "walltime s", "limit %"]
+    for title in titles + ["wait s", "mean wait s"] * waits:
+        table.add_column(title, justify="right")
+    rows = [(row.nodes, label, row) for label, one in zip(labels, found, strict=True) for row in one.sizes]
+    shown: tuple[int, int] | None = None
+    for nodes, label, row in sorted(rows, key=lambda entry: entry[:2]):
+        name = (
+            ""
+            if nodes == shown
+            else f"{nodes[0]:,}"
+            if nodes[0] == nodes[1]
+            else f"{nodes[0]:,}-{nodes[1]:,}"
+        )
+        shown = nodes
+        cells = [
+            _number(100 * row.job_share),
+            _number(100 * row.node_hour_share),
+            _number(row.runtime_median_s),
+            _number(row.walltime_median_s),
+            _number(100 * row.at_limit_share),
+        ]
+        cells += [_number(row.wait_median_s), _number(row.wait_mean_s)] * waits
+        table.add_row(name, *([label] if len(found) > 1 else []), *cells)
+    return table
+
+
+def _cycles(found: list[Description], labels: list[str]) -> Table:
+    """Jobs by hour and weekday relative to their mean, as 24 and 7 numbers and as little bars."""
+    table = _table(show_header=False)
+    for label, one in zip(labels, found, strict=True):
+        hours = [f"{weight:.2f}" for weight in one.hour_weights]
+        table.add_row(label, "hours", _bars(one.hour_weights.tolist()))
+        table.add_row("", "0-11", " ".join(hours[:12]))
+        table.add_row("", "12-23", " ".join(hours[12:]))
+        weekdays = " ".join(f"{weight:.2f}" for weight in one.weekday_weights)
+        table.add_row("", "Mon-Sun", f"{weekdays}  {_bars(one.weekday_weights.tolist())}")
+    return table
+
+
+def _bars(weights: list[float]) -> str:
+    """One block a number, full at twice the mean."""
+    return "".join("▁▂▃▄▅▆▇█"[min(int(weight * 4), 7)] for weight in weights)
+
+
+def _walltimes(found: list[Description], labels: list[str]) -> Table:
+    table = _table()
+    for label in labels:
+        table.add_column(f"{label} minutes".strip(), justify="right")
+        table.add_column("%", justify="right")
+    for place in range(max(len(one.walltimes) for one in found)):
+        cells: list[str] = []
+        for one in found:
+            if place < len(one.walltimes):
+                seconds, share = one.walltimes[place]
+                cells += [f"{seconds / 60:g}", f"{100 * share:.1f}"]
+            else:
+                cells += ["", ""]
+        table.add_row(*cells)
+    return table
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
