@@ -27,14 +27,13 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from hpcsim.errors import InputError
-from hpcsim.workload.cleaning import ALCF_RULES, clean, reservation_queue
+from hpcsim.workload.cleaning import ALCF_RULES, AT_LIMIT, clean, reservation_queue
 from hpcsim.workload.csv_table import Column, read_csv
-from hpcsim.workload.job import COMPLETED, FAILED, TIMEOUT, Workload, workload_from_columns
-from hpcsim.workload.trace_file import Int64s, write_file
+from hpcsim.workload.job import COMPLETED, FAILED, TIMEOUT, Int64s, Workload, workload_from_columns
+from hpcsim.workload.trace_file import write_file
 
 Reservations = Literal["drop", "keep"]
 
-AT_LIMIT = 0.98  # of the walltime: a job that ran at least so long was stopped by its limit
 DAY_S = 86_400  # a date of 1970-01-01 stands for an unknown one
 
 JOB_COLUMNS = (
@@ -59,6 +58,22 @@ STATUS_COLUMNS = (
     Column("IS_ALL_MACHINE_DOWN", "text", optional=True),
     Column("NUMBER_NODES_DOWN", "number", optional=True),
 )
+
+_task_kinds = ("SUBBLOCK", "CONSECUTIVE", "MULTILOCATION", "SINGLE")
+_job_kinds = (
+    *("SINGLE", "CONSECUTIVE", "MULTILOCATION", "SUBBLOCK", "SUBBLOCK_ONLY", "MULTILOCATION_ONLY"),
+    *("MULTILOCATION_SUBBLOCK", "CONSECUTIVE_ONLY", "SINGLE_ONLY", "NO_TASKS", "OTHER"),
+)
+_yes_no = {
+    "1": True,
+    "1.0": True,
+    "true": True,
+    "y": True,
+    "0": False,
+    "0.0": False,
+    "false": False,
+    "n": False,
+}
 
 
 class Outage(NamedTuple):
@@ -248,22 +263,15 @@ def _record_table(workload: Workload, start: int, stop: int) -> pa.Table:
         "DATA_LOAD_STATUS": "UNKNOWN",
         "CAPABILITY": "Not capability",
         **dict.fromkeys(("SIZE_BUCKETS3", "PERCENTILE"), "N/A"),
-        **dict.fromkeys((f"NUM_TASKS_{kind}" for kind in _TASK_KINDS), -1),
+        **dict.fromkeys((f"NUM_TASKS_{kind}" for kind in _task_kinds), -1),
         "COBALT_NUM_TASKS": 0,
-        **dict.fromkeys((f"IS_{kind}" for kind in _JOB_KINDS), 0),
+        **dict.fromkeys((f"IS_{kind}" for kind in _job_kinds), 0),
         "OVERBURN_CORE_HOURS": 0,
         "IS_OVERBURN": 0,
     }
     constant = {name: value for name, value in columns.items() if isinstance(value, (str, int))}
     columns |= {name: pa.repeat(value, stop - start) for name, value in constant.items()}
     return pa.table(columns)
-
-
-_TASK_KINDS = ("SUBBLOCK", "CONSECUTIVE", "MULTILOCATION", "SINGLE")
-_JOB_KINDS = (
-    *("SINGLE", "CONSECUTIVE", "MULTILOCATION", "SUBBLOCK", "SUBBLOCK_ONLY", "MULTILOCATION_ONLY"),
-    *("MULTILOCATION_SUBBLOCK", "CONSECUTIVE_ONLY", "SINGLE_ONLY", "NO_TASKS", "OTHER"),
-)
 
 
 def read_machine_status(path: str | Path) -> list[Outage]:
@@ -296,22 +304,10 @@ def _outage(where: str, row: dict[str, Any]) -> Outage:
     if end is not None and end < begin:
         raise InputError(f"{where}: found an end {end} before the start {begin}, expected it after")
     all_down = (row["IS_ALL_MACHINE_DOWN"] if row["IS_ALL_MACHINE_DOWN"] is not None else "1").strip().lower()
-    if all_down not in _YES_NO:
+    if all_down not in _yes_no:
         raise InputError(f"{where}: column IS_ALL_MACHINE_DOWN: found {all_down[:40]!r}, expected 1 or 0")
-    nodes_down = None if _YES_NO[all_down] else max(0, round(row["NUMBER_NODES_DOWN"] or 0))
+    nodes_down = None if _yes_no[all_down] else max(0, round(row["NUMBER_NODES_DOWN"] or 0))
     return Outage(_unix(begin), None if end is None else _unix(end, up=True), nodes_down)
-
-
-_YES_NO = {
-    "1": True,
-    "1.0": True,
-    "true": True,
-    "y": True,
-    "0": False,
-    "0.0": False,
-    "false": False,
-    "n": False,
-}
 
 
 def _unix(moment: datetime, up: bool = False) -> int:

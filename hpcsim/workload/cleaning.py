@@ -20,13 +20,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hpcsim.errors import InputError
+from hpcsim.workload.job import Int64s
 
 Bools = npt.NDArray[np.bool_]
-Int64s = npt.NDArray[np.int64]
 Effect = Literal["dropped", "mended", "sorted", "noted"]
 
 RESERVATION_QUEUE = r"^R[.0-9]|^M[0-9]"
 CLOCK_TOLERANCE_S = 60
+AT_LIMIT = 0.98  # of the walltime: a job that ran at least so long was stopped by its limit
 LONGEST_RUNTIME_S = 30 * 86_400
 
 

@@ -16,9 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from hpcsim.errors import InputError
-from hpcsim.workload.trace_file import Int64s, content_lines, line_blocks
-
-LARGEST = 2**53  # above it a float no longer holds every whole number
+from hpcsim.workload.job import Int64s
+from hpcsim.workload.trace_file import LARGEST_NUMBER, content_lines, line_blocks
 
 _date = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?")
 _expected = {"text": "UTF-8 text", "date": "YYYY-MM-DD HH:MM:SS", "number": "a number"}
@@ -82,6 +81,8 @@ def _fast_table(
     text: bytes, width: int, places: dict[str, int], columns: Sequence[Column]
 ) -> pa.Table | None:
     """The rows by Arrow, or None if there is anything odd about them."""
+    if b"\r" in text:  # Arrow would take it for the end of a line
+        return None
     labels = [str(place) for place in range(width)]
     numbers = {str(places[c.name]) for c in columns if c.holds == "number" and c.name in places}
     types = {str(place): pa.float64() if str(place) in numbers else pa.string() for place in places.values()}
@@ -99,7 +100,7 @@ def _fast_table(
     for column in columns:
         if column.holds == "number" and column.name in places:
             largest = pc.max(pc.fill_null(pc.abs(arrays[column.name]), 0.0), skip_nulls=False).as_py()
-            if pc.any(pc.is_nan(arrays[column.name])).as_py() or largest > LARGEST:
+            if pc.any(pc.is_nan(arrays[column.name])).as_py() or largest > LARGEST_NUMBER:
                 return None
     return pa.table(arrays)
 
@@ -130,7 +131,7 @@ def _slow_table(
     """The same, a line at a time, naming the first cell that is wrong."""
     values: dict[str, list[Any]] = {column.name: [] for column in columns}
     for number, row in zip(line.tolist(), text.removesuffix(b"\n").split(b"\n"), strict=True):
-        cells = _split(f"{path}:{number}", row.decode("utf-8", "surrogateescape"))
+        cells = _split(f"{path}:{number}", row.rstrip(b"\r").decode("utf-8", "surrogateescape"))
         if len(cells) != len(header):
             raise InputError(
                 f"{path}:{number}: found {len(cells)} cells, expected {len(header)} as in the header"
@@ -165,6 +166,6 @@ def _value(column: Column, cell: str) -> str | float | datetime | None:
             raise ValueError(cell)
         return datetime.fromisoformat(cell)
     number = float(cell)
-    if not (math.isfinite(number) and abs(number) <= LARGEST) or "_" in cell:
+    if not (math.isfinite(number) and abs(number) <= LARGEST_NUMBER) or "_" in cell:
         raise ValueError(cell)
     return number

@@ -28,13 +28,11 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from hpcsim.errors import InputError
-from hpcsim.workload.cleaning import SWF_RULES, clean, first_place
-from hpcsim.workload.job import COMPLETED, FAILED, TIMEOUT, Workload, workload_from_columns
-from hpcsim.workload.trace_file import Int64s, content_lines, line_blocks, write_file
+from hpcsim.workload.cleaning import AT_LIMIT, SWF_RULES, clean, first_place
+from hpcsim.workload.job import COMPLETED, FAILED, TIMEOUT, Int64s, Workload, workload_from_columns
+from hpcsim.workload.trace_file import LARGEST_NUMBER, content_lines, line_blocks, write_file
 
 FIELDS = 18
-AT_LIMIT = 0.98  # of the walltime: a job that ran at least so long was stopped by its limit
-LARGEST = 2**53  # above it a float no longer holds every whole number
 
 _columns = [f"f{number}" for number in range(1, FIELDS + 1)]
 _blanks = bytes.maketrans(b"\t\r\v\f", b"    ")
@@ -247,7 +245,7 @@ def _fast_numbers(text: bytes) -> list[npt.NDArray[np.float64]] | None:
     except pa.ArrowInvalid:
         return None
     values_FJ = [table[name].to_numpy() for name in _columns]
-    return values_FJ if all(np.abs(values).max() <= LARGEST for values in values_FJ) else None
+    return values_FJ if all(np.abs(values).max() <= LARGEST_NUMBER for values in values_FJ) else None
 
 
 def _slow_numbers(path: Path, text: bytes, line: Int64s) -> list[npt.NDArray[np.float64]]:
@@ -258,7 +256,7 @@ def _slow_numbers(path: Path, text: bytes, line: Int64s) -> list[npt.NDArray[np.
             value = float(cell)
         except ValueError:
             return None
-        return value if math.isfinite(value) and abs(value) <= LARGEST and b"_" not in cell else None
+        return value if math.isfinite(value) and abs(value) <= LARGEST_NUMBER and b"_" not in cell else None
 
     values_JF = np.empty((len(line), FIELDS))
     for j, row in enumerate(text.splitlines()):

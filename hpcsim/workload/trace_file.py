@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import IO, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from hpcsim.errors import InputError
-
-Int64s = npt.NDArray[np.int64]
+from hpcsim.workload.job import Int64s
 
 BLOCK_BYTES = 4 << 20
 LONGEST_LINE_BYTES = 1 << 20
+LARGEST_NUMBER = 2**53  # above it a float no longer holds every whole number
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
