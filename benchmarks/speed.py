@@ -48,9 +48,7 @@ def bare_simpy_s(jobs: int) -> float:
 def whole_process(command: list[str]) -> tuple[float, float]:
     """CPU seconds and peak MiB of a command."""
     with tempfile.TemporaryDirectory() as cache:
-        child = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, env={**os.environ, "HPCSIM_CACHE": cache}
-        )
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "HPCSIM_CACHE": cache})
         _, status, usage = os.wait4(child.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command)} failed with {os.waitstatus_to_exitcode(status)}")

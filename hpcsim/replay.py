@@ -55,12 +55,12 @@ def simulate(
     RunError : the scheduler failed, or a law was broken.
     """
     found = load_plugins([Path(file) for file in plugins])
-    return replay(load_scenario(scenario, overrides, schedulers=found.schedulers), found, check=check, progress=progress)
+    return replay(
+        load_scenario(scenario, overrides, schedulers=found.schedulers), found, check=check, progress=progress
+    )
 
 
-def replay(
-    loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, progress: Progress | None = None
-) -> Run:
+def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, progress: Progress | None = None) -> Run:
     """Run a scenario that has been loaded against ``plugins``; see ``simulate``."""
     clock = _Clock()
     workload = build.load_workload(loaded)
@@ -78,12 +78,14 @@ def replay(
     measured = np.ones(submit.size, bool)
     if piece.measured_from is not None and piece.measured_to is not None:
         measured = (submit >= piece.measured_from) & (submit < piece.measured_to)
-    jobs, attempts, timeline = jobs_table(simulation, measured), attempts_table(simulation), timeline_table(simulation)
+    jobs, attempts, timeline = (
+        jobs_table(simulation, measured),
+        attempts_table(simulation),
+        timeline_table(simulation),
+    )
     if check:
         check_laws(simulation, jobs, attempts, timeline)
-    summary = summarise(
-        jobs, timeline, nodes=nodes, measured_from=piece.measured_from, measured_to=piece.measured_to
-    )
+    summary = summarise(jobs, timeline, nodes=nodes, measured_from=piece.measured_from, measured_to=piece.measured_to)
     manifest = {
         "hpcsim": hpcsim.__version__,
         "scenario": loaded.scenario.name,
@@ -91,7 +93,11 @@ def replay(
         "scheduler": scheduler.name,
         "t0_utc": workload.t0_utc,
         "machine": {"name": loaded.scenario.machine.name, "nodes": nodes},
-        "workload": {"source": workload.source, "jobs": len(piece.workload), "cleaning": dict(workload.cleaning)},
+        "workload": {
+            "source": workload.source,
+            "jobs": len(piece.workload),
+            "cleaning": dict(workload.cleaning),
+        },
         "warm_start_jobs": len(piece.running),
         "checked": check,
         "plugins": dict(plugins.origins),

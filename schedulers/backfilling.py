@@ -55,7 +55,8 @@ class EASY:
     class Options(Options):
         order: OrderName = Field("fcfs", description="which job is first in the queue")
         backfill_order: OrderName | None = Field(
-            None, description="in which order jobs are tried behind the blocked head; by default the queue's own"
+            None,
+            description="in which order jobs are tried behind the blocked head; by default the queue's own",
         )
         extra_nodes: bool = Field(True, description="whether a job may outlast the shadow time on nodes left free")
 

@@ -81,9 +81,7 @@ CASE_B = tiny((0, 10, 6), (1, 10, 8), (2, 4, 10), (3, 40, 2))
 
 def summary_of(simulation):
     jobs = jobs_table(simulation, np.ones(len(simulation.workload), bool))
-    return summarise(
-        jobs, timeline_table(simulation), nodes=simulation.nodes, measured_from=None, measured_to=None
-    )
+    return summarise(jobs, timeline_table(simulation), nodes=simulation.nodes, measured_from=None, measured_to=None)
 
 
 @pytest.mark.parametrize(
@@ -166,8 +164,7 @@ LUBLIN_10000 = [
 
 def _named(cases):
     return [
-        pytest.param(*case, id="-".join([case[0].kind.name, *map(str, case[0].options.values())]))
-        for case in cases
+        pytest.param(*case, id="-".join([case[0].kind.name, *map(str, case[0].options.values())])) for case in cases
     ]
 
 

@@ -13,8 +13,8 @@ import pytest
 
 import hpcsim
 from hpcsim.results.run import Run
-from hpcsim.workload.swf import write_swf
 from hpcsim.workload.job import workload_from_columns
+from hpcsim.workload.swf import write_swf
 from hpcsim.workload.trace import read_trace
 
 FILES = {
@@ -77,7 +77,9 @@ def test_run_leaves_a_complete_directory_that_pandas_opens(trace, tmp_path):
     assert summary["makespan_s"] == span
     assert summary["utilisation"] == pytest.approx((jobs["nodes"] * jobs["runtime_s"]).sum() / (span * 16))
     assert summary["throughput_jobs_per_h"] == pytest.approx((jobs["state"] == "completed").sum() / span * 3600)
-    assert summary["variability"] == pytest.approx(jobs["bounded_slowdown"].std(ddof=0) / jobs["bounded_slowdown"].mean())
+    assert summary["variability"] == pytest.approx(
+        jobs["bounded_slowdown"].std(ddof=0) / jobs["bounded_slowdown"].mean()
+    )
 
 
 def test_the_same_scenario_and_seed_give_the_same_bytes_in_another_process(tmp_path):
@@ -115,7 +117,9 @@ def test_simulate_gives_the_tables_that_the_directory_holds(trace, tmp_path):
 
 
 def test_jobs_takes_the_first_of_a_trace_and_exactly_so_many_of_a_profile(trace):
-    assert hpcsim.simulate("bare", {"trace": str(trace), "jobs": 7}).jobs["job_id"].tolist() == [str(i) for i in range(1, 8)]
+    assert hpcsim.simulate("bare", {"trace": str(trace), "jobs": 7}).jobs["job_id"].tolist() == [
+        str(i) for i in range(1, 8)
+    ]
     assert len(hpcsim.simulate("mira", {"jobs": 123}).jobs) == 123
 
 
@@ -212,7 +216,17 @@ def test_bad_input_exits_with_2_a_message_and_no_trace_of_a_run(trace, tmp_path,
 def test_a_scheduler_that_fails_voids_the_run_with_exit_code_1(trace, tmp_path):
     (tmp_path / "mine.py").write_text(PLUGIN.replace("if job.nodes <= free:", "if True:"))
     done = hpcsim_command(
-        "run", "bare", "--trace", trace, "--plugin", "mine.py", "--scheduler", "shortest", "--out", "out", cwd=tmp_path
+        "run",
+        "bare",
+        "--trace",
+        trace,
+        "--plugin",
+        "mine.py",
+        "--scheduler",
+        "shortest",
+        "--out",
+        "out",
+        cwd=tmp_path,
     )
     assert done.returncode == 1
     assert "scheduler shortest started job" in done.stderr

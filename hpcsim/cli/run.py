@@ -26,7 +26,9 @@ _SHOW_BAR_AFTER_S = 1.0
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change any key, e.g. machine.nodes=24.")
 @click.option("--jobs", type=int, metavar="N", help="The first N jobs by submit time; of a profile, exactly N.")
 @click.option("--seed", type=int, metavar="N", help="Another seed.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run directory; by default under runs/.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="The run directory; by default under runs/."
+)
 @click.option("--plugin", "plugins", type=click.Path(path_type=Path), metavar="FILE", multiple=True,
               help="A Python file with plug-ins.")  # fmt: skip
 @click.option("--strict", is_flag=True, help="Refuse a trace with rows that would be dropped or mended.")

@@ -10,7 +10,7 @@ class Ledger:
     nodes times duration over all attempts must come to the same (``--check``).
     """
 
-    __slots__ = ("busy_node_seconds", "busy_nodes", "_since")
+    __slots__ = ("_since", "busy_node_seconds", "busy_nodes")
 
     def __init__(self, now: int) -> None:
         self.busy_nodes = 0

@@ -11,10 +11,10 @@ import copy
 import traceback
 from array import array
 from bisect import insort
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter
 from types import MappingProxyType
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 import simpy
@@ -35,6 +35,15 @@ _JOBS_MADE_AT_ONCE = 4096
 _LAST = simpy.events.EventPriority(2)  # within one second, after SimPy's own URGENT (0) and NORMAL (1)
 
 
+if TYPE_CHECKING:
+
+    class _Clock(simpy.Environment):
+        """SimPy's environment: here it begins at a whole second, and every delay is whole."""
+
+        @property
+        def now(self) -> int: ...
+
+
 class Scheduler(Protocol):
     """What a scheduler plug-in is: a name, the version of this interface, and one method."""
 
@@ -49,7 +58,7 @@ class Scheduler(Protocol):
 class _Pass(simpy.Event):
     """The scheduling pass of an instant, after all other events of that second. One object serves all passes."""
 
-    def __init__(self, env: simpy.Environment, callback: simpy.events.EventCallback) -> None:
+    def __init__(self, env: simpy.Environment, callback: Callable[[simpy.Event], None]) -> None:
         super().__init__(env)
         self._ok = True
         self._value = None
@@ -175,7 +184,9 @@ class Simulation:
     def _start(self, job: Job, why: str) -> None:
         mine = self.queue.get(job.id) if type(job) is Job else None
         if mine is None:
-            raise self._bad(f"started {self._called(job)}, which is {self._whereabouts(job)}; only a job of the queue can start")
+            raise self._bad(
+                f"started {self._called(job)}, which is {self._whereabouts(job)}; only a job of the queue can start"
+            )
         if mine.nodes > self.free_nodes:
             raise self._bad(f"started {self._called(mine)} on {mine.nodes} nodes, but only {self.free_nodes} are free")
         del self.queue[mine.id]
@@ -350,7 +361,7 @@ class Simulation:
         return twin
 
     def _wire(self, now: int) -> None:
-        self.env = simpy.Environment(initial_time=now)
+        self.env = cast("_Clock", simpy.Environment(initial_time=now))
         self._next_pass = _Pass(self.env, self._pass_is_due)
         self._view = View(self)
 
@@ -378,7 +389,9 @@ class Simulation:
     def _on_machine(self, job: Job, verb: str) -> Job:
         running = self.running.get(job.id) if type(job) is Job else None
         if running is None:
-            raise self._bad(f"{verb} {self._called(job)}, which is {self._whereabouts(job)}; only a running job can be {verb}")
+            raise self._bad(
+                f"{verb} {self._called(job)}, which is {self._whereabouts(job)}; only a running job can be {verb}"
+            )
         return running.job
 
     def _called(self, job: object) -> str:

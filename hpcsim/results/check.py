@@ -30,7 +30,10 @@ def check(simulation: Simulation, jobs: pa.Table, attempts: pa.Table, timeline: 
     submit = simulation.workload.column("submit_s")[job]
     _demand(start >= submit, lambda i: f"t={start[i]}: job {name[i]} started before its submission at {submit[i]}")
     _demand((end >= start)[over], lambda i: f"job {name[i]} ended before it started")
-    _demand((simulation.now >= start) | over, lambda i: f"job {name[i]} runs since {start[i]}, after the end of the run")
+    _demand(
+        (simulation.now >= start) | over,
+        lambda i: f"job {name[i]} runs since {start[i]}, after the end of the run",
+    )
 
     by_job = np.lexsort((start, job))
     again = np.diff(job[by_job]) == 0
@@ -46,7 +49,9 @@ def check(simulation: Simulation, jobs: pa.Table, attempts: pa.Table, timeline: 
     job_name = jobs.column("job_id")
     _demand(ends == should, lambda i: f"job {job_name[i]} ended {ends[i]} times instead of {should[i]}")
 
-    booked = int(np.sum(attempts.column("nodes").to_numpy() * (np.where(over, end, simulation.now) - taken_at(simulation))))
+    booked = int(
+        np.sum(attempts.column("nodes").to_numpy() * (np.where(over, end, simulation.now) - taken_at(simulation)))
+    )
     if booked != simulation.ledger.busy_node_seconds:
         raise InvariantBroken(
             f"the attempts add up to {booked} node-seconds, the ledger integrated {simulation.ledger.busy_node_seconds}"

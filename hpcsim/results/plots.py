@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.dates import ConciseDateFormatter
 from matplotlib.figure import Figure
 
 POINTS = 600  # columns of a plot: few enough to see and to draw fast
@@ -41,9 +41,7 @@ def plot_utilisation(timeline: pa.Table, *, nodes: int, t0_utc: int, title: str,
         axes.grid(alpha=0.3)
     upper.set_ylim(0, 105)
     lower.set_xlabel("date (UTC)")
-    locator = AutoDateLocator()
-    lower.xaxis.set_major_locator(locator)
-    lower.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    lower.xaxis.set_major_formatter(ConciseDateFormatter(lower.xaxis.get_major_locator()))  # type: ignore[no-untyped-call]
     lower.set_xlim(dates[0], dates[-1])
     figure.suptitle(title)
     figure.savefig(path, dpi=120, metadata={"Software": None})

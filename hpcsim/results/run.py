@@ -41,17 +41,21 @@ class Run:
     @cached_property
     def jobs(self) -> pd.DataFrame:
         """A row per job."""
-        return self.tables["jobs"].to_pandas()
+        return self._frame("jobs")
 
     @cached_property
     def attempts(self) -> pd.DataFrame:
         """A row per time a job was put on the machine."""
-        return self.tables["attempts"].to_pandas()
+        return self._frame("attempts")
 
     @cached_property
     def timeline(self) -> pd.DataFrame:
         """A row per change of the queue or of the busy nodes."""
-        return self.tables["timeline"].to_pandas()
+        return self._frame("timeline")
+
+    def _frame(self, table: str) -> pd.DataFrame:
+        frame: pd.DataFrame = self.tables[table].to_pandas()
+        return frame
 
     def write(self, directory: str | Path, *, plots: bool = True) -> Path:
         """Write everything into ``directory``, which must not exist or be empty.
@@ -74,18 +78,26 @@ class Run:
                 shutil.rmtree(draft, ignore_errors=True)
                 raise
         except OSError as error:
-            raise InputError(f"{directory}: cannot be written: {error.strerror or error}; choose another --out") from error
+            raise InputError(
+                f"{directory}: cannot be written: {error.strerror or error}; choose another --out"
+            ) from error
         return directory
 
     def _write_into(self, draft: Path, plots: bool) -> None:
         for name in TABLES:
             pq.write_table(self.tables[name], draft / f"{name}.parquet", compression="zstd")
         (draft / "scenario.yaml").write_text(self.scenario_yaml, encoding="utf-8")
-        for name, content in (("summary", self.summary), ("manifest", self.manifest), ("timing", self.timing)):
+        for name, content in (
+            ("summary", self.summary),
+            ("manifest", self.manifest),
+            ("timing", self.timing),
+        ):
             text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
             (draft / f"{name}.json").write_text(text + "\n", encoding="utf-8")
         if plots:
-            from hpcsim.results.plots import plot_utilisation  # matplotlib takes longer to load than a small run
+            from hpcsim.results.plots import (
+                plot_utilisation,
+            )  # matplotlib takes longer to load than a small run
 
             (draft / "plots").mkdir()
             plot_utilisation(

@@ -42,7 +42,7 @@ def jobs_table(simulation: Simulation, measured: npt.NDArray[np.bool_]) -> pa.Ta
     submit = workload.column("submit_s")
     runtime = end - start
     slowdown = np.maximum(1.0, (end - submit) / np.maximum(runtime, SLOWDOWN_BOUND_S))
-    rejected_by = [None] * count
+    rejected_by: list[str | None] = [None] * count
     for job_id, rule in simulation.rejected.items():
         rejected_by[job_id] = rule
     table = workload.table
@@ -90,7 +90,7 @@ def attempts_table(simulation: Simulation) -> pa.Table:
 def timeline_table(simulation: Simulation) -> pa.Table:
     """The waiting jobs, running jobs and busy nodes from each second on at which one of them changed."""
     workload, attempts = simulation.workload, simulation.attempts
-    job, nodes = _column(attempts.job), workload.column("nodes")[_column(attempts.job)]
+    nodes = workload.column("nodes")[_column(attempts.job)]
     taken = taken_at(simulation)
     over = _column(attempts.state) != RUNNING
     freed = _column(attempts.end)[over]
@@ -119,7 +119,8 @@ def timeline_table(simulation: Simulation) -> pa.Table:
 def taken_at(simulation: Simulation) -> npt.NDArray[np.int64]:
     """The second from which the nodes of each attempt were taken: before its start if launching takes time."""
     start = _column(simulation.attempts.start)
-    return np.maximum(start - simulation.launch_latency, simulation.start)
+    taken: npt.NDArray[np.int64] = np.maximum(start - simulation.launch_latency, simulation.start)
+    return taken
 
 
 def _column(values: Any) -> npt.NDArray[Any]:

@@ -81,9 +81,7 @@ def cut(loaded: LoadedScenario, workload: Workload, nodes: int) -> Cut:
     was_running = np.zeros(len(workload), bool)
     if window.warm_start:
         if np.all(recorded < 0):
-            raise InputError(
-                f"{loaded.place('window')}: window.warm_start: {workload.source} records no starts"
-            )
+            raise InputError(f"{loaded.place('window')}: window.warm_start: {workload.source} records no starts")
         before = (submit < start) & (recorded >= 0)
         was_running = before & (recorded < start) & (recorded + workload.column("runtime_s") > start)
         inside |= was_running | (before & (recorded >= start))

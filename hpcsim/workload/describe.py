@@ -214,9 +214,9 @@ def _weekdays(local_day: Int64s) -> Floats:
     daily = np.bincount(local_day - local_day[0])
     # 1970-01-01 was a Thursday
     weekday = (np.arange(len(daily)) + local_day[0] + 3) % 7
-    mean = np.bincount(weekday, daily, minlength=7) / np.maximum(np.bincount(weekday, minlength=7), 1)
-    weights: Floats = np.asarray(mean / mean.mean(), np.float64)
-    return weights
+    mean: Floats = np.bincount(weekday, daily, minlength=7) / np.maximum(np.bincount(weekday, minlength=7), 1)
+    mean /= mean.mean()
+    return mean
 
 
 def _size_rows(

@@ -129,7 +129,9 @@ class Workload:
                 for follows in after.to_pylist()
             ]
             table = table.set_column(
-                table.schema.get_field_index("after"), SCHEMA.field("after"), pa.array(kept, pa.list_(pa.int64()))
+                table.schema.get_field_index("after"),
+                SCHEMA.field("after"),
+                pa.array(kept, pa.list_(pa.int64())),
             )
         return replace(self, table=table)
 

@@ -248,7 +248,7 @@ def _runtimes(
 ) -> tuple[Int64s, Bools]:
     """Runtime (s) of each job, by the rank of its input's pace; and whether it ended early."""
     rng = stream(seed, "synthetic: runtime")
-    pace = _taste(rng, 0.0, habits.user, habits.input)
+    pace = _taste(rng, 0.5, habits.application, habits.input)
     steady = facts.habits.steadiness
     pace = np.sqrt(steady) * pace + np.sqrt(1 - steady) * rng.standard_normal(len(pace))
     bands = [band for size_class in facts.sizes for band in size_class.bands]
