@@ -145,7 +145,9 @@ def test_the_picture_is_the_same_every_time(four_days, tmp_path: Path) -> None:
 @pytest.mark.parametrize("columns", [80, 160])
 def test_the_tables_fit_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    result = CliRunner().invoke(trace, ["describe", "mira", "theta", "--days", "5", "--no-plot"], catch_exceptions=False)
+    result = CliRunner().invoke(
+        trace, ["describe", "mira", "theta", "--days", "5", "--no-plot"], catch_exceptions=False
+    )
     assert result.exit_code == 0
     assert max(map(len, result.output.splitlines())) <= columns
     assert "…" not in result.output

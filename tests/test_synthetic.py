@@ -184,7 +184,9 @@ def test_an_unknown_profile_is_named_with_its_nearest() -> None:
         synthesise("polari", seed=1)
 
 
-@pytest.mark.parametrize("wrong", [{"jobs": 0}, {"days": 0}, {"days": -1}, {"days": float("nan")}, {"jobs": 5, "days": 1}])
+@pytest.mark.parametrize(
+    "wrong", [{"jobs": 0}, {"days": 0}, {"days": -1}, {"days": float("nan")}, {"jobs": 5, "days": 1}]
+)
 def test_impossible_lengths_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError):
         synthesise("mira", seed=1, **wrong)
