@@ -107,9 +107,7 @@ def test_case_quotes_line_ends_and_a_byte_order_mark_do_not_matter(tmp_path: Pat
         ("", "", "600", COMPLETED),
     ],
 )
-def test_the_exit_status_tells_the_outcome(
-    tmp_path: Path, status: str, code: str, runtime: str, outcome: int
-) -> None:
+def test_the_exit_status_tells_the_outcome(tmp_path: Path, status: str, code: str, runtime: str, outcome: int) -> None:
     end = f"2020-01-01 00:{(100 + int(runtime)) // 60:02}:{(100 + int(runtime)) % 60:02}"
     record = {"EXIT_STATUS": status, "EXIT_CODE": code, "RUNTIME_SECONDS": runtime, "END_TIMESTAMP": end}
     assert read_alcf(made(tmp_path, record)).column("outcome").tolist() == [outcome]
@@ -281,9 +279,7 @@ def test_a_written_file_has_the_header_of_the_real_ones(data: Path, tmp_path: Pa
         ("ANL-ALCF-DJC-THETAGPU_20200922_20201231", "thetagpu_2020-09_2020-12", 5025, 0),
     ],
 )
-def test_records_and_their_swf_hold_the_same_jobs(
-    data: Path, records: str, swf: str, jobs: int, rounded: int
-) -> None:
+def test_records_and_their_swf_hold_the_same_jobs(data: Path, records: str, swf: str, jobs: int, rounded: int) -> None:
     found = read_alcf(data / f"traces/alcf/{records}.csv.gz", reservations="keep")
     expected = read_swf(data / f"traces/swf/{swf}.swf.gz")
     assert (len(found), len(expected), found.t0_utc) == (jobs, jobs, expected.t0_utc)

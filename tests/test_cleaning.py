@@ -117,9 +117,7 @@ def test_a_rule_of_swf_meets_only_its_row(tmp_path: Path, rule: str, odd: dict[i
 def test_a_rule_of_alcf_meets_only_its_row(tmp_path: Path, rule: str, odd: dict[str, str]) -> None:
     path = records(tmp_path, odd)
     workload = read_alcf(path)
-    others = (
-        {"unsorted_rows": 1} if rule == "start_before_submit" else {}
-    )  # it must be submitted later to be met
+    others = {"unsorted_rows": 1} if rule == "start_before_submit" else {}  # it must be submitted later to be met
     assert met(workload) == {rule: 1} | others
     assert len(workload) == (2 if effect(rule, ALCF_RULES) == "dropped" else 3)
     assert set(workload.cleaning) == {"rows_read", "rows_kept", *(each.name for each in ALCF_RULES)}
@@ -152,9 +150,7 @@ def test_every_rule_has_its_case_and_its_description() -> None:
 
 def test_mended_values_are_the_ones_described(tmp_path: Path) -> None:
     def second(odd: dict[str, str]) -> dict[str, object]:
-        return next(
-            row for row in read_alcf(records(tmp_path, odd)).table.to_pylist() if row["name"] == "2.mira"
-        )
+        return next(row for row in read_alcf(records(tmp_path, odd)).table.to_pylist() if row["name"] == "2.mira")
 
     assert second({"RUNTIME_SECONDS": "661"})["runtime_s"] == 600
     assert second({"RUNTIME_SECONDS": "660"})["runtime_s"] == 660

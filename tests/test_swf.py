@@ -82,17 +82,13 @@ def test_the_header_is_used(tmp_path: Path) -> None:
     assert (bare.t0_utc, bare.machine_nodes) == (0, None)
 
 
-@pytest.mark.parametrize(
-    "header", [("; Queue: 1 short", "; Queue: 2 prod long"), ("; Queues: 1 short, 2 prod long",)]
-)
+@pytest.mark.parametrize("header", [("; Queue: 1 short", "; Queue: 2 prod long"), ("; Queues: 1 short, 2 prod long",)])
 def test_queues_have_the_names_of_the_header(tmp_path: Path, header: tuple[str, ...]) -> None:
     workload = read_swf(made(tmp_path, *header, job(f15=2), job(f15=3), job(f15=1), job(f15=-1)))
     assert workload.table["queue"].to_pylist() == ["prod long", "3", "short", ""]
 
 
-@pytest.mark.parametrize(
-    "header", ["; Queue:  1  ", "; Queues: batch, and others", "; MaxProcs: many", ";", "; :"]
-)
+@pytest.mark.parametrize("header", ["; Queue:  1  ", "; Queues: batch, and others", "; MaxProcs: many", ";", "; :"])
 def test_a_header_that_says_nothing_is_no_error(tmp_path: Path, header: str) -> None:
     workload = read_swf(made(tmp_path, header, job(f15=1)))
     assert (workload.table["queue"].to_pylist(), workload.machine_nodes) == (["1"], None)

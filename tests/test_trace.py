@@ -227,9 +227,7 @@ def test_without_a_place_to_keep_copies_nothing_is_kept(
     assert len(read_trace(swf)) == len(read_trace(swf)) == 5
 
 
-def test_copies_unused_for_the_longest_time_go_first(
-    swf: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_copies_unused_for_the_longest_time_go_first(swf: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entries: list[Path] = []
     for nodes in (1, 2, 3):
         swf.write_text(LINES.replace("MaxProcs: 16", f"MaxProcs: {nodes}"))

@@ -56,12 +56,8 @@ def convert(source: Path, target: Path, strict: bool) -> None:
 
 @trace.command(short_help="Show what traces look like.")
 @click.argument("sources", nargs=-1, required=True, metavar="FILE [FILE]")
-@click.option(
-    "--nodes", type=click.IntRange(min=1), metavar="N", help="Size of the machine, if the trace is silent."
-)
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of a profile's chance."
-)
+@click.option("--nodes", type=click.IntRange(min=1), metavar="N", help="Size of the machine, if the trace is silent.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of a profile's chance.")
 @click.option("--days", type=float, metavar="D", help="Days of a profile's traffic.  [default: 30]")
 @click.option(
     "--plot",
@@ -101,9 +97,7 @@ def describe(
             try:
                 plot_description(one, picture)
             except OSError as error:
-                raise InputError(
-                    f"{picture}: the picture cannot be written: {error.strerror or error}"
-                ) from error
+                raise InputError(f"{picture}: the picture cannot be written: {error.strerror or error}") from error
             click.echo(f"\n{picture}")
 
 
@@ -174,13 +168,7 @@ def _sizes(found: list[Description], labels: list[str]) -> Table:
     rows = [(row.nodes, label, row) for label, one in zip(labels, found, strict=True) for row in one.sizes]
     shown: tuple[int, int] | None = None
     for nodes, label, row in sorted(rows, key=lambda entry: entry[:2]):
-        name = (
-            ""
-            if nodes == shown
-            else f"{nodes[0]:,}"
-            if nodes[0] == nodes[1]
-            else f"{nodes[0]:,}-{nodes[1]:,}"
-        )
+        name = "" if nodes == shown else f"{nodes[0]:,}" if nodes[0] == nodes[1] else f"{nodes[0]:,}-{nodes[1]:,}"
         shown = nodes
         cells = [
             _number(100 * row.job_share),

@@ -101,9 +101,7 @@ def read_alcf(path: str | Path, *, strict: bool = False, reservations: Reservati
     rows = pa.concat_tables(blocks)
     blocks.clear()
     rows = rows.unify_dictionaries().combine_chunks()
-    rules = (
-        ALCF_RULES if reservations == "drop" else tuple(r for r in ALCF_RULES if r is not reservation_queue)
-    )
+    rules = ALCF_RULES if reservations == "drop" else tuple(r for r in ALCF_RULES if r is not reservation_queue)
     rows, counts = clean(rows, rules, source=str(path), strict=strict)
 
     queued_s, start_s = rows["submit_s"].to_numpy(), rows["start_s"].to_numpy()
@@ -193,9 +191,7 @@ def write_alcf(workload: Workload, path: str | Path) -> None:
     """
     path = Path(path)
     if len(workload) and workload.t0_utc + int(workload.column("submit_s")[0]) < DAY_S:
-        raise InputError(
-            f"{path}: job records hold dates, but second 0 of {workload.source} has none (t0_utc 0)"
-        )
+        raise InputError(f"{path}: job records hold dates, but second 0 of {workload.source} has none (t0_utc 0)")
     if any(workload.table["after"].to_pylist()):
         raise InputError(f"{path}: job records cannot say that a job waits for another; write .swf instead")
     write_file(path, _records(workload))
@@ -206,9 +202,7 @@ def _records(workload: Workload, count: int = 1 << 16) -> Iterator[bytes]:
     for start in range(0, max(1, len(workload)), count):
         sink = pa.BufferOutputStream()
         options = pyarrow.csv.WriteOptions(include_header=start == 0)
-        pyarrow.csv.write_csv(
-            _record_table(workload, start, min(start + count, len(workload))), sink, options
-        )
+        pyarrow.csv.write_csv(_record_table(workload, start, min(start + count, len(workload))), sink, options)
         yield sink.getvalue().to_pybytes()
 
 
@@ -216,8 +210,7 @@ def _record_table(workload: Workload, start: int, stop: int) -> pa.Table:
     """The 57 columns of the jobs ``start <= id < stop``, in the order of the files of 2023."""
     table = workload.table.slice(start, stop - start)
     submit_s, runtime_s, nodes, walltime_s, recorded_s = (
-        table[name].to_numpy()
-        for name in ("submit_s", "runtime_s", "nodes", "walltime_s", "recorded_start_s")
+        table[name].to_numpy() for name in ("submit_s", "runtime_s", "nodes", "walltime_s", "recorded_start_s")
     )
     start_s = np.where(recorded_s >= 0, recorded_s, submit_s)
     wait_s = start_s - submit_s

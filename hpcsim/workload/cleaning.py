@@ -82,9 +82,7 @@ def clean(
     counts["rows_kept"] = rows.num_rows
     if not rows.num_rows:
         emptied = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
-        raise InputError(
-            f"{source}: no job is left after cleaning ({emptied or 'no rows read'}), expected at least 1"
-        )
+        raise InputError(f"{source}: no job is left after cleaning ({emptied or 'no rows read'}), expected at least 1")
     return rows, counts
 
 
@@ -178,9 +176,7 @@ def duplicate_name(rows: pa.Table) -> tuple[Bools, pa.Table]:
 def reservation_queue(rows: pa.Table) -> tuple[Bools, pa.Table]:
     """A queue made for a reservation (R.name, R123, M123), which the normal queues never saw."""
     column = rows["queue"].combine_chunks()
-    is_reservation = pc.match_substring_regex(column.dictionary, RESERVATION_QUEUE).to_numpy(
-        zero_copy_only=False
-    )
+    is_reservation = pc.match_substring_regex(column.dictionary, RESERVATION_QUEUE).to_numpy(zero_copy_only=False)
     met: Bools = is_reservation[column.indices.to_numpy()].astype(bool)
     return _without(rows, met)
 

@@ -77,9 +77,7 @@ def _places(where: str, header: list[str], columns: Sequence[Column]) -> dict[st
     return places
 
 
-def _fast_table(
-    text: bytes, width: int, places: dict[str, int], columns: Sequence[Column]
-) -> pa.Table | None:
+def _fast_table(text: bytes, width: int, places: dict[str, int], columns: Sequence[Column]) -> pa.Table | None:
     """The rows by Arrow, or None if there is anything odd about them."""
     if b"\r" in text:  # Arrow would take it for the end of a line
         return None
@@ -112,9 +110,7 @@ def _fast_column(column: Column, cells: pa.Table, places: dict[str, int]) -> pa.
     if column.holds == "date":
         length = pc.utf8_length(values)
         values = pc.if_else(pc.equal(length, 0), None, values)
-        if pc.any(
-            pc.or_(pc.and_(pc.greater(length, 0), pc.less(length, 19)), pc.greater(length, 26))
-        ).as_py():
+        if pc.any(pc.or_(pc.and_(pc.greater(length, 0), pc.less(length, 19)), pc.greater(length, 26))).as_py():
             raise pa.ArrowInvalid("a date is too short or too long")
         values = values.cast(_types["date"])
     return values
@@ -133,18 +129,14 @@ def _slow_table(
     for number, row in zip(line.tolist(), text.removesuffix(b"\n").split(b"\n"), strict=True):
         cells = _split(f"{path}:{number}", row.rstrip(b"\r").decode("utf-8", "surrogateescape"))
         if len(cells) != len(header):
-            raise InputError(
-                f"{path}:{number}: found {len(cells)} cells, expected {len(header)} as in the header"
-            )
+            raise InputError(f"{path}:{number}: found {len(cells)} cells, expected {len(header)} as in the header")
         for column in columns:
             cell = cells[places[column.name]] if column.name in places else ""
             try:
                 values[column.name].append(_value(column, cell))
             except ValueError as error:
                 where = f"{path}:{number}: column {header[places[column.name]]}"
-                raise InputError(
-                    f"{where}: found {cell[:60]!r}, expected {_expected[column.holds]}"
-                ) from error
+                raise InputError(f"{where}: found {cell[:60]!r}, expected {_expected[column.holds]}") from error
     return pa.table({column.name: pa.array(values[column.name], _types[column.holds]) for column in columns})
 
 

@@ -144,9 +144,7 @@ def _lengths(runtime_s: Int64s, walltime_s: Int64s, ratio: Floats) -> dict[str, 
     logs = np.log(np.maximum(runtime_s, 1))
     found = {f"runtime {name}, s": float(np.quantile(runtime_s, q)) for name, q in _QUANTILES.items()}
     found |= {"runtime mean of ln": float(logs.mean()), "runtime sd of ln": float(logs.std())}
-    found |= {
-        f"walltime {name}, s": float(np.quantile(walltime_s, q)) for name, q in list(_QUANTILES.items())[:3]
-    }
+    found |= {f"walltime {name}, s": float(np.quantile(walltime_s, q)) for name, q in list(_QUANTILES.items())[:3]}
     found |= {
         "share at the limit": float((ratio >= AT_LIMIT).mean()),
         "share below 0.1 walltime": float((ratio < 0.1).mean()),
@@ -179,9 +177,7 @@ def _sizes_and_lengths(nodes: Int64s, runtime_s: Int64s, walltime_s: Int64s) -> 
     return found
 
 
-def _waits(
-    start_s: Int64s, wait_s: Int64s, runtime_s: Int64s, nodes: Int64s, machine_nodes: int
-) -> dict[str, float]:
+def _waits(start_s: Int64s, wait_s: Int64s, runtime_s: Int64s, nodes: Int64s, machine_nodes: int) -> dict[str, float]:
     known = start_s >= 0
     if not known.any():
         return {}
@@ -205,8 +201,8 @@ def _waits(
 
 
 def _cycle(phase: Int64s, count: int) -> Floats:
-    share: Floats = np.bincount(phase, minlength=count) * (count / len(phase))
-    return share
+    counts = np.bincount(phase, minlength=count).astype(np.float64)
+    return counts * (count / len(phase))
 
 
 def _weekdays(local_day: Int64s) -> Floats:

@@ -81,8 +81,8 @@ class Habits:
     """How users repeat themselves: the chances to leave an application or an input between two jobs.
 
     The pairs are (within a session, at the start of a new session). ``user_walltime`` is how much of the
-    choice of walltime belongs to the user and not to the application; ``steadiness`` is how
-    much of a job's runtime/walltime ratio belongs to its application and input.
+    choice of walltime belongs to the user and not to the application; ``steadiness`` is
+    how much of a job's runtime/walltime ratio belongs to its application and input, and not to chance.
     """
 
     leave_application: tuple[float, float]

@@ -57,9 +57,7 @@ def read_swf(path: str | Path, *, strict: bool = False) -> Workload:
         rows = rows.set_column(rows.schema.get_field_index(name), name, _text(rows[name], names))
     rows, counts = clean(rows, SWF_RULES, source=str(path), strict=strict)
 
-    numbers = {
-        name: rows[name].to_numpy() for name in ("submit_s", "wait_s", "walltime_s", "runtime_s", "status")
-    }
+    numbers = {name: rows[name].to_numpy() for name in ("submit_s", "wait_s", "walltime_s", "runtime_s", "status")}
     at_limit = numbers["runtime_s"] >= AT_LIMIT * numbers["walltime_s"]
     killed = np.where(at_limit, TIMEOUT, FAILED)
     outcome = np.select([numbers["status"] == 0, numbers["status"] == 5], [FAILED, killed], COMPLETED)
@@ -69,9 +67,7 @@ def read_swf(path: str | Path, *, strict: bool = False) -> Workload:
     if (preceding > 0).any():
         ids = first_place(rows["number"].to_numpy(), preceding)
         waits = preceding > 0
-        after = [
-            [job] if follows else None for job, follows in zip(ids.tolist(), waits.tolist(), strict=True)
-        ]
+        after = [[job] if follows else None for job, follows in zip(ids.tolist(), waits.tolist(), strict=True)]
     return workload_from_columns(
         t0_utc=header.t0_utc,
         source=path.name,
@@ -234,9 +230,7 @@ def _fast_numbers(text: bytes) -> list[npt.NDArray[np.float64]] | None:
     try:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(text),
-            read_options=pyarrow.csv.ReadOptions(
-                use_threads=False, column_names=_columns, block_size=1 << 20
-            ),
+            read_options=pyarrow.csv.ReadOptions(use_threads=False, column_names=_columns, block_size=1 << 20),
             parse_options=pyarrow.csv.ParseOptions(delimiter=" ", quote_char=False),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types=dict.fromkeys(_columns, pa.float64()), null_values=[]
@@ -275,9 +269,7 @@ def _text(codes: pa.ChunkedArray, names: dict[int, str]) -> pa.DictionaryArray:
     """Numbers as texts: the header's name of the number, else its digits; below 0 the empty text."""
     column = codes.combine_chunks().dictionary_encode()
     numbers = column.dictionary.to_pylist()
-    texts = pa.array(
-        [names.get(n, "" if n < 0 else str(n)) for n in numbers], pa.string()
-    ).dictionary_encode()
+    texts = pa.array([names.get(n, "" if n < 0 else str(n)) for n in numbers], pa.string()).dictionary_encode()
     return pa.DictionaryArray.from_arrays(texts.indices.take(column.indices), texts.dictionary)
 
 

@@ -46,9 +46,7 @@ def synthesise(profile: str, *, seed: int, jobs: int | None = None, days: float 
         raise InputError(f"jobs: found {jobs}, but a synthetic workload needs at least 1 job")
     span_days = (30.0 if days is None else days) if jobs is None else jobs / facts.jobs_per_day
     if not 0 < span_days < 36_525:
-        raise InputError(
-            f"days: found {span_days:g}, but a synthetic workload lasts more than 0 days, 36,524 at most"
-        )
+        raise InputError(f"days: found {span_days:g}, but a synthetic workload lasts more than 0 days, 36,524 at most")
     hours = _hour_weights(facts, seed, span_days)
     if jobs is None:
         jobs = max(1, round(facts.jobs_per_day * span_days))
@@ -243,9 +241,7 @@ def _walltimes(facts: Profile, seed: int, habits: _Habits, size: Int64s) -> Int6
     return walltime_s
 
 
-def _runtimes(
-    facts: Profile, seed: int, habits: _Habits, size: Int64s, walltime_s: Int64s
-) -> tuple[Int64s, Bools]:
+def _runtimes(facts: Profile, seed: int, habits: _Habits, size: Int64s, walltime_s: Int64s) -> tuple[Int64s, Bools]:
     """Runtime (s) of each job, by the rank of its input's pace; and whether it ended early."""
     rng = stream(seed, "synthetic: runtime")
     pace = _taste(rng, 0.5, habits.application, habits.input)

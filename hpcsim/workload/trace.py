@@ -129,9 +129,7 @@ def _keep(workload: Workload, kept_at: Path) -> None:
 
 def _bound(newest: Path) -> None:
     """Remove the copies unused for the longest time until the rest has no more than ``CACHE_BYTES``."""
-    entries = sorted(
-        (file.stat().st_mtime, file.stat().st_size, file) for file in newest.parent.glob("*.parquet")
-    )
+    entries = sorted((file.stat().st_mtime, file.stat().st_size, file) for file in newest.parent.glob("*.parquet"))
     total = sum(size for _, size, _ in entries)
     for _, size, file in entries:
         if total > CACHE_BYTES and file != newest:

@@ -32,9 +32,7 @@ def line_blocks(path: Path) -> Iterator[tuple[int, bytes]]:
     with _opened(path) as stream:
         for raw in _chunks(path, stream):
             if not found and raw.startswith(_GZIP_MAGIC) and path.suffix.lower() != ".gz":
-                raise InputError(
-                    f"{path}: found gzip-compressed data; its name should end in {path.suffix}.gz"
-                )
+                raise InputError(f"{path}: found gzip-compressed data; its name should end in {path.suffix}.gz")
             found = True
             cut = raw.rfind(b"\n") + 1
             if cut:
@@ -61,11 +59,7 @@ def content_lines(block: bytes, first_line: int, comment: bytes | None = None) -
     if not has_comment and b"\n\n" not in block and not block.startswith(b"\n"):
         return block, np.arange(first_line, first_line + block.count(b"\n"), dtype=np.int64)
     lines = block.split(b"\n")
-    kept = [
-        i
-        for i, line in enumerate(lines)
-        if line and not (has_comment and line.startswith(cast(bytes, comment)))
-    ]
+    kept = [i for i, line in enumerate(lines) if line and not (has_comment and line.startswith(cast(bytes, comment)))]
     text = b"".join(lines[i] + b"\n" for i in kept)
     return text, np.asarray(kept, np.int64) + first_line
 
