@@ -142,7 +142,7 @@ def check_strict(path: Path, rule: str, effect: str, *, line: int, job: str) -> 
 
 def test_every_rule_has_its_case_and_its_description() -> None:
     assert {rule for rule, _ in SWF_CASES} == {rule.name for rule in SWF_RULES}
-    assert {rule for rule, _ in ALCF_CASES} == {rule.name for rule in ALCF_RULES}
+    assert {rule for rule, _ in ALCF_CASES} | {"only_reservations"} == {rule.name for rule in ALCF_RULES}
     for rule in (*SWF_RULES, *ALCF_RULES):
         assert rule.about.endswith(".")
         assert "\n" not in rule.about
@@ -188,6 +188,14 @@ def test_a_broken_attempt_does_not_displace_a_good_one(tmp_path: Path) -> None:
     workload = read_alcf(records(tmp_path, {"JOB_NAME": "1.mira", "NODES_USED": "0"}))
     assert workload.table["name"].to_pylist() == ["1.mira", "3.mira"]
     assert met(workload) == {"no_nodes": 1}
+
+
+def test_a_trace_of_nothing_but_reservations_is_kept(tmp_path: Path) -> None:
+    path = records(tmp_path, {})
+    path.write_text(path.read_text().replace(RECORD["QUEUE_NAME"], "R.the_end"))
+    workload = read_alcf(path, strict=True)
+    assert met(workload) == {"only_reservations": 3}
+    assert len(workload) == 3
 
 
 def test_reservations_are_kept_on_demand(tmp_path: Path) -> None:

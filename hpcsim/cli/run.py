@@ -124,12 +124,15 @@ def _print(run: Run, directory: Path) -> None:
 def _print_cleaning(console: Console, cleaning: Mapping[str, int]) -> None:
     from rich.table import Table
 
+    from hpcsim.workload.cleaning import cleaning_table
+
     if not cleaning:
         return
     table = Table("cleaning rule", title="rows of the trace", title_justify="left", box=None, pad_edge=False)
     table.add_column("rows", justify="right")
-    for rule, rows in cleaning.items():
-        table.add_row(rule, f"{rows:,}")
+    table.add_column("were")
+    for counted in cleaning_table(cleaning):
+        table.add_row(counted.rule, f"{counted.rows:,}", counted.effect if counted.rows else "")
     console.print(table)
     console.print()
 

@@ -27,18 +27,30 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from hpcsim.errors import InputError
-from hpcsim.workload.cleaning import ALCF_RULES, AT_LIMIT, clean, reservation_queue
+from hpcsim.workload.cleaning import ALCF_RULES, AT_LIMIT, clean, only_reservations, reservation_queue
 from hpcsim.workload.csv_table import Column, read_csv
 from hpcsim.workload.job import COMPLETED, FAILED, TIMEOUT, Int64s, Workload, workload_from_columns
 from hpcsim.workload.trace_file import write_file
 
 Reservations = Literal["drop", "keep"]
 
+# Compute nodes of each machine: ALCF user guides; the records themselves do not say.
+MACHINE_NODES = {
+    "aurora": 10_624,
+    "cooley": 126,
+    "intrepid": 40_960,
+    "mira": 49_152,
+    "polaris": 560,
+    "theta": 4_392,
+    "thetagpu": 24,
+}
+
 DAY_S = 86_400  # a date of 1970-01-01 stands for an unknown one
 
 JOB_COLUMNS = (
     Column("JOB_NAME", "text"),
     Column("COBALT_JOBID", "number", optional=True),
+    Column("MACHINE_NAME", "text", optional=True),
     Column("QUEUED_TIMESTAMP", "date"),
     Column("START_TIMESTAMP", "date"),
     Column("END_TIMESTAMP", "date"),
@@ -90,8 +102,8 @@ class Outage(NamedTuple):
 def read_alcf(path: str | Path, *, strict: bool = False, reservations: Reservations = "drop") -> Workload:
     """The jobs of a ``.csv`` or ``.csv.gz`` file of job records, cleaned by ``ALCF_RULES``.
 
-    Second 0 is the earliest submission that is kept. ``reservations="keep"`` keeps the jobs of reservation
-    queues. ``strict`` refuses a file in which a rule would drop or mend a job. Raises ``InputError`` that
+    Second 0 is the earliest submission that is kept; the size of the machine is known by its name.
+    ``reservations="keep"`` keeps the jobs of reservation queues. ``strict`` refuses a file in which a rule would drop or mend a job. Raises ``InputError`` that
     names the file, and the line and column where there are such.
     """
     path = Path(path)
@@ -101,7 +113,8 @@ def read_alcf(path: str | Path, *, strict: bool = False, reservations: Reservati
     rows = pa.concat_tables(blocks)
     blocks.clear()
     rows = rows.unify_dictionaries().combine_chunks()
-    rules = ALCF_RULES if reservations == "drop" else tuple(r for r in ALCF_RULES if r is not reservation_queue)
+    about_reservations = (only_reservations, reservation_queue)
+    rules = tuple(rule for rule in ALCF_RULES if reservations == "drop" or rule not in about_reservations)
     rows, counts = clean(rows, rules, source=str(path), strict=strict)
 
     queued_s, start_s = rows["submit_s"].to_numpy(), rows["start_s"].to_numpy()
@@ -122,6 +135,7 @@ def read_alcf(path: str | Path, *, strict: bool = False, reservations: Reservati
         queue=rows["queue"],
         outcome=np.select([exit_status == 0, at_limit], [COMPLETED, TIMEOUT], FAILED),
         recorded_start_s=np.where(start_s >= 0, start_s - t0_utc, -1),
+        machine_nodes=MACHINE_NODES.get(rows["machine"][0].as_py().lower()),
         cleaning=counts,
     )
 
@@ -146,6 +160,7 @@ def _rows(cells: pa.Table) -> pa.Table:
             "user": _generated_id(cells["USERNAME_GENID"]),
             "project": _generated_id(cells["PROJECT_NAME_GENID"]),
             "queue": cells["QUEUE_NAME"].combine_chunks().dictionary_encode(),
+            "machine": pc.fill_null(cells["MACHINE_NAME"].cast(pa.string()), ""),
         }
     )
 

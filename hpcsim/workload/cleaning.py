@@ -172,13 +172,24 @@ def duplicate_name(rows: pa.Table) -> tuple[Bools, pa.Table]:
     return _without(rows, met)
 
 
+@rule("noted")
+def only_reservations(rows: pa.Table) -> tuple[Bools, pa.Table]:
+    """Every job of the trace ran in a reservation: all are kept, since nothing else would be left."""
+    return np.full(rows.num_rows, bool(_in_reservation(rows).all())), rows
+
+
 @rule("dropped")
 def reservation_queue(rows: pa.Table) -> tuple[Bools, pa.Table]:
     """A queue made for a reservation (R.name, R123, M123), which the normal queues never saw."""
+    met = _in_reservation(rows)
+    return _without(rows, np.zeros_like(met) if met.all() else met)
+
+
+def _in_reservation(rows: pa.Table) -> Bools:
     column = rows["queue"].combine_chunks()
     is_reservation = pc.match_substring_regex(column.dictionary, RESERVATION_QUEUE).to_numpy(zero_copy_only=False)
     met: Bools = is_reservation[column.indices.to_numpy()].astype(bool)
-    return _without(rows, met)
+    return met
 
 
 @rule("mended")
@@ -266,6 +277,7 @@ ALCF_RULES: tuple[Rule, ...] = (
     runtime_unlike_timestamps,
     no_runtime,
     duplicate_name,  # after the rules above: a broken attempt must not displace a good one
+    only_reservations,
     reservation_queue,
     absurd_runtime,
     missing_walltime,
