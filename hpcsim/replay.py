@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import resource
 import sys
@@ -95,6 +96,7 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
         "machine": {"name": loaded.scenario.machine.name, "nodes": nodes},
         "workload": {
             "source": workload.source,
+            "sha256": _sha256(loaded.scenario.trace),
             "jobs": len(piece.workload),
             "cleaning": dict(workload.cleaning),
         },
@@ -146,6 +148,13 @@ class _Clock:
             "decision_latency_p50_s": p50,
             "decision_latency_p99_s": p99,
         }
+
+
+def _sha256(file: str | None) -> str | None:
+    if file is None:
+        return None
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _version(library: str) -> str | None:
