@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from hpcsim.plugin import Decision, Job, Options, Start, View
+from hpcsim.plugin import Decision, Options, Start, View
 
 from .orders import OrderName, in_order
 
@@ -24,11 +24,10 @@ class FCFS:
         self.order = options.order
 
     def schedule(self, view: View) -> Iterator[Decision]:
-        free = view.free_nodes
+        room = view.room()
         for job in in_order(view.queue, self.order, view.now):
-            if job.nodes > free:
+            if not room.take(job):
                 return
-            free -= job.nodes
             yield Start(job, "first in the queue")
 
 
@@ -66,41 +65,40 @@ class EASY:
         self.extra_nodes = options.extra_nodes
 
     def schedule(self, view: View) -> Iterator[Decision]:
-        now, free = view.now, view.free_nodes
-        started: list[Job] = []
+        now, room = view.now, view.room()
         queue = iter(in_order(view.queue, self.order, now))
         for head in queue:
-            if head.nodes > free:
+            if not room.take(head):
                 break
-            free -= head.nodes
-            started.append(head)
             yield Start(head, "first in the queue")
         else:
             return
-        if not free:
+        if not room.free:
             return
         behind = list(queue)
         if not behind:
             return
         if self.backfill_order != self.order:
             behind = list(in_order(sorted(behind, key=lambda job: job.id), self.backfill_order, now))
-        shadow, extra = view.shadow(head, free, started)
-        room = shadow - now - view.launch_latency  # a backfilled job's walltime must fit into it
+        shadow, extra = view.shadow(head, room)
+        longest = shadow - now - view.launch_latency  # that a job may last without delaying the head
         if not self.extra_nodes:
-            room, extra = room - 1, 0
+            longest, extra = longest - 1, 0
         for job in behind:
-            if job.nodes > free:
+            if job.nodes > room.free:
                 continue
-            if job.walltime <= room:
+            if job.walltime <= longest:
                 why = "backfilled: ends before the head can start"
             elif job.nodes <= extra:
-                extra -= job.nodes
                 why = "backfilled: on nodes that the head leaves free"
             else:
                 continue
-            free -= job.nodes
+            if not room.take(job):
+                continue
+            if job.walltime > longest:
+                extra -= job.nodes
             yield Start(job, why)
-            if not free:
+            if not room.free:
                 return
 
 
@@ -129,23 +127,22 @@ class Hybrid:
         self.depth = options.depth
 
     def schedule(self, view: View) -> Iterator[Decision]:
-        now, free = view.now, view.free_nodes
+        now, room = view.now, view.room()
         profile = view.profile()
         reservations = 0
         for job in in_order(view.queue, self.order, now):
             may_reserve = self.depth is None or reservations < self.depth
-            if not may_reserve and job.nodes > free:
+            if not may_reserve and job.nodes > room.free:
                 continue
             span = view.launch_latency + job.walltime
             start = profile.earliest(job.nodes, span)
-            if start == now:
+            if start == now and room.take(job):
                 profile.reserve(now, span, job.nodes)
-                free -= job.nodes
                 yield Start(job, "backfilled: delays no reservation" if reservations else "first in the queue")
             elif may_reserve:
                 profile.reserve(start, span, job.nodes)
                 reservations += 1
-            if not free:
+            if not room.free:
                 return
 
 

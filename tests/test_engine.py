@@ -350,17 +350,14 @@ class WatchedEASY(EASY):
 
     def schedule(self, view):
         decided = list(super().schedule(view))
-        free = view.free_nodes
-        started = set()
+        room = view.room()
         for decision in decided:
             if decision.why != "first in the queue":
                 break
-            free -= decision.job.nodes
-            started.add(decision.job.id)
-        waiting = [job for job in view.queue if job.id not in started]
-        if waiting and waiting[0].nodes > free:
-            begun = [job for job in view.queue if job.id in started]
-            self.first_promise.setdefault(waiting[0].id, view.shadow(waiting[0], free, begun).time)
+            room.take(decision.job)
+        waiting = [job for job in view.queue if job not in room.started]
+        if waiting and waiting[0].nodes > room.free:
+            self.first_promise.setdefault(waiting[0].id, view.shadow(waiting[0], room).time)
         return decided
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from hpcsim.engine.availability import Profile, Shadow
+from hpcsim.engine.room import Room
 from hpcsim.workload.job import Job
 
 if TYPE_CHECKING:
@@ -75,10 +76,14 @@ class View:
         """The scheduler's own random stream, from the scenario's seed."""
         return self._simulation.scheduler_rng
 
-    def shadow(self, job: Job, free: int, starting: Iterable[Job] = ()) -> Shadow:
-        """When the blocked ``job`` can start at the latest, if ``free`` nodes are left after ``starting``."""
+    def room(self) -> Room:
+        """The nodes that are free now, to be given away in this pass."""
+        return Room(self._simulation)
+
+    def shadow(self, job: Job, room: Room) -> Shadow:
+        """When the blocked ``job`` can start at the latest, after what ``room`` has given away in this pass."""
         sim = self._simulation
-        return sim.releases.shadow(job.nodes, free, sim.now, starting, sim.launch_latency)
+        return sim.releases.shadow(job.nodes, room.free, sim.now, room.started, sim.launch_latency)
 
     def profile(self) -> Profile:
         """Free nodes from now on by expected ends: the caller's own copy, to put reservations into."""

@@ -4,6 +4,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hpcsim.engine.availability import Profile, Releases, Shadow
 from hpcsim.engine.decisions import Decision, Hold, Kill, Preempt, Start
+from hpcsim.engine.room import Room
 from hpcsim.engine.simulation import Scheduler
 from hpcsim.engine.view import Running, View
 from hpcsim.plugin.hooks import hookimpl
@@ -25,6 +26,7 @@ __all__ = [
     "Preempt",
     "Profile",
     "Releases",
+    "Room",
     "Running",
     "Scheduler",
     "Shadow",
