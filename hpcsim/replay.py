@@ -17,6 +17,7 @@ import numpy as np
 
 import hpcsim
 from hpcsim.engine.simulation import Simulation
+from hpcsim.errors import InputError
 from hpcsim.plugin.loader import Plugins, load_plugins
 from hpcsim.results.check import check as check_laws
 from hpcsim.results.metrics import summarise
@@ -36,7 +37,7 @@ def simulate(
     scenario: str | Path | Mapping[str, Any],
     overrides: Mapping[str, Any] | Sequence[str] = (),
     *,
-    plugins: Sequence[str | Path] = (),
+    plugins: str | Path | Sequence[str | Path] = (),
     check: bool = False,
     progress: Progress | None = None,
 ) -> Run:
@@ -55,7 +56,8 @@ def simulate(
     InputError : the scenario, its trace or a plug-in file is wrong.
     RunError : the scheduler failed, or a law was broken.
     """
-    found = load_plugins([Path(file) for file in plugins])
+    files = [plugins] if isinstance(plugins, (str, Path)) else plugins
+    found = load_plugins([Path(file) for file in files])
     return replay(
         load_scenario(scenario, overrides, schedulers=found.schedulers), found, check=check, progress=progress
     )
@@ -71,8 +73,7 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
     simulation = build.make_simulation(loaded, piece, nodes, scheduler)
     clock.lap("load")
 
-    until = loaded.scenario.until
-    _run(simulation, None if until is None else until.seconds(workload.t0_utc), progress)
+    _run(simulation, _until(loaded, workload.t0_utc, piece.start), progress)
     clock.lap("simulate")
 
     submit = piece.workload.column("submit_s")
@@ -86,7 +87,10 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
     )
     if check:
         check_laws(simulation, jobs, attempts, timeline)
-    summary = summarise(jobs, timeline, nodes=nodes, measured_from=piece.measured_from, measured_to=piece.measured_to)
+    measured_to = piece.measured_to
+    if not simulation.is_over:  # stopped by ``until``: nothing is known of what comes later
+        measured_to = simulation.now if measured_to is None else min(measured_to, simulation.now)
+    summary = summarise(jobs, timeline, nodes=nodes, measured_from=piece.measured_from, measured_to=measured_to)
     manifest = {
         "hpcsim": hpcsim.__version__,
         "scenario": loaded.scenario.name,
@@ -109,6 +113,15 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
     clock.lap("results")
     tables = {"jobs": jobs, "attempts": attempts, "timeline": timeline}
     return Run(tables, summary, manifest, dump_yaml(loaded.resolved()), clock.timing(simulation))
+
+
+def _until(loaded: LoadedScenario, t0_utc: int, start: int) -> int | None:
+    if loaded.scenario.until is None:
+        return None
+    until = loaded.scenario.until.seconds(t0_utc)
+    if until <= start:
+        raise InputError(f"{loaded.place('until')}: until: found {until} s, but the run begins at {start} s")
+    return until
 
 
 def _run(simulation: Simulation, until: int | None, progress: Progress | None) -> None:

@@ -181,7 +181,7 @@ def test_how_a_program_ends_is_the_traces_own():
 def test_until_stops_with_jobs_running_and_waiting():
     jobs, attempts, timeline = run(workload((0, 10, 10), (1, 1, 10), (9, 1, 1)), fcfs(), until=5)
     assert [(job["state"], job["start_s"], job["end_s"]) for job in jobs] == [
-        ("running", 0, None), ("waiting", None, None), ("waiting", None, None)
+        ("running", 0, None), ("waiting", None, None)
     ]  # fmt: skip
     assert attempts[0]["end_s"] is None
     assert timeline[-1] == {"time_s": 1, "queue": 1, "running": 1, "busy_nodes": 10}
@@ -196,6 +196,22 @@ def test_launching_takes_nodes_before_the_job_runs():
     jobs, _, timeline = run(workload((0, 10, 10), (1, 5, 10)), fcfs(), launch_latency=3)
     assert [(job["start_s"], job["end_s"]) for job in jobs] == [(3, 13), (16, 21)]
     assert [(row["time_s"], row["busy_nodes"]) for row in timeline] == [(0, 10), (1, 10), (13, 10), (21, 0)]
+
+
+@pytest.mark.parametrize("decision", [Kill, Preempt])
+def test_a_job_taken_away_while_it_is_launched_has_not_run(decision):
+    def decide(view):
+        if view.now == 4:
+            yield from (decision(running.job) for running in view.running.values())
+            yield Hold(20)
+        elif view.now != 1:
+            yield from (Start(job) for job in list(view.queue)[:1] if job.nodes <= view.free_nodes)
+        else:
+            yield Hold(4)
+
+    jobs, attempts, _ = run(workload((0, 10, 10), (1, 1, 10)), Plan(decide), launch_latency=30)
+    assert (attempts[0]["start_s"], attempts[0]["end_s"]) == (4, 4)
+    assert jobs[0]["runtime_s"] == (0 if decision is Kill else 10)
 
 
 def test_backfilling_counts_the_launch_latency():
@@ -214,13 +230,15 @@ def test_a_warm_start_continues_what_was_running():
 BAD = [
     ("twice", lambda view: [Start(job) for job in view.queue for _ in "ab"], r"started job j0, which is running"),
     ("overbooked", lambda view: [Start(job) for job in view.queue], r"started job j1 on 8 nodes, but only 2 are free"),
-    ("unknown", lambda view: [Start(Job(99, "ghost", 0, 1, 1, "", "", ""))], r"started job ghost, .* not a job of this run"),
+    ("unknown", lambda view: [Start(Job(99, "ghost", 0, 1, 1, "", "", ""))], r"started job ghost, .* not a job of"),
     ("future", lambda view: [Start(Job(2, "j2", 9, 1, 1, "", "", ""))], r"started job j2, which is not yet submitted"),
     ("no job", lambda view: [Start(7)], r"started 7, which is not a job of this run"),
     ("kills waiting", lambda view: [Kill(next(iter(view.queue)))], r"killed job j0, which is waiting; only a r"),
     ("preempts waiting", lambda view: [Preempt(next(iter(view.queue)))], r"preempted job j0, which is waiting"),
     ("holds now", lambda view: [Hold(view.now)], r"holds until 0; it must be a whole second later than now, 0"),
     ("holds for half", lambda view: [Hold(0.5)], r"holds until 0.5"),
+    ("reason is no text", lambda view: [Start(next(iter(view.queue)), 5)], r"started job j0 with the reason 5"),
+    ("never ends", lambda view: iter(lambda: Hold(view.now + 1), None), r"decided \d+ things in one pass"),
     ("no decision", lambda view: ["start"], r"decided 'start'; a decision is"),
 ]  # fmt: skip
 
@@ -246,6 +264,26 @@ def test_a_scheduler_that_raises_is_named_with_the_line():
 
     with pytest.raises(SchedulerError, match=r"^t=7: scheduler plan raised RuntimeError: oh \(.*test_engine.py:\d+\)"):
         run(workload((7, 5, 8)), Plan(decide))
+
+
+@pytest.mark.parametrize("error", [SystemExit, GeneratorExit])
+def test_a_scheduler_cannot_end_the_program(error):
+    def decide(view):
+        raise error(0)
+        yield
+
+    with pytest.raises(SchedulerError, match=f"scheduler plan raised {error.__name__}"):
+        run(workload((7, 5, 8)), Plan(decide))
+
+
+def test_a_scheduler_that_holds_for_ever_is_stopped():
+    with pytest.raises(SchedulerError, match="held 100001 times with nothing running"):
+        run(workload((7, 5, 8)), Plan(lambda view: [Hold(view.now + 1)]))
+
+
+def test_half_a_character_in_a_reason_loses_no_run():
+    _, attempts, _ = run(workload((7, 5, 8)), Plan(lambda view: [Start(job, "\ud800") for job in view.queue]))
+    assert attempts[0]["why"] == "?"
 
 
 def test_a_scheduler_that_starts_nothing_is_named_with_its_jobs():

@@ -193,7 +193,13 @@ def test_a_warm_start_takes_over_what_the_record_shows(tmp_path):
         (["run", "bare", "--trace", "SMALL", "--scheduler", "eazy"], "Did you mean 'easy'"),
         (["run", "bare", "--trace", "SMALL", "--set", "scheduler.ordr=sjf"], "Did you mean 'order'"),
         (["run", "bare", "--trace", "SMALL", "--set", "machine.nodes=-4"], "machine.nodes"),
-        (["run", "bare", "--trace", "SMALL", "--set", "window.start=999999999"], "window: "),
+        (
+            ["run", "bare", "--trace", "SMALL", "--set", "window.start=999999999"],
+            "--set window.start=999999999: window: ",
+        ),
+        (["run", "bare", "--trace", "SMALL", "--set", "until=0"], "until: found 0 s, but the run begins at"),
+        (["run", "bare", "--trace", "SMALL", "--out", "x" * 300], "cannot be written"),
+        (["trace", "convert", "SMALL", "SMALL"], "exists already"),
         (["run", "polaris", "--set", "profile=polris"], "Did you mean"),
         (["run", "polariss"], "Did you mean"),
         (["run", "bare", "--trace", "SMALL", "--plugin", "none.py"], "none.py"),
@@ -204,7 +210,7 @@ def test_a_warm_start_takes_over_what_the_record_shows(tmp_path):
 def test_bad_input_exits_with_2_a_message_and_no_trace_of_a_run(trace, tmp_path, arguments, message):
     before = files_of(tmp_path)
     given = [str(trace) if argument == "SMALL" else argument for argument in arguments]
-    if "--out" not in given:
+    if given[0] == "run" and "--out" not in given:
         given += ["--out", "out"]
     done = hpcsim_command(*given, cwd=tmp_path)
     assert done.returncode == 2, done.stdout + done.stderr
@@ -233,17 +239,50 @@ def test_a_scheduler_that_fails_voids_the_run_with_exit_code_1(trace, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_interrupt_leaves_no_run_directory(tmp_path):
+SLOW = PLUGIN.replace("        free =", "        open('begun', 'w').close()\n        time.sleep(0.01)\n        free =")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_leaves_no_run_directory(trace, tmp_path, number, code):
+    (tmp_path / "mine.py").write_text("import time\n" + SLOW)
+    before = files_of(tmp_path)
     process = subprocess.Popen(
-        [sys.executable, "-m", "hpcsim", "run", "aurora", "--set", "days=60", "--out", "out"],
+        [sys.executable, "-m", "hpcsim", "run", "polaris", "--plugin", "mine.py", "--scheduler", "shortest",
+         "--out", "out"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    time.sleep(2)
-    process.send_signal(signal.SIGINT)
+    while not (tmp_path / "begun").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Traceback" not in errors
-    assert list(tmp_path.iterdir()) == []
+    assert (process.returncode, errors.strip()) == (code, "hpcsim: interrupted; nothing was written")
+    assert files_of(tmp_path) == before | {"begun"}
+
+
+def test_runs_side_by_side_each_find_a_name(tmp_path):
+    command = [sys.executable, "-m", "hpcsim", "run", "polaris", "--jobs", "50", "--no-plots"]
+    runs = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) for _ in range(3)]
+    assert [run.wait(timeout=60) for run in runs] == [0, 0, 0]
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [f"polaris-easy-{n}" for n in (1, 2, 3)]
+
+
+def test_a_run_stopped_early_measures_what_it_simulated(tmp_path):
+    path = tmp_path / "two.swf"
+    path.write_text(
+        "; MaxNodes: 10\n"
+        + "".join(
+            f"{number} {submit} -1 {runtime} 10 -1 -1 10 {runtime} -1 1 1 -1 -1 -1 -1 -1 -1\n"
+            for number, submit, runtime in ((1, 0, 50), (2, 100, 5000), (3, 9000, 10))
+        )
+    )
+    settings = {"trace": str(path), "until": 200}
+    run = hpcsim.simulate("bare", settings, check=True)
+    assert run.jobs["state"].tolist() == ["completed", "running"]
+    assert run.summary["utilisation"] == pytest.approx(150 / 200)
+    assert run.summary["throughput_jobs_per_h"] == pytest.approx(3600 / 200)
+    windowed = hpcsim.simulate("bare", settings | {"window": {"start": 0, "end": 100_000}}, check=True)
+    assert windowed.summary["utilisation"] == pytest.approx(150 / 200)
 
 
 @pytest.mark.parametrize("kind", ["alcf", "swf"])

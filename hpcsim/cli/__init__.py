@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from difflib import get_close_matches
 from importlib import import_module
@@ -68,26 +69,38 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line and exit; ``args`` are those of the process when not given."""
+    signal.signal(signal.SIGTERM, _interrupt)  # so that a terminated run takes its draft away, as after Ctrl-C
     try:
         code = _exit_code(args)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as head, has gone
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # or Python complains when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
         code = 1
+    except OSError as error:  # the output is on a full disk, say
+        _say(str(error))
+        code = 2
     sys.exit(code)
+
+
+def _interrupt(number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt(number)
 
 
 def _exit_code(args: list[str] | None) -> int:
     try:
         returned = cli.main(args, prog_name="hpcsim", standalone_mode=False)
-    except click.exceptions.Abort:  # click makes it of KeyboardInterrupt
+    except click.exceptions.Abort as abort:  # click makes it of KeyboardInterrupt
         _say("interrupted; nothing was written")
-        return 130
+        cause = abort.__cause__ or abort.__context__
+        return 128 + (signal.SIGTERM if cause is not None and signal.SIGTERM in cause.args else signal.SIGINT)
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) or os.environ.get("HPCSIM_DEBUG", "") not in ("", "0"):
+            raise
+        _say(str(error))
+        return 2
     except HpcsimError as error:
         if os.environ.get("HPCSIM_DEBUG", "") not in ("", "0"):
             raise
@@ -104,11 +117,7 @@ def _say(message: str) -> None:
 def _guests() -> dict[str, str]:
     """The commands of other distributions, sorted: distribution by command."""
     found = sorted(entry_points(group=GUEST_COMMANDS), key=lambda entry: entry.name)
-    return {
-        entry.name: entry.dist.name if entry.dist else entry.value
-        for entry in found
-        if entry.name not in COMMANDS
-    }
+    return {entry.name: entry.dist.name if entry.dist else entry.value for entry in found if entry.name not in COMMANDS}
 
 
 def _guest(name: str) -> click.Command | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,20 +58,30 @@ def run(
     found = load_plugins(plugins)
     given = [(key, value) for key, value in options.items() if value is not None]
     loaded = load_scenario(scenario, [*settings, *given], schedulers=found.schedulers)
-    directory = out or _fresh_directory(f"{loaded.scenario.name}-{loaded.scenario.scheduler.name}")
-    refuse_used(directory)
+    if out is not None:
+        refuse_used(out.expanduser())
     with _Bar(len_hint=loaded.scenario.name) as bar:
         finished = replay(loaded, found, check=check, progress=bar)
-    finished.write(directory, plots=not no_plots)
+    if out is not None:
+        directory = finished.write(out, plots=not no_plots)
+    else:
+        directory = _write_under_runs(finished, plots=not no_plots)
     _print(finished, directory)
 
 
-def _fresh_directory(name: str) -> Path:
-    """``runs/NAME-N`` with the smallest N not taken."""
+def _write_under_runs(run: Run, *, plots: bool) -> Path:
+    """Write to ``runs/SCENARIO-SCHEDULER-N`` with the smallest N that is free, also beside other runs that do."""
+    from hpcsim.results.run import DirectoryTaken
+
     number = 1
-    while (directory := Path("runs") / f"{name}-{number}").exists():
+    while True:
+        directory = Path("runs") / f"{run.manifest['scenario']}-{run.manifest['scheduler']}-{number}"
+        if not directory.exists():
+            try:
+                return run.write(directory, plots=plots)
+            except DirectoryTaken:
+                pass  # by a run that ended meanwhile
         number += 1
-    return directory
 
 
 class _Bar:
@@ -113,28 +122,14 @@ class _Bar:
 def _print(run: Run, directory: Path) -> None:
     from rich.console import Console
 
+    from hpcsim.cli.cleaning import print_cleaning
+
     console = Console(highlight=False)
-    _print_cleaning(console, run.manifest["workload"]["cleaning"])
+    print_cleaning(console, run.manifest["workload"]["cleaning"])
     _print_summary(console, run)
     for name, complaint in run.manifest["plugin_errors"].items():
         console.print(f"plug-in {name} was not loaded: {complaint}", style="yellow", markup=False)
     console.print(f"{directory}", markup=False, soft_wrap=True)
-
-
-def _print_cleaning(console: Console, cleaning: Mapping[str, int]) -> None:
-    from rich.table import Table
-
-    from hpcsim.workload.cleaning import cleaning_table
-
-    if not cleaning:
-        return
-    table = Table("cleaning rule", title="rows of the trace", title_justify="left", box=None, pad_edge=False)
-    table.add_column("rows", justify="right")
-    table.add_column("were")
-    for counted in cleaning_table(cleaning):
-        table.add_row(counted.rule, f"{counted.rows:,}", counted.effect if counted.rows else "")
-    console.print(table)
-    console.print()
 
 
 def _print_summary(console: Console, run: Run) -> None:
@@ -145,7 +140,8 @@ def _print_summary(console: Console, run: Run) -> None:
         f"{manifest['scenario']} under {manifest['scheduler']}: "
         f"{summary['jobs']:,} jobs on {manifest['machine']['nodes']:,} nodes, seed {manifest['seed']}"
     )
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=False)
+    console.print(title, style="italic", markup=False)
+    table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column()
     table.add_column(justify="right")
     table.add_column()

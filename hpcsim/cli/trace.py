@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from hpcsim.workload.job import Workload
 
 
+_PICTURES = (".png", ".svg", ".pdf")
+
+
 @click.group(short_help="Make, describe and convert traces of jobs.")
 def trace() -> None:
     """Make, describe and convert traces of jobs: ALCF job records (.csv) and SWF (.swf), also with .gz."""
@@ -24,16 +28,18 @@ def trace() -> None:
 @click.argument("profile")
 @click.option("--jobs", type=int, metavar="N", help="Exactly N jobs.")
 @click.option("--days", type=float, metavar="D", help="D days of traffic.  [default: 30]")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all chance.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of all chance.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE",
     help="Where to write; the name's end says the format.",
 )  # fmt: skip
-def synth(profile: str, jobs: int | None, days: float | None, seed: int, output: Path) -> None:
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+def synth(profile: str, jobs: int | None, days: float | None, seed: int, output: Path, force: bool) -> None:
     """Write a trace that looks like that of PROFILE (polaris, mira, theta, ...) to FILE."""
     from hpcsim.workload.synthetic import synthesise
     from hpcsim.workload.trace import write_trace
 
+    _refuse_existing(output, force)
     workload = synthesise(profile, seed=seed, jobs=jobs, days=days)
     write_trace(workload, output)
     click.echo(f"{output}: {len(workload):,} jobs of {profile}, seed {seed}")
@@ -43,21 +49,33 @@ def synth(profile: str, jobs: int | None, days: float | None, seed: int, output:
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--strict", is_flag=True, help="Refuse a trace with rows that would be dropped or mended.")
-def convert(source: Path, target: Path, strict: bool) -> None:
+@click.option("--force", is_flag=True, help="Replace TARGET if it exists.")
+def convert(source: Path, target: Path, strict: bool, force: bool) -> None:
     """Read the trace SOURCE, clean it and write it as TARGET, in the format of its name."""
+    from rich.console import Console
+
+    from hpcsim.cli.cleaning import print_cleaning
     from hpcsim.workload.trace import read_trace, write_trace
 
+    _refuse_existing(target, force)
     workload = read_trace(source, strict=strict)
     write_trace(workload, target)
-    for rule, rows in workload.cleaning.items():
-        click.echo(f"{source}: {rows:,} rows: {rule}", err=True)
+    print_cleaning(Console(stderr=True, highlight=False), workload.cleaning)
     click.echo(f"{target}: {len(workload):,} jobs")
+
+
+def _refuse_existing(path: Path, force: bool) -> None:
+    """Raise InputError for a file that would be replaced without having been told to."""
+    from hpcsim.errors import InputError
+
+    if not force and os.path.lexists(path):
+        raise InputError(f"{path}: exists already and is kept as it is; choose another name, or say --force")
 
 
 @trace.command(short_help="Show what traces look like.")
 @click.argument("sources", nargs=-1, required=True, metavar="FILE [FILE]")
 @click.option("--nodes", type=click.IntRange(min=1), metavar="N", help="Size of the machine, if the trace is silent.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of a profile's chance.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of a profile's chance.")
 @click.option("--days", type=float, metavar="D", help="Days of a profile's traffic.  [default: 30]")
 @click.option(
     "--plot",
@@ -80,6 +98,7 @@ def describe(
     """
     from rich.console import Console
 
+    from hpcsim.cli.cleaning import print_cleaning
     from hpcsim.errors import InputError
     from hpcsim.workload.describe import describe as describe_workload
 
@@ -87,8 +106,14 @@ def describe(
         raise InputError(f"trace describe: found {len(sources)} traces, but it lays at most 2 side by side")
     if plot is not None and (len(sources) > 1 or no_plot):
         raise InputError("trace describe: --plot names the picture of one trace, without --no-plot")
-    found = [describe_workload(_workload(source, seed, days), nodes) for source in sources]
-    _print(Console(highlight=False), found)
+    if plot is not None and plot.suffix.lower() not in _PICTURES:
+        raise InputError(f"{plot}: found {plot.suffix or 'no ending'}; a picture ends in {', '.join(_PICTURES)}")
+    console = Console(highlight=False)
+    workloads = [_workload(source, seed, days) for source in sources]
+    for workload in workloads:
+        print_cleaning(console, workload.cleaning)
+    found = [describe_workload(workload, nodes) for workload in workloads]
+    _print(console, found)
     if not no_plot:
         from hpcsim.results.trace_plots import plot_description
 

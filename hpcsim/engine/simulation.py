@@ -12,6 +12,7 @@ import traceback
 from array import array
 from bisect import insort
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from time import perf_counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, cast
@@ -32,6 +33,7 @@ STATES = (*OUTCOMES, "killed", "node_failed", "rejected", "preempted", "running"
 KILLED, NODE_FAILED, REJECTED, PREEMPTED, RUNNING, FUTURE = range(len(OUTCOMES), len(STATES))
 
 _JOBS_MADE_AT_ONCE = 4096
+_MOST_IDLE_HOLDS = 100_000  # a hold for every hour of a decade: who needs more waits for nothing
 _LAST = simpy.events.EventPriority(2)  # within one second, after SimPy's own URGENT (0) and NORMAL (1)
 
 
@@ -72,10 +74,11 @@ class _Pass(simpy.Event):
 class Attempts:
     """One row for each time a job was put on the machine, as growing columns."""
 
-    __slots__ = ("end", "job", "start", "state", "why")
+    __slots__ = ("end", "job", "start", "state", "taken", "why")
 
     def __init__(self) -> None:
         self.job = array("q")
+        self.taken = array("q")  # from when on its nodes were its own
         self.start = array("q")
         self.end = array("q")  # -1 while it runs
         self.state = array("b")  # an index into STATES
@@ -84,10 +87,11 @@ class Attempts:
     def __len__(self) -> int:
         return len(self.job)
 
-    def begin(self, job_id: int, start: int, why: str) -> int:
+    def begin(self, job_id: int, taken: int, start: int, why: str) -> int:
         """Add a row; its number is returned."""
         row = len(self.why)
         self.job.append(job_id)
+        self.taken.append(taken)
         self.start.append(start)
         self.end.append(-1)
         self.state.append(RUNNING)
@@ -151,6 +155,7 @@ class Simulation:
         self._blocked: dict[int, Job] = {}
         self._followers: dict[int, list[int]] = {}
         self._holds: list[int] = []
+        self._idle_holds = 0  # holds that ran out since anything last ran
         self.start = start
         self.now = start  # simulated time, seconds
         self._coming: list[Job] = []  # the next jobs to arrive, the first of them last
@@ -187,9 +192,12 @@ class Simulation:
             raise self._bad(
                 f"started {self._called(job)}, which is {self._whereabouts(job)}; only a job of the queue can start"
             )
+        if type(why) is not str:
+            raise self._bad(f"started {self._called(mine)} with the reason {why!r}; a reason is text")
         if mine.nodes > self.free_nodes:
             raise self._bad(f"started {self._called(mine)} on {mine.nodes} nodes, but only {self.free_nodes} are free")
         del self.queue[mine.id]
+        self._idle_holds = 0
         now = self.now
         self._run(mine, now + self.launch_latency, now, why)
 
@@ -221,17 +229,25 @@ class Simulation:
         if self.queue or self._passes_when_idle:
             self._pass()
 
+    @property
+    def _most_decisions(self) -> int:
+        return 1000 + 4 * (len(self.queue) + len(self.running))
+
     def _pass(self) -> None:
         began = perf_counter()
         try:
-            decisions = list(self.scheduler.schedule(self._view))
-        except Exception as error:
+            decisions = list(islice(self.scheduler.schedule(self._view), self._most_decisions))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # also SystemExit: a plug-in does not end the program
             where = traceback.extract_tb(error.__traceback__)[-1]
             raise SchedulerError(
                 f"t={self.now}: scheduler {self.scheduler.name} raised {type(error).__name__}: {error} "
                 f"({where.filename}:{where.lineno})"
             ) from error
         self.pass_seconds.append(perf_counter() - began)
+        if len(decisions) == self._most_decisions:
+            raise self._bad(f"decided {len(decisions)} things in one pass, for {len(self.queue)} waiting jobs")
         for decision in decisions:
             if type(decision) is Start:
                 self._start(*decision)
@@ -295,7 +311,7 @@ class Simulation:
         self.ledger.change(taken, job.nodes)
         end = max(start + self._runtime[job_id], taken)
         self._generation = generation = self._generation + 1
-        self._ends[job_id] = (end, generation, self.attempts.begin(job_id, start, why))
+        self._ends[job_id] = (end, generation, self.attempts.begin(job_id, taken, start, why))
         simpy.Timeout(self.env, end - self.now, (job_id, generation)).callbacks.append(self._end)
 
     def _continue(self, job: Job, began: int) -> None:
@@ -311,6 +327,8 @@ class Simulation:
         self.releases.remove(expected_end, job_id, job.nodes)
         self.ledger.change(self.now, -job.nodes)
         self.attempts.end[row] = self.now
+        if self.attempts.start[row] > self.now:  # ended while it was being launched
+            self.attempts.start[row] = self.now
         self.attempts.state[row] = state
         if state != PREEMPTED:
             self._finished(job_id, state)
@@ -340,9 +358,14 @@ class Simulation:
         self.ledger.settle(self.now)
 
     @property
-    def next_event(self) -> float:
-        """The second of the next event, infinite if none is left."""
-        return self.env.peek()
+    def arrived(self) -> int:
+        """How many jobs have been submitted so far."""
+        return self._coming[-1].id if self._coming else len(self.workload)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every job has ended."""
+        return not (self._coming or self.queue or self.running or self._blocked)
 
     def fork(self) -> Simulation:
         """An independent copy that goes on from here; the workload is shared, the clock is built anew."""
@@ -382,6 +405,10 @@ class Simulation:
     def _alarm_rings(self, _event: simpy.Event) -> None:
         self.now = self.env.now
         self._holds.remove(self.now)
+        if not self.running and not self._coming:
+            self._idle_holds += 1
+            if self._idle_holds > _MOST_IDLE_HOLDS:
+                raise self._bad(f"held {self._idle_holds} times with nothing running and starts nothing")
         self._ask_for_pass()
 
     # -- complaints ---------------------------------------------------------------------------

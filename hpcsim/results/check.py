@@ -7,7 +7,6 @@ import pyarrow as pa
 
 from hpcsim.engine.simulation import Simulation
 from hpcsim.errors import InvariantBroken
-from hpcsim.results.tables import taken_at
 
 
 def check(simulation: Simulation, jobs: pa.Table, attempts: pa.Table, timeline: pa.Table) -> None:
@@ -49,9 +48,8 @@ def check(simulation: Simulation, jobs: pa.Table, attempts: pa.Table, timeline: 
     job_name = jobs.column("job_id")
     _demand(ends == should, lambda i: f"job {job_name[i]} ended {ends[i]} times instead of {should[i]}")
 
-    booked = int(
-        np.sum(attempts.column("nodes").to_numpy() * (np.where(over, end, simulation.now) - taken_at(simulation)))
-    )
+    taken = np.frombuffer(simulation.attempts.taken, np.int64)
+    booked = int(np.sum(attempts.column("nodes").to_numpy() * (np.where(over, end, simulation.now) - taken)))
     if booked != simulation.ledger.busy_node_seconds:
         raise InvariantBroken(
             f"the attempts add up to {booked} node-seconds, the ledger integrated {simulation.ledger.busy_node_seconds}"

@@ -124,8 +124,8 @@ def _variation(values: Floats) -> float | None:
 
 
 def _jain(users: npt.NDArray[np.object_], values: Floats) -> float | None:
-    """Jain's index of the users' means: 1 if all are equal, 1/users if one has everything."""
-    if not values.size:
+    """Jain's index of the users' means: 1 if all are equal, 1/users if one has everything, None if none is known."""
+    if not values.size or not any(users):
         return None
     _, user = np.unique(users.astype(str), return_inverse=True)
     means = np.bincount(user, values) / np.bincount(user)

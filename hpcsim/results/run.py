@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TABLES = ("jobs", "attempts", "timeline")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """What a run leaves behind.
 
@@ -37,6 +37,10 @@ class Run:
     manifest: Mapping[str, Any]
     scenario_yaml: str
     timing: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        scenario, scheduler = self.manifest["scenario"], self.manifest["scheduler"]
+        return f"<Run of {scenario} under {scheduler}: {self.tables['jobs'].num_rows} jobs>"
 
     @cached_property
     def jobs(self) -> pd.DataFrame:
@@ -63,7 +67,7 @@ class Run:
         It is written under a temporary name beside it and then renamed, so that what stands under ``directory``
         is always complete. Raises InputError if it cannot be written there.
         """
-        directory = Path(directory)
+        directory = Path(directory).expanduser()
         refuse_used(directory)
         try:
             directory.parent.mkdir(parents=True, exist_ok=True)
@@ -71,8 +75,7 @@ class Run:
             try:
                 self._write_into(draft, plots)
                 draft.chmod(0o777 & ~_umask())
-                if directory.exists():
-                    directory.rmdir()
+                refuse_used(directory)
                 os.replace(draft, directory)
             except BaseException:
                 shutil.rmtree(draft, ignore_errors=True)
@@ -111,7 +114,7 @@ class Run:
     @classmethod
     def open(cls, directory: str | Path) -> Run:
         """Read a run directory. Raises InputError if it is not one, or not a whole one."""
-        directory = Path(directory)
+        directory = Path(directory).expanduser()
         try:
             tables = {name: pq.read_table(directory / f"{name}.parquet") for name in TABLES}
             texts = {name: json.loads((directory / f"{name}.json").read_text("utf-8")) for name in _JSONS}
@@ -120,15 +123,25 @@ class Run:
             raise InputError(f"{directory}: not a complete run directory: {error}") from error
 
 
+class DirectoryTaken(InputError):
+    """There is something under the name that a run directory was to have."""
+
+
 _JSONS = ("summary", "manifest", "timing")
 
 
 def refuse_used(directory: Path) -> None:
     """Raise InputError if ``directory`` holds something already, or is a file."""
-    if directory.is_dir() and not any(directory.iterdir()):
-        return
-    if directory.exists() or directory.is_symlink():
-        raise InputError(f"{directory}: exists already and is kept as it is; choose another --out, or remove it first")
+    try:
+        if directory.is_dir() and not any(directory.iterdir()):
+            return
+        taken = directory.exists() or directory.is_symlink()
+    except OSError as error:
+        raise InputError(f"{directory}: cannot be written: {error.strerror or error}; choose another --out") from error
+    if taken:
+        raise DirectoryTaken(
+            f"{directory}: exists already and is kept as it is; choose another --out, or remove it first"
+        )
 
 
 def _umask() -> int:

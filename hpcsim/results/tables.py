@@ -22,15 +22,15 @@ _NOT_YET = -1
 
 
 def jobs_table(simulation: Simulation, measured: npt.NDArray[np.bool_]) -> pa.Table:
-    """A row per job in the order of submission, with the start and end of its last attempt."""
+    """A row per job that was submitted, in that order, with the start and end of its last attempt."""
     workload, attempts = simulation.workload, simulation.attempts
-    count = len(workload)
+    count = simulation.arrived
     job = _column(attempts.job)
     start = np.full(count, _NOT_YET, np.int64)
     end = np.full(count, _NOT_YET, np.int64)
     start[job] = _column(attempts.start)  # a later attempt of a job overwrites an earlier one
     end[job] = _column(attempts.end)
-    state = np.frombuffer(bytes(simulation.state), np.uint8).astype(np.int8)
+    state = np.frombuffer(bytes(simulation.state), np.uint8)[:count].astype(np.int8)
     unfinished = state >= RUNNING
     on_machine = np.zeros(count, bool)
     on_machine[list(simulation.running)] = True
@@ -39,13 +39,13 @@ def jobs_table(simulation: Simulation, measured: npt.NDArray[np.bool_]) -> pa.Ta
     start[unfinished & ~on_machine] = _NOT_YET
     end[unfinished] = _NOT_YET
     has_started, has_ended = start != _NOT_YET, end != _NOT_YET
-    submit = workload.column("submit_s")
+    submit = workload.column("submit_s")[:count]
     runtime = end - start
     slowdown = np.maximum(1.0, (end - submit) / np.maximum(runtime, SLOWDOWN_BOUND_S))
     rejected_by: list[str | None] = [None] * count
     for job_id, rule in simulation.rejected.items():
         rejected_by[job_id] = rule
-    table = workload.table
+    table = workload.table.slice(0, count)
     return pa.table(
         {
             "job_id": table.column("name"),
@@ -63,7 +63,7 @@ def jobs_table(simulation: Simulation, measured: npt.NDArray[np.bool_]) -> pa.Ta
             "rejected_by": pa.array(rejected_by, pa.string()).dictionary_encode(),
             "wait_s": pa.array(start - submit, mask=~has_started),
             "bounded_slowdown": pa.array(slowdown, mask=~has_ended),
-            "measured": pa.array(measured),
+            "measured": pa.array(measured[:count]),
         }
     )
 
@@ -82,7 +82,7 @@ def attempts_table(simulation: Simulation) -> pa.Table:
             "end_s": pa.array(end, mask=state == RUNNING),
             "nodes": pa.array(workload.column("nodes")[job]),
             "state": _named(state, STATES[:FUTURE]),
-            "why": pa.array(attempts.why, pa.string()).dictionary_encode(),
+            "why": _reasons(attempts.why),
         }
     )
 
@@ -91,13 +91,13 @@ def timeline_table(simulation: Simulation) -> pa.Table:
     """The waiting jobs, running jobs and busy nodes from each second on at which one of them changed."""
     workload, attempts = simulation.workload, simulation.attempts
     nodes = workload.column("nodes")[_column(attempts.job)]
-    taken = taken_at(simulation)
+    taken = _column(attempts.taken)
     over = _column(attempts.state) != RUNNING
     freed = _column(attempts.end)[over]
     back = (_column(attempts.state) == PREEMPTED)[over].astype(np.int64)
     state = np.frombuffer(bytes(simulation.state), np.uint8)
     submit = workload.column("submit_s")
-    came = np.maximum(submit[(state != REJECTED) & (submit <= simulation.now)], simulation.start)
+    came = np.maximum(submit[: simulation.arrived][state[: simulation.arrived] != REJECTED], simulation.start)
     time = np.concatenate([[simulation.start], came, taken, freed])
     order = np.argsort(time, kind="stable")
     time = time[order]
@@ -116,19 +116,20 @@ def timeline_table(simulation: Simulation) -> pa.Table:
     return pa.table({name: values[kept] for name, values in columns.items()})
 
 
-def taken_at(simulation: Simulation) -> npt.NDArray[np.int64]:
-    """The second from which the nodes of each attempt were taken: before its start if launching takes time."""
-    start = _column(simulation.attempts.start)
-    taken: npt.NDArray[np.int64] = np.maximum(start - simulation.launch_latency, simulation.start)
-    return taken
-
-
 def _column(values: Any) -> npt.NDArray[Any]:
     return np.frombuffer(values, {"q": np.int64, "b": np.int8, "d": np.float64}[values.typecode])
 
 
 def _named(codes: npt.NDArray[np.int8], names: tuple[str, ...]) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(names))
+
+
+def _reasons(reasons: list[str]) -> pa.Array:
+    """The reasons of all attempts; what no text can hold (half a surrogate pair) becomes a question mark."""
+    number: dict[str, int] = {}
+    codes = np.fromiter((number.setdefault(why, len(number)) for why in reasons), np.int32, len(reasons))
+    names = [why.encode("utf-8", "replace").decode() for why in number]
+    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(names, pa.string()))
 
 
 def _how_manieth(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpcsim.engine.simulation import Scheduler, Simulation
-from hpcsim.errors import InputError
+from hpcsim.errors import InputError, SchedulerError
 from hpcsim.scenario.load import LoadedScenario
 from hpcsim.workload.job import Workload
 from hpcsim.workload.synthetic import synthesise
@@ -106,7 +106,11 @@ def cut(loaded: LoadedScenario, workload: Workload, nodes: int) -> Cut:
 
 def make_scheduler(loaded: LoadedScenario, kind: type) -> Scheduler:
     """The scheduler that the scenario names, with its validated options."""
-    scheduler: Scheduler = kind() if loaded.options is None else kind(loaded.options)
+    try:
+        scheduler: Scheduler = kind() if loaded.options is None else kind(loaded.options)
+    except Exception as error:
+        name = loaded.scenario.scheduler.name
+        raise SchedulerError(f"scheduler {name} could not be made: {type(error).__name__}: {error}") from error
     return scheduler
 
 

@@ -14,6 +14,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hpcsim.errors import InputError
 from hpcsim.scenario.models import DEFAULT_SCHEDULER
 from hpcsim.strict_yaml import Place, Steps, YamlText, parse_value, read_mapping
@@ -163,6 +165,8 @@ def _plain(value: object) -> Any:
         return {key: _plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
+    if isinstance(value, np.generic):
+        return value.item()
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 

@@ -37,8 +37,10 @@ class LoadedScenario:
     layer: Layer
 
     def place(self, *path: str | int) -> str:
-        """Where the value at ``path`` stands: ``file:line:column``, ``--set key=value`` or ``default``."""
-        return str(self.layer.value_places.get(path, "default"))
+        """Where the value at ``path`` or something in it stands: ``file:line:column``, ``--set key``, ``default``."""
+        places = self.layer.value_places
+        inside = (place for steps, place in places.items() if steps[: len(path)] == path)
+        return str(places.get(path) or next(inside, "default"))
 
     def resolved(self) -> dict[str, Any]:
         """The whole scenario as plain data, defaults written out: loading it gives an equal scenario."""
@@ -77,9 +79,7 @@ def load_scenario(
     if scenario is None or wrong:
         raise InputError("\n".join(dict.fromkeys(f"{place}: {text}" for place, text in sorted(wrong))))
     if options is not None:
-        scenario = scenario.model_copy(
-            update={"scheduler": _written_out(scenario.scheduler.name, options, layer)}
-        )
+        scenario = scenario.model_copy(update={"scheduler": _written_out(scenario.scheduler.name, options, layer)})
     return LoadedScenario(scenario, options, layer)
 
 
@@ -103,9 +103,7 @@ def scenario_schema() -> dict[str, Any]:
     }
 
 
-def _checked_options(
-    layer: Layer, schedulers: Mapping[str, type]
-) -> tuple[BaseModel | None, list[tuple[Place, str]]]:
+def _checked_options(layer: Layer, schedulers: Mapping[str, type]) -> tuple[BaseModel | None, list[tuple[Place, str]]]:
     """The options of the named scheduler, and what is wrong with its name or with them."""
     section = layer.data.get("scheduler", {})
     name = section.get("name", DEFAULT_SCHEDULER) if isinstance(section, dict) else None
@@ -146,9 +144,7 @@ def _written_out(name: str, options: BaseModel, layer: Layer) -> Scheduler:
     return Scheduler.model_validate({"name": name, **values})
 
 
-def _told(
-    error: ValidationError, layer: Layer, model: type[BaseModel], above: Steps
-) -> list[tuple[Place, str]]:
+def _told(error: ValidationError, layer: Layer, model: type[BaseModel], above: Steps) -> list[tuple[Place, str]]:
     """The errors of pydantic as ``key.path: what was wrong (got VALUE)``, each with its place."""
     told: list[tuple[Place, str]] = []
     for found in error.errors(include_url=False):
@@ -172,9 +168,7 @@ def _told(
     return told
 
 
-def _unknown_key(
-    layer: Layer, path: Steps, value: object, known: Sequence[str], complaint: str
-) -> tuple[Place, str]:
+def _unknown_key(layer: Layer, path: Steps, value: object, known: Sequence[str], complaint: str) -> tuple[Place, str]:
     guess = did_you_mean(str(path[-1]), known) or f" Known: {', '.join(known) or 'none'}."
     text = f"{'.'.join(map(str, path))}: {complaint}.{guess} (got {shown(value)})"
     return layer.place(path, of_key=True), text

@@ -28,9 +28,7 @@ class Section(BaseModel):
 class Machine(Section):
     """The machine that the jobs run on."""
 
-    name: str = Field(
-        default="machine", min_length=1, max_length=100, description="name of the machine, for reports"
-    )
+    name: str = Field(default="machine", min_length=1, max_length=100, description="name of the machine, for reports")
     nodes: int | None = Field(
         default=None,
         ge=1,
@@ -80,11 +78,7 @@ class Window(Section):
     @classmethod
     def _ends_after_start(cls, end: Moment | None, info: ValidationInfo) -> Moment | None:
         start: Instant | None = info.data.get("start")
-        if (
-            start is None
-            or end is None
-            or isinstance(start.value, datetime) != isinstance(end.value, datetime)
-        ):
+        if start is None or end is None or isinstance(start.value, datetime) != isinstance(end.value, datetime):
             return end  # a date and a span cannot be compared before the trace's zero is known
         if end.seconds(0) <= start.seconds(0):
             raise PydanticCustomError("window", "Input should be after window.start")
@@ -125,9 +119,7 @@ class Scenario(Section):
         le=36_500,
         description="days of a synthetic workload; 30 when jobs is not given either",
     )
-    strict: bool = Field(
-        default=False, description="refuse a trace with a bad row instead of counting bad rows"
-    )
+    strict: bool = Field(default=False, description="refuse a trace with a bad row instead of counting bad rows")
     reservations: Literal["drop", "keep"] = Field(
         default="drop", description="what becomes of jobs that ran inside a reservation of the real machine"
     )
@@ -139,9 +131,7 @@ class Scenario(Section):
         default=Scheduler(),
         description="the scheduler: its name, or a mapping of its name and options",
     )
-    window: Window | None = Field(
-        default=None, description="the part to run and to measure; all when left out"
-    )
+    window: Window | None = Field(default=None, description="the part to run and to measure; all when left out")
     until: Moment | None = Field(
         default=None,
         description="when the run stops although jobs are left: seconds from the trace's zero or UTC date",
