@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.util
 import os
@@ -16,7 +17,7 @@ import pytest
 
 from hpcsim.errors import InputError
 from hpcsim.workload.job import OUTCOMES, TIMEOUT, Workload
-from hpcsim.workload.profile import load_profile
+from hpcsim.workload.profile import Patience, load_profile
 from hpcsim.workload.synthetic import T0_UTC, profile_names, synthesise
 
 PROFILES = ["aurora", "cooley", "mira", "polaris", "polaris-nodebug", "theta"]
@@ -97,8 +98,9 @@ def test_timeouts_are_the_jobs_that_reach_their_walltime(one_month: tuple[str, W
     assert sorted(set(outcome.tolist())) == list(range(len(OUTCOMES)))
 
 
-def test_mira_sizes_are_blocks() -> None:
-    assert set(synthesise("mira", seed=1).column("nodes").tolist()) <= set(MIRA_BLOCKS)
+def test_mira_sizes_from_a_midplane_on_are_blocks() -> None:
+    nodes = synthesise("mira", seed=3, days=30).column("nodes")
+    assert set(nodes[nodes >= 512].tolist()) <= {512 * 2**k for k in range(7)} | {12288, 24576, 49152}
 
 
 def test_a_user_belongs_to_one_project(one_month: tuple[str, Workload]) -> None:
@@ -154,12 +156,18 @@ def digest(workload: Workload) -> str:
 
 @pytest.fixture(scope="module")
 def calibration() -> ModuleType:
-    """The benchmark that holds the real machines' figures; benchmarks/ is no package of the distribution."""
-    path = Path(__file__).parents[1] / "benchmarks" / "calibration.py"
-    spec = importlib.util.spec_from_file_location("calibration", path)
+    """The benchmark that holds the real machines' figures."""
+    return benchmark("calibration")
+
+
+def benchmark(name: str) -> ModuleType:
+    """A module of benchmarks/, which is no package of the distribution."""
+    path = Path(__file__).parents[1] / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up there
     spec.loader.exec_module(module)
     return module
 
@@ -180,6 +188,39 @@ def test_the_mean_of_months_is_like_the_machine(profile: str, calibration: Modul
         assert abs(mean - real) <= calibration.TOLERANCE * real, f"{name}: {mean:.4g}, the machine {real:.4g}"
     overall = np.mean([one["runtime median, s"] for one in months])
     assert overall == pytest.approx(wanted["runtime median, s"], rel=calibration.TOLERANCE)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_packaged_profile_is_what_the_fit_writes(profile: str, data: Path) -> None:
+    text = (Path(__file__).parents[1] / "hpcsim" / "workload" / "profiles" / f"{profile}.yaml").read_text()
+    assert (data / "traces" / "swf").is_dir()
+    assert benchmark("fit_profiles").fitted(profile) == text
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_profile_holds_summaries_and_no_rows(profile: str) -> None:
+    for size in load_profile(profile).sizes:
+        assert len(size.walltimes.values) <= 16
+        assert len(size.bands) <= 8
+        for band in size.bands:
+            assert len(band.log_ratio[0]) <= 21
+            assert all(f"{value:.3g}" == f"{value:.6g}" for value in np.exp(band.log_ratio[1]))
+
+
+def test_putting_heavy_sessions_off_evens_out_the_work_of_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = load_profile("mira")
+    heedless = dataclasses.replace(facts, patience=Patience(sessions=1, backlog_h=0))
+    heeding = np.array([work_variation(seed) for seed in range(8)])
+    monkeypatch.setattr("hpcsim.workload.synthetic.load_profile", lambda _: heedless)
+    assert heeding.mean() < 0.9 * np.mean([work_variation(seed) for seed in range(8)])
+
+
+def work_variation(seed: int) -> float:
+    """The coefficient of variation of a day's node-hours in 90 days of Mira."""
+    workload = synthesise("mira", seed=seed, days=90)
+    work = workload.column("nodes") * workload.column("runtime_s")
+    daily = np.bincount(workload.column("submit_s") // 86_400, work)
+    return float(daily.std() / daily.mean())
 
 
 def test_an_input_runs_alike_from_time_to_time() -> None:

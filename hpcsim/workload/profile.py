@@ -39,13 +39,13 @@ class Table:
 class Band:
     """How long the programs run that asked for a walltime up to ``up_to_s``.
 
-    ``at_limit`` is the share that runs into the walltime; ``log_ratio`` are equally spaced quantiles of
+    ``at_limit`` is the share that runs into the walltime; ``log_ratio`` are probabilities and quantiles of
     ln(runtime / walltime) of all others.
     """
 
     up_to_s: int
     at_limit: float
-    log_ratio: Floats
+    log_ratio: tuple[Floats, Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,17 @@ class Silence:
     maintenance_hours: int
     outage_every_days: float
     outage_hours: int
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Above ``backlog_h`` hours of submitted work for the whole machine, heavy sessions are put off.
+
+    ``sessions`` is how many there are to choose from (1: the backlog makes no difference).
+    """
+
+    sessions: int
+    backlog_h: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +121,7 @@ class Profile:
     day_quantiles: tuple[Floats, Floats]
     hour_sd: float
     silence: Silence
+    patience: Patience
     session_quantiles: tuple[Floats, Floats]
     gap_quantiles: tuple[Floats, Floats]
     user_shares: Floats
@@ -160,6 +172,7 @@ def _profile(name: str, facts: dict[str, Any]) -> Profile:
         day_quantiles=_quantiles(facts["day_quantiles"]),
         hour_sd=float(facts["hour_sd"]),
         silence=Silence(**facts["silence"]),
+        patience=Patience(**facts["patience"]),
         session_quantiles=_quantiles(facts["session_jobs"]),
         gap_quantiles=_quantiles(facts["gap_s"]),
         user_shares=_user_shares(**facts["users"]),
@@ -179,7 +192,7 @@ def _size(facts: dict[str, Any]) -> SizeClass:
     return SizeClass(
         _table([60 * int(minutes) for minutes in walltimes], list(walltimes.values())),
         tuple(
-            Band(60 * int(band["up_to_min"]), float(band["at_limit"]), np.log(np.array(band["ratio"], float)))
+            Band(60 * int(band["up_to_min"]), float(band["at_limit"]), _log_quantiles(band["ratio"]))
             for band in facts["runtime"]
         ),
     )
@@ -198,6 +211,11 @@ def _table(values: list[int], shares: list[float]) -> Table:
 def _quantiles(facts: dict[float, float]) -> tuple[Floats, Floats]:
     """A mapping probability -> value as two arrays for ``np.interp``."""
     return np.array(list(facts), float), np.array(list(facts.values()), float)
+
+
+def _log_quantiles(facts: dict[float, float]) -> tuple[Floats, Floats]:
+    at, values = _quantiles(facts)
+    return at, np.log(values)
 
 
 def _pair(value: Any) -> Any:

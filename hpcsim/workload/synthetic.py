@@ -6,6 +6,10 @@ looks like is found by rank: jobs are ordered by the hidden taste of their appli
 job at rank r of n gets the quantile (r + U) / n of the profile's table. So the tables hold in every single
 month, not only in the mean of many, and yet the jobs of one user look alike.
 
+As long as much submitted work is unfinished, sessions with little work go ahead of those with much. This is a
+device to meet the daily variation of work and the waits of the real traces, in which busy days are not the heavy
+ones; why that is so is not known (docs/calibration.md).
+
 Times are local at UTC-6 (Chicago's standard time, all year); second 0 is a Monday's midnight there. The
 profiles ``cooley`` and ``aurora`` rest on a few published quantiles only; their YAML files say which.
 
@@ -16,6 +20,7 @@ rigid jobs.
 
 from __future__ import annotations
 
+from bisect import insort
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,45 +59,51 @@ def synthesise(profile: str, *, seed: int, jobs: int | None = None, days: float 
 
 
 def _workload(facts: Profile, seed: int, jobs: int, hours: Floats, span_s: int) -> Workload:
-    arrivals = _arrivals(facts, seed, jobs, hours, span_s)
-    habits = _habits(facts, seed, arrivals)
+    sessions = _sessions(facts, seed, jobs)
+    habits = _habits(facts, seed, sessions)
     size, nodes = _nodes(facts, seed, habits)
     walltime_s = _walltimes(facts, seed, habits, size)
     runtime_s, early = _runtimes(facts, seed, habits, size, walltime_s)
-
     fails = stream(seed, "synthetic: failure").random(jobs) < np.where(early, *facts.failed)
     outcome = np.where(fails, FAILED, COMPLETED)
     outcome[runtime_s >= walltime_s] = TIMEOUT
+    queue = _queues(facts, seed, habits, nodes, walltime_s)
+
+    node_s = nodes * np.minimum(runtime_s, walltime_s)
+    work_s = np.bincount(sessions.number, node_s / facts.machine_nodes).astype(np.float64)
+    submit_s = _submissions(facts, seed, sessions, work_s, hours, span_s)
+    order = np.argsort(submit_s, kind="stable")
+    user = sessions.user[sessions.number[order]]
     users = len(facts.user_shares)
     project = np.floor(facts.projects * stream(seed, "synthetic: project").random(users) ** 1.5)
     return workload_from_columns(
         t0_utc=T0_UTC,
         source=f"synthetic {facts.name}, seed {seed}",
         name=[f"{number}.{facts.machine}" for number in range(1, jobs + 1)],
-        submit_s=arrivals.submit_s,
-        nodes=nodes,
-        walltime_s=walltime_s,
-        runtime_s=runtime_s,
-        user=_texts(arrivals.user, "user", users),
-        project=_texts(project.astype(np.int64)[arrivals.user], "project", facts.projects),
-        queue=_queues(facts, seed, habits, nodes, walltime_s),
-        outcome=outcome,
+        submit_s=submit_s[order],
+        nodes=nodes[order],
+        walltime_s=walltime_s[order],
+        runtime_s=runtime_s[order],
+        user=_texts(user, _numbered("user", users)),
+        project=_texts(project.astype(np.int64)[user], _numbered("project", facts.projects)),
+        queue=_texts(queue[order], [one.name for one in facts.queues]),
+        outcome=outcome[order],
         machine_nodes=facts.machine_nodes,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Arrivals:
-    """J jobs in order of submission: when, by whom, and in which session."""
+class _Sessions:
+    """S sessions in the order in which users mean to begin them: jobs and user; ``number`` is that of J jobs."""
 
-    submit_s: Int64s
+    jobs: Int64s
     user: Int64s
-    session: Int64s
+    number: Int64s
 
 
 @dataclass(frozen=True, slots=True)
 class _Habits:
-    """J jobs in order of submission: whose application and input each is (numbers from 0)."""
+    """J jobs, session by session: whose application and input each is (numbers from 0)."""
 
     user: Int64s
     application: Int64s
@@ -128,40 +139,13 @@ def _silent(facts: Profile, rng: np.random.Generator, hours: int) -> Bools:
     return in_silence
 
 
-def _arrivals(facts: Profile, seed: int, jobs: int, hours: Floats, span_s: int) -> _Arrivals:
-    """Sessions spread over days by number and over users by their jobs; gaps inside from a table."""
+def _sessions(facts: Profile, seed: int, jobs: int) -> _Sessions:
+    """Sessions of together exactly ``jobs`` jobs, shared out among the users by their jobs."""
     rng = stream(seed, "synthetic: sessions")
     sizes = _session_sizes(facts, rng, jobs)
-    count = len(sizes)
-
-    by_day = hours.reshape(-1, 24).sum(axis=1).cumsum()
-    # by number, not by jobs: a bulk submission comes on top of the other traffic, not instead of it
-    day = np.searchsorted(by_day, _strata(count, rng) * by_day[-1], side="right")
-    day = np.minimum(day, len(by_day) - 1)
-    cdf = np.concatenate([[0.0], hours.cumsum()])
-    first, last = cdf[day * 24], cdf[day * 24 + 24]
-    hour = first + _strata(count, rng) * (last - first)
-    start_s = np.interp(hour, cdf, np.arange(len(cdf)) * HOUR_S)
-
-    session = np.repeat(np.arange(count), sizes)
-    head = np.cumsum(sizes) - sizes
-    gap_s = np.zeros(jobs)
-    inner = np.setdiff1d(np.arange(jobs), head, assume_unique=True)
-    # a script submits many jobs in a row, a person few: the larger a session, the shorter its gaps
-    pace = rng.standard_normal(count) - np.log(sizes)
-    score = pace[session[inner]] + rng.standard_normal(len(inner))
-    gap_s[inner] = _log_interp(_ranks(np.zeros(len(inner), np.int64), score, rng), facts.gap_quantiles)
-    elapsed_s = np.cumsum(np.floor(gap_s))
-    elapsed_s -= elapsed_s[head][session]
-    length_s = elapsed_s[head + sizes - 1]
-    # the hour drawn is that of the session's middle: from its start on, long sessions would delay the cycle
-    start_s = np.maximum(np.minimum(start_s - length_s / 2, span_s - 1 - length_s), 0)
-    submit_s = np.minimum(start_s[session] + elapsed_s, span_s - 1).astype(np.int64)
-
-    users = np.searchsorted(facts.user_shares, _midpoints(sizes, rng), side="right")
-    users = np.minimum(users, len(facts.user_shares) - 1)
-    order = np.argsort(submit_s, kind="stable")
-    return _Arrivals(submit_s[order], users[session][order], session[order])
+    user = np.searchsorted(facts.user_shares, _midpoints(sizes, rng), side="right")
+    user = np.minimum(user, len(facts.user_shares) - 1)
+    return _Sessions(sizes, user, np.repeat(np.arange(len(sizes)), sizes))
 
 
 def _session_sizes(facts: Profile, rng: np.random.Generator, jobs: int) -> Int64s:
@@ -180,6 +164,59 @@ def _session_sizes(facts: Profile, rng: np.random.Generator, jobs: int) -> Int64
     return sizes
 
 
+def _submissions(facts: Profile, seed: int, sessions: _Sessions, work_s: Floats, hours: Floats, span_s: int) -> Int64s:
+    """Submit time (s) of each job: sessions spread over days by number, the gaps inside from a table."""
+    rng = stream(seed, "synthetic: submissions")
+    sizes, count = sessions.jobs, len(sessions.jobs)
+    by_day = hours.reshape(-1, 24).sum(axis=1).cumsum()
+    # by number, not by jobs: a bulk submission comes on top of the other traffic, not instead of it
+    day = np.searchsorted(by_day, _strata(count, rng) * by_day[-1], side="right")
+    day = np.minimum(day, len(by_day) - 1)
+    cdf = np.concatenate([[0.0], hours.cumsum()])
+    first, last = cdf[day * 24], cdf[day * 24 + 24]
+    hour = first + _strata(count, rng) * (last - first)
+    start_s = np.sort(np.interp(hour, cdf, np.arange(len(cdf)) * HOUR_S))
+    start_s = start_s[_turns(facts, work_s, start_s)]
+
+    head = np.cumsum(sizes) - sizes
+    gap_s = np.zeros(len(sessions.number))
+    inner = np.setdiff1d(np.arange(len(gap_s)), head, assume_unique=True)
+    # a script submits many jobs in a row, a person few: the larger a session, the shorter its gaps
+    pace = rng.standard_normal(count) - np.log(sizes)
+    score = pace[sessions.number[inner]] + rng.standard_normal(len(inner))
+    gap_s[inner] = _log_interp(_ranks(np.zeros(len(inner), np.int64), score, rng), facts.gap_quantiles)
+    elapsed_s = np.cumsum(np.floor(gap_s))
+    elapsed_s -= elapsed_s[head][sessions.number]
+    length_s = elapsed_s[head + sizes - 1]
+    # the hour drawn is that of the session's middle: from its start on, long sessions would delay the cycle
+    start_s = np.maximum(np.minimum(start_s - length_s / 2, span_s - 1 - length_s), 0)
+    submit_s: Int64s = np.minimum(start_s[sessions.number] + elapsed_s, span_s - 1).astype(np.int64)
+    return submit_s
+
+
+def _turns(facts: Profile, work_s: Floats, start_s: Floats) -> Int64s:
+    """Which of the ascending times each session takes, from its work in seconds of the whole machine.
+
+    Of so many sessions at hand, the one with the least work begins while the backlog is above the profile's
+    patience, otherwise the one with the most.
+    """
+    at_hand, patience_s = facts.patience.sessions, facts.patience.backlog_h * HOUR_S
+    turns = np.empty(len(work_s), np.int64)
+    works = work_s.tolist()
+    waiting = sorted((work, session) for session, work in enumerate(works[: at_hand - 1]))
+    backlog_s = before_s = 0.0
+    for turn, now_s in enumerate(start_s.tolist()):
+        backlog_s = max(backlog_s - (now_s - before_s), 0.0)
+        before_s = now_s
+        coming = turn + at_hand - 1
+        if coming < len(works):
+            insort(waiting, (works[coming], coming))
+        work, session = waiting.pop(0 if backlog_s > patience_s else -1)
+        turns[session] = turn
+        backlog_s += work
+    return turns
+
+
 def _strata(count: int, rng: np.random.Generator) -> Floats:
     """One draw from each of ``count`` equal parts of 0 to 1, in random order."""
     drawn: Floats = (rng.permutation(count) + rng.random(count)) / count
@@ -195,12 +232,13 @@ def _midpoints(sizes: Int64s, rng: np.random.Generator) -> Floats:
     return middle
 
 
-def _habits(facts: Profile, seed: int, arrivals: _Arrivals) -> _Habits:
+def _habits(facts: Profile, seed: int, sessions: _Sessions) -> _Habits:
     """The application and input of each job: a user's chain that now and then leaves the last one."""
     rng = stream(seed, "synthetic: habits")
     habits = facts.habits
-    order = np.argsort(arrivals.user, kind="stable")
-    user, session = arrivals.user[order], arrivals.session[order]
+    user_of_job = sessions.user[sessions.number]
+    order = np.argsort(user_of_job, kind="stable")
+    user, session = user_of_job[order], sessions.number[order]
     new_user = np.append(True, user[1:] != user[:-1])
     fresh = np.append(True, session[1:] != session[:-1])
 
@@ -218,7 +256,7 @@ def _habits(facts: Profile, seed: int, arrivals: _Arrivals) -> _Habits:
 
     back = np.empty(len(order), np.int64)
     back[order] = np.arange(len(order))
-    return _Habits(arrivals.user, application[back], inputs[back])
+    return _Habits(user_of_job, application[back], inputs[back])
 
 
 def _nodes(facts: Profile, seed: int, habits: _Habits) -> tuple[Int64s, Int64s]:
@@ -260,14 +298,13 @@ def _runtimes(facts: Profile, seed: int, habits: _Habits, size: Int64s, walltime
     for number, band in enumerate(bands):
         here = np.flatnonzero(cell == number)
         below = 1 - band.at_limit
-        at = np.linspace(0, below, len(band.log_ratio))
         over = np.interp((u[here] - below) / max(band.at_limit, 1e-9), *facts.limit_quantiles)
-        ratio[here] = np.where(u[here] < below, np.exp(np.interp(u[here], at, band.log_ratio)), over)
+        ratio[here] = np.where(u[here] < below, np.exp(np.interp(u[here] / max(below, 1e-9), *band.log_ratio)), over)
     return np.maximum(np.rint(ratio * walltime_s), 1).astype(np.int64), ratio < EARLY_RATIO
 
 
-def _queues(facts: Profile, seed: int, habits: _Habits, nodes: Int64s, walltime_s: Int64s) -> pa.Array:
-    """The queue of each job among those whose limits it keeps; an application keeps to its queue."""
+def _queues(facts: Profile, seed: int, habits: _Habits, nodes: Int64s, walltime_s: Int64s) -> Int64s:
+    """The queue (its number) of each job among those whose limits it keeps; an application keeps to its queue."""
     weights = np.zeros((len(facts.queues), len(nodes)))
     for row, queue in zip(weights, facts.queues, strict=True):
         fits = (nodes >= queue.nodes[0]) & (nodes <= queue.nodes[1])
@@ -276,8 +313,8 @@ def _queues(facts: Profile, seed: int, habits: _Habits, nodes: Int64s, walltime_
     cumulated = np.cumsum(weights, axis=0)
     rng = stream(seed, "synthetic: queue")
     u = rng.random(int(habits.application.max()) + 1)[habits.application]
-    chosen = (cumulated <= u * cumulated[-1]).sum(axis=0).astype(np.int32)
-    return pa.DictionaryArray.from_arrays(pa.array(chosen), pa.array([queue.name for queue in facts.queues]))
+    chosen: Int64s = (cumulated <= u * cumulated[-1]).sum(axis=0)
+    return chosen
 
 
 def _taste(rng: np.random.Generator, of_user: float, user: Int64s, thing: Int64s) -> Floats:
@@ -305,7 +342,9 @@ def _log_interp(u: Floats, quantiles: tuple[Floats, Floats]) -> Floats:
     return found
 
 
-def _texts(codes: Int64s, kind: str, count: int) -> pa.Array:
-    return pa.DictionaryArray.from_arrays(
-        pa.array(codes.astype(np.int32)), pa.array([f"{kind}{number:04d}" for number in range(1, count + 1)])
-    )
+def _texts(codes: Int64s, names: list[str]) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(names))
+
+
+def _numbered(kind: str, count: int) -> list[str]:
+    return [f"{kind}{number:04d}" for number in range(1, count + 1)]
