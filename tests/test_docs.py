@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import hpcsim
+from hpcsim.workload.cleaning import ALCF_RULES, SWF_RULES
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -17,3 +18,10 @@ def test_every_column_and_every_key_of_a_run_is_documented_and_no_other():
     rows = [line for line in text[text.index("## jobs.parquet") :].splitlines() if line.startswith("| `")]
     described = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
     assert described == there
+
+
+def test_every_cleaning_rule_is_documented_as_it_describes_itself():
+    text = (DOCS / "traces.md").read_text()
+    for rules in (SWF_RULES, ALCF_RULES):
+        rows = [f"| `{rule.name}` | {rule.effect} | {rule.about} |" for rule in rules]
+        assert "\n".join(rows) in text

@@ -103,8 +103,8 @@ def read_alcf(path: str | Path, *, strict: bool = False, reservations: Reservati
     """The jobs of a ``.csv`` or ``.csv.gz`` file of job records, cleaned by ``ALCF_RULES``.
 
     Second 0 is the earliest submission that is kept; the size of the machine is known by its name.
-    ``reservations="keep"`` keeps the jobs of reservation queues. ``strict`` refuses a file in which a rule would drop or mend a job. Raises ``InputError`` that
-    names the file, and the line and column where there are such.
+    ``reservations="keep"`` keeps the jobs of reservation queues. ``strict`` refuses a file in which a rule would
+    drop or mend a job. Raises ``InputError`` that names the file, and the line and column where there are such.
     """
     path = Path(path)
     blocks = [_rows(cells) for cells in read_csv(path, JOB_COLUMNS)]
