@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from hpcsim.plugin import Decision, Options, Start, View
+from hpcsim import plugin
+from hpcsim.plugin import Decision, Start, View
 
 from .orders import OrderName, in_order
 
@@ -17,7 +18,7 @@ class FCFS:
     name = "fcfs"
     api = 1
 
-    class Options(Options):
+    class Options(plugin.Options):
         order: OrderName = Field("fcfs", description="which job is first in the queue")
 
     def __init__(self, options: Options) -> None:
@@ -51,7 +52,7 @@ class EASY:
     name = "easy"
     api = 1
 
-    class Options(Options):
+    class Options(plugin.Options):
         order: OrderName = Field("fcfs", description="which job is first in the queue")
         backfill_order: OrderName | None = Field(
             None,
@@ -118,7 +119,7 @@ class Hybrid:
     name = "hybrid"
     api = 1
 
-    class Options(Options):
+    class Options(plugin.Options):
         order: OrderName = Field("fcfs", description="which job is first in the queue")
         depth: int | None = Field(64, ge=1, description="how many waiting jobs hold a reservation; null: all of them")
 
@@ -152,7 +153,7 @@ class Conservative(Hybrid):
     name = "conservative"
     api = 1
 
-    class Options(Options):
+    class Options(plugin.Options):
         order: OrderName = Field("fcfs", description="which job is first in the queue")
 
     def __init__(self, options: Options) -> None:

@@ -68,9 +68,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
         "print([name for name in sys.modules])\n"
         "print(time.process_time())"
     )
-    told = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.splitlines()
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
     modules, seconds = told[-2], float(told[-1])
     assert [name for name in HEAVY if f"'{name}'" in modules] == []
     assert seconds < 0.3
@@ -78,9 +76,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
 
 
 def test_python_m_hpcsim_is_the_command() -> None:
-    found = subprocess.run(
-        [sys.executable, "-m", "hpcsim", "--version"], capture_output=True, text=True, check=True
-    )
+    found = subprocess.run([sys.executable, "-m", "hpcsim", "--version"], capture_output=True, text=True, check=True)
     assert found.stdout == f"hpcsim {__version__}\n"
 
 
@@ -191,10 +187,7 @@ def test_validate_says_ok_for_each_right_scenario_and_all_that_is_wrong_with_the
     options = ["--plugin", str(plugin), "--set", "scheduler=mine"]
     assert exit_code("validate", "bare", str(wrong), *options) == 2
     told = capsys.readouterr()
-    assert (
-        told.out
-        == "OK bare: mine on as many nodes as the trace says, no jobs yet: a run needs --trace FILE\n"
-    )
+    assert told.out == "OK bare: mine on as many nodes as the trace says, no jobs yet: a run needs --trace FILE\n"
     assert told.err == (
         f"hpcsim: {wrong}:2:1: seeed: no such key. Did you mean 'seed'? (got 1)\n"
         f"hpcsim: {wrong}:3:7: days: Input should be greater than 0 (got -1)\n"
@@ -211,9 +204,7 @@ def test_validate_says_ok_for_each_right_scenario_and_all_that_is_wrong_with_the
 def test_the_packaged_scenarios_are_valid(capsys: pytest.CaptureFixture[str]) -> None:
     names = ["aurora", "bare", "cooley", "mira", "polaris", "theta"]
     assert exit_code("validate", *names) == 0
-    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [
-        f"OK {name}" for name in names
-    ]
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [f"OK {name}" for name in names]
 
 
 def test_schema_is_printed_or_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,9 +118,7 @@ def test_an_instant_is_a_span_or_a_date_in_utc() -> None:
     assert Instant.parse("2023-09-13").seconds(t0_utc) == -86_400
 
 
-@pytest.mark.parametrize(
-    "wrong", ["2023-02-30", "2023-9-1", "yesterday", "0001-01-01T00:00+10:00", -1, True, "12:00"]
-)
+@pytest.mark.parametrize("wrong", ["2023-02-30", "2023-9-1", "yesterday", "0001-01-01T00:00+10:00", -1, True, "12:00"])
 def test_what_is_no_instant_is_refused(wrong: object) -> None:
     with pytest.raises(ValueError, match="should be"):
         Instant.parse(wrong)
@@ -157,10 +155,7 @@ def test_every_key_of_the_schema_is_described() -> None:
     schema = scenario_schema()
     sections = [schema, *schema["$defs"].values()]
     missing = [
-        key
-        for section in sections
-        for key, field in section["properties"].items()
-        if "description" not in field
+        key for section in sections for key, field in section["properties"].items() if "description" not in field
     ]
     assert missing == []
     assert set(schema["properties"]) == {"base", *Scenario.model_fields}
@@ -191,10 +186,7 @@ def test_every_key_of_the_schema_is_described() -> None:
         ),
         (
             "name: x\nscheduler: esay\n",
-            [
-                "s.yaml:2:12: scheduler.name: no scheduler named 'esay'. "
-                "Did you mean 'easy'? Known: easy, other, plain."
-            ],
+            ["s.yaml:2:12: scheduler.name: no scheduler named 'esay'. Did you mean 'easy'? Known: easy, other, plain."],
         ),
         (
             "name: x\nseed: -1\nscheduler:\n  name: easy\n  oder: sjf\n  reserve: 0\n",
@@ -206,10 +198,7 @@ def test_every_key_of_the_schema_is_described() -> None:
         ),
         (
             "name: x\nscheduler: {order: sfj}\n",
-            [
-                "s.yaml:2:20: scheduler.order: Input should be 'fcfs' or 'sjf'. "
-                "Did you mean 'sjf'? (got 'sfj')"
-            ],
+            ["s.yaml:2:20: scheduler.order: Input should be 'fcfs' or 'sjf'. Did you mean 'sjf'? (got 'sfj')"],
         ),
         (
             "name: x\nscheduler: {name: plain, order: sjf}\n",
@@ -283,12 +272,7 @@ def test_an_impossible_value_is_refused_at_its_column(tmp_path: Path, line: str)
     found = errors(tmp_path, f"{line}\n{name}")
     assert len(found) == 1
     assert found[0].startswith(f"s.yaml:1:{len(key) + 3}: {key}: ")
-    assert (
-        value.strip("'")[:9] in found[0]
-        or "got NaN" in found[0]
-        or "got Infinity" in found[0]
-        or "1e3" in value
-    )
+    assert value.strip("'")[:9] in found[0] or "got NaN" in found[0] or "got Infinity" in found[0] or "1e3" in value
 
 
 @pytest.mark.parametrize(
@@ -358,9 +342,7 @@ def test_a_ring_of_bases_is_refused(tmp_path: Path) -> None:
     written(tmp_path, "base: b.yaml\nname: a\n", "a.yaml")
     written(tmp_path, "base: ./c.yaml\n", "b.yaml")
     found = errors(tmp_path, "base: a.yaml\n", name="c.yaml")
-    assert found == [
-        "b.yaml:1:7: base: a scenario cannot start from itself (c.yaml -> a.yaml -> b.yaml -> c.yaml)"
-    ]
+    assert found == ["b.yaml:1:7: base: a scenario cannot start from itself (c.yaml -> a.yaml -> b.yaml -> c.yaml)"]
 
 
 @pytest.mark.parametrize(
@@ -373,9 +355,7 @@ def test_a_ring_of_bases_is_refused(tmp_path: Path) -> None:
         ("seed: 3\n", {"name": "easy", "order": "sjf", "reserve": 2}),
     ],
 )
-def test_another_scheduler_does_not_inherit_options(
-    tmp_path: Path, upper: str, scheduler: dict[str, object]
-) -> None:
+def test_another_scheduler_does_not_inherit_options(tmp_path: Path, upper: str, scheduler: dict[str, object]) -> None:
     written(tmp_path, "name: x\nscheduler: {name: easy, order: sjf, reserve: 2}\n", "low.yaml")
     file = written(tmp_path, "base: low.yaml\n" + upper)
     assert load_scenario(file, schedulers=SCHEDULERS).resolved()["scheduler"] == scheduler
@@ -452,9 +432,7 @@ def test_a_source_that_is_not_there_is_named(
 
 
 spans = st.integers(0, LONGEST_SPAN_S)
-instants = spans | st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1)).map(
-    lambda date: f"{date:%Y-%m-%d %H:%M}"
-)
+instants = spans | st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1)).map(lambda date: f"{date:%Y-%m-%d %H:%M}")
 sections = st.fixed_dictionaries(
     {"name": st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,9}\Z")},
     optional={
@@ -467,9 +445,7 @@ sections = st.fixed_dictionaries(
         "days": st.none() | st.floats(0.001, 36_500),
         "strict": st.booleans(),
         "scheduler": st.just("plain")
-        | st.fixed_dictionaries(
-            {}, optional={"order": st.sampled_from(["fcfs", "sjf"]), "reserve": st.integers(1, 9)}
-        ),
+        | st.fixed_dictionaries({}, optional={"order": st.sampled_from(["fcfs", "sjf"]), "reserve": st.integers(1, 9)}),
         "window": st.none() | st.fixed_dictionaries({}, optional={"start": instants, "warm_up": spans}),
         "until": st.none() | instants,
         "pass_interval": spans,
@@ -479,9 +455,7 @@ sections = st.fixed_dictionaries(
 
 @settings(deadline=None, max_examples=100)
 @given(sections)
-def test_a_resolved_scenario_written_and_read_again_is_equal(
-    tmp_path_factory: Any, section: dict[str, object]
-) -> None:
+def test_a_resolved_scenario_written_and_read_again_is_equal(tmp_path_factory: Any, section: dict[str, object]) -> None:
     first = load_scenario(section, schedulers=SCHEDULERS)
     file = tmp_path_factory.mktemp("resolved") / "scenario.yaml"
     file.write_text(dump_yaml(first.resolved()), encoding="utf-8")

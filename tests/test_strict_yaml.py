@@ -185,10 +185,7 @@ def test_text_is_dumped_so_that_yaml_1_1_reads_text_too(text: str) -> None:
 
 
 @settings(deadline=None, max_examples=300)
-@given(
-    st.text(alphabet=st.sampled_from("ab1:-[]{},&*!|>'\"%@`# \n\t?.~\\0x"), max_size=40)
-    | st.binary(max_size=40)
-)
+@given(st.text(alphabet=st.sampled_from("ab1:-[]{},&*!|>'\"%@`# \n\t?.~\\0x"), max_size=40) | st.binary(max_size=40))
 def test_any_text_is_read_or_refused_with_its_place(text: str | bytes) -> None:
     outcome: object
     try:

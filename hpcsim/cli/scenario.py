@@ -15,9 +15,7 @@ from hpcsim.scenario.load import LoadedScenario, load_scenario, scenario_schema
 
 @click.command()
 @click.argument("scenarios", nargs=-1, required=True, metavar="SCENARIO...")
-@click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override, such as machine.nodes=560."
-)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override, such as machine.nodes=560.")
 @click.option("--trace", metavar="FILE", help="Take the jobs from this trace.")
 @click.option(
     "--plugin",
@@ -51,9 +49,7 @@ def validate(
 
 
 @click.command()
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE, not to stdout."
-)
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE, not to stdout.")
 def schema(output: Path | None) -> None:
     """Print the JSON schema of scenario files, for completion in editors."""
     text = json.dumps(scenario_schema(), indent=2, ensure_ascii=False) + "\n"
@@ -89,9 +85,5 @@ def _summary(loaded: LoadedScenario) -> str:
         jobs = f"jobs of the profile {scenario.profile}"
     else:
         jobs = "no jobs yet: a run needs --trace FILE"
-    nodes = (
-        "as many nodes as the trace says"
-        if scenario.machine.nodes is None
-        else f"{scenario.machine.nodes} nodes"
-    )
+    nodes = "as many nodes as the trace says" if scenario.machine.nodes is None else f"{scenario.machine.nodes} nodes"
     return f"{scenario.scheduler.name} on {nodes}, {jobs}"
