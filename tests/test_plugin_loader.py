@@ -116,9 +116,7 @@ def test_two_plugins_cannot_share_a_name(installed, tmp_path: Path) -> None:
     assert str(caught.value) == f"{file}: the scheduler 'NAME' is registered already, by plugged_a"
 
 
-def test_an_installed_plugin_cannot_take_a_built_in_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_installed_plugin_cannot_take_a_built_in_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written(tmp_path, RIGHT.replace("NAME", "easy"), "plugged_easy.py")
     (tmp_path / "aaa-1.2.dist-info").mkdir()
     written(tmp_path / "aaa-1.2.dist-info", "Metadata-Version: 2.1\nName: aaa\nVersion: 1.2\n", "METADATA")
@@ -170,9 +168,7 @@ def test_an_option_cannot_be_called_name(tmp_path: Path) -> None:
         (RIGHT + "    1 / 0\n", 14, "ZeroDivisionError"),
     ],
 )
-def test_a_file_that_cannot_be_imported_names_its_line(
-    tmp_path: Path, text: str, line: int, said: str
-) -> None:
+def test_a_file_that_cannot_be_imported_names_its_line(tmp_path: Path, text: str, line: int, said: str) -> None:
     file = written(tmp_path, text)
     modules = set(sys.modules)
     with pytest.raises(InputError) as caught:

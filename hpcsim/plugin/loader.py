@@ -64,9 +64,7 @@ def load_plugins(files: Sequence[Path] = (), *, strict: bool = False) -> Plugins
     for file in files:
         try:
             if not _add(plugins, _module_of(file), os.fspath(file)):
-                raise _Refused(
-                    "registers nothing; implement the hook hpcsim_schedulers(register) with @hookimpl"
-                )
+                raise _Refused("registers nothing; implement the hook hpcsim_schedulers(register) with @hookimpl")
         except _Refused as error:
             raise InputError(f"{file}: {error}") from error
         except (Exception, SystemExit) as error:
@@ -129,9 +127,7 @@ def _checked_name(scheduler: object) -> str:
         if not (isinstance(options, type) and issubclass(options, BaseModel)):
             raise _Refused(f"{label}.Options should be a pydantic model, found {options!r}")
         if "name" in options.model_fields:
-            raise _Refused(
-                f"{label}.Options has a field 'name', but scheduler.name is the scheduler's own name"
-            )
+            raise _Refused(f"{label}.Options has a field 'name', but scheduler.name is the scheduler's own name")
     return name
 
 
@@ -161,8 +157,6 @@ def _line_in(file: Path, error: BaseException) -> str:
         own = os.path.abspath(error.filename) == os.path.abspath(file)
         return f"{file if own else error.filename}:{error.lineno}"
     lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename == os.path.abspath(file)
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == os.path.abspath(file)
     ]
     return f"{file}:{lines[-1]}" if lines else os.fspath(file)
