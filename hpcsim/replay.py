@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 import hpcsim
 from hpcsim.engine.simulation import Simulation
@@ -67,10 +68,19 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
     """Run a scenario that has been loaded against ``plugins``; see ``simulate``."""
     clock = _Clock()
     workload = build.load_workload(loaded)
-    nodes = build.machine_nodes(loaded, workload)
+    spec = None
+    if loaded.scenario.physics is not None:
+        from hpcsim.scenario import physics  # scipy and the machine floor, only where they are needed
+
+        spec = physics.machine_spec(loaded, plugins.machines)
+    if spec is None:
+        nodes = build.machine_nodes(loaded, workload)
+    else:
+        nodes = spec.units * spec.unit_nodes
+        workload = physics.in_places(workload, spec)
     piece = build.cut(loaded, workload, nodes)
     scheduler = build.make_scheduler(loaded, plugins.schedulers[loaded.scenario.scheduler.name])
-    simulation = build.make_simulation(loaded, piece, nodes, scheduler)
+    simulation = build.make_simulation(loaded, piece, nodes, scheduler, spec)
     clock.lap("load")
 
     _run(simulation, _until(loaded, workload.t0_utc, piece.start), progress)
@@ -90,7 +100,10 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
     measured_to = piece.measured_to
     if not simulation.is_over:  # stopped by ``until``: nothing is known of what comes later
         measured_to = simulation.now if measured_to is None else min(measured_to, simulation.now)
+    energy = _energy(loaded, simulation, jobs)
     summary = summarise(jobs, timeline, nodes=nodes, measured_from=piece.measured_from, measured_to=measured_to)
+    if energy:
+        summary |= energy | {"seed_energy_per_job_kwh": energy["energy_kwh_per_job"]}
     manifest = {
         "hpcsim": hpcsim.__version__,
         "scenario": loaded.scenario.name,
@@ -113,6 +126,27 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
     clock.lap("results")
     tables = {"jobs": jobs, "attempts": attempts, "timeline": timeline}
     return Run(tables, summary, manifest, dump_yaml(loaded.resolved()), clock.timing(simulation))
+
+
+def _energy(loaded: LoadedScenario, simulation: Simulation, jobs: pa.Table) -> dict[str, Any]:
+    """The part of the summary that only a run with physics has."""
+    site, physics = simulation.site, loaded.scenario.physics
+    if site is None or physics is None:
+        return {}
+    from hpcsim.machine.series import default_carbon, default_price, read_carbon, read_price
+    from hpcsim.results.energy import energy_summary
+
+    zero = simulation.workload.t0_utc
+    state = np.array(jobs.column("state").to_pylist(), object)
+    nominal = simulation.workload.column("runtime_s")[: len(state)] * jobs.column("nodes").to_numpy()
+    return energy_summary(
+        simulation,
+        site,
+        carbon=default_carbon(zero) if physics.carbon is None else read_carbon(physics.carbon, zero),
+        price=default_price(zero) if physics.price is None else read_price(physics.price, zero),
+        work_node_hours=float(nominal[state == "completed"].sum()) / 3600.0,
+        ended=int(np.sum(~np.isin(state, ["rejected", "running", "waiting"]))),
+    )
 
 
 def _until(loaded: LoadedScenario, t0_utc: int, start: int) -> int | None:

@@ -2,12 +2,14 @@
 
 import sys
 from importlib.metadata import EntryPoint
+from importlib.resources import files
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
 from hpcsim.errors import InputError
+from hpcsim.machine.catalogue import load_machine, machine_names
 from hpcsim.plugin import loader
 from hpcsim.plugin.loader import load_plugins
 
@@ -25,6 +27,26 @@ class Shortest:
 def hpcsim_schedulers(register):
     register(Shortest)
 """
+
+MACHINES = """
+from pathlib import Path
+
+from hpcsim.plugin.hooks import hookimpl
+
+@hookimpl
+def hpcsim_machines(register):
+    register(Path(__file__).with_name("tiny.yaml"))
+"""
+
+CATALOGUE = Path(str(files("hpcsim.machine"))) / "catalog"
+
+
+def tiny(folder: Path, name: str = "tiny") -> Path:
+    """A machine's file in ``folder``: Cooley under another name."""
+    file = folder / f"{name}.yaml"
+    text = (CATALOGUE / "cooley.yaml").read_text(encoding="utf-8")
+    file.write_text(text.replace("name: Cooley", "name: Tiny"), encoding="utf-8")
+    return file
 
 
 def written(folder: Path, text: str, name: str = "mine.py") -> Path:
@@ -182,3 +204,67 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         load_plugins([tmp_path / "none.py"])
     with pytest.raises(InputError, match="a directory"):
         load_plugins([tmp_path])
+
+
+def test_a_file_offers_its_machine(tmp_path: Path) -> None:
+    where = tiny(tmp_path)
+    file = written(tmp_path, MACHINES)
+    plugins = load_plugins([file])
+    assert plugins.machines == {"tiny": where}
+    assert plugins.machine_origins == {"tiny": str(file)}
+    assert load_machine("tiny", plugins.machines).name == "Tiny"
+    assert "tiny" in machine_names(plugins.machines)
+
+
+def test_one_plugin_may_offer_both(tmp_path: Path) -> None:
+    tiny(tmp_path)
+    plugins = load_plugins([written(tmp_path, RIGHT + MACHINES)])
+    assert "NAME" in plugins.schedulers
+    assert list(plugins.machines) == ["tiny"]
+
+
+def test_a_wrong_machine_takes_the_whole_plugin_with_it_and_no_other(installed, tmp_path: Path) -> None:
+    wrong = tiny(tmp_path, "wrong")
+    wrong.write_text(wrong.read_text(encoding="utf-8").replace("value: 190", "value: -190"), encoding="utf-8")
+    tiny(tmp_path)
+    installed(
+        plugged_a=RIGHT + MACHINES + '    register(Path(__file__).with_name("wrong.yaml"))\n',
+        plugged_b=MACHINES,
+        plugged_c=MACHINES + "    raise RuntimeError('half way')\n",
+    )
+    plugins = load_plugins()
+    assert plugins.schedulers == {}
+    assert plugins.machine_origins == {"tiny": "plugged_b"}
+    assert list(plugins.errors) == ["plugged_a", "plugged_c"]
+    assert plugins.errors["plugged_a"].startswith(f"{wrong}:")
+    assert "power.idle_w: should be above 0 (got -190.0)" in plugins.errors["plugged_a"]
+
+
+def test_two_plugins_cannot_share_a_machine(installed, tmp_path: Path) -> None:
+    tiny(tmp_path)
+    installed(plugged_a=MACHINES, plugged_b=RIGHT + MACHINES)
+    plugins = load_plugins()
+    assert plugins.schedulers == {}
+    assert plugins.machine_origins == {"tiny": "plugged_a"}
+    assert plugins.errors == {"plugged_b": "the machine 'tiny' is registered already, by plugged_a"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"tiny.yaml")', '"polaris.yaml")', "the machine 'polaris' is registered already, by hpcsim"),
+        ('"tiny.yaml")', '"none.yaml")', "none.yaml: there is no such file"),
+        ('Path(__file__).with_name("tiny.yaml")', '"tiny.yaml"', "takes the whole path of a file, such as"),
+        ('Path(__file__).with_name("tiny.yaml")', "dict", "takes the path of a YAML file, not <class 'dict'>"),
+        ("    register(", "    register(Path(__file__).with_name('tiny.yaml')); register(", "already, by itself"),
+        ("    register(", "    pass  # register(", "registers nothing; implement the hook"),
+    ],
+)
+def test_a_machine_that_breaks_the_contract_is_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
+    assert old in MACHINES
+    tiny(tmp_path)
+    file = written(tmp_path, MACHINES.replace(old, new))
+    with pytest.raises(InputError) as caught:
+        load_plugins([file])
+    assert str(caught.value).startswith(f"{file}: ")
+    assert said in str(caught.value)

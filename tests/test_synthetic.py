@@ -98,6 +98,11 @@ def test_timeouts_are_the_jobs_that_reach_their_walltime(one_month: tuple[str, W
     assert sorted(set(outcome.tolist())) == list(range(len(OUTCOMES)))
 
 
+@pytest.mark.parametrize("profile", profile_names())
+def test_every_profile_opens_in_pandas(profile: str) -> None:
+    assert len(synthesise(profile, seed=1, jobs=50).table.to_pandas()) == 50
+
+
 def test_mira_sizes_from_a_midplane_on_are_blocks() -> None:
     nodes = synthesise("mira", seed=3, days=30).column("nodes")
     assert set(nodes[nodes >= 512].tolist()) <= {512 * 2**k for k in range(7)} | {12288, 24576, 49152}

@@ -25,6 +25,7 @@ COMMANDS = {
     "run": ("hpcsim.cli.run:run", "Simulate a scenario and write a run directory."),
     "validate": ("hpcsim.cli.scenario:validate", "Check scenarios and say all that is wrong with them."),
     "schema": ("hpcsim.cli.scenario:schema", "Print the JSON schema of scenario files."),
+    "machines": ("hpcsim.cli.machines:machines", "List the machines of the catalogue, or the facts of one."),
     "trace": ("hpcsim.cli.trace:trace", "Look at, check and convert traces of jobs."),
 }
 GUEST_COMMANDS = "hpcsim.commands"  # the entry-point group of commands of other distributions

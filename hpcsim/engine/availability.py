@@ -57,7 +57,7 @@ class Releases:
             ends = self._ends.copy()
             for job in starting:
                 insort(ends, (now + latency + job.walltime, job.id, job.nodes))
-        time = -1
+        time = now if free >= nodes else -1  # it fits, but something else keeps it from starting
         for end, _, released in ends:
             if time < 0:
                 free += released
@@ -69,7 +69,7 @@ class Releases:
                 break
         if time < 0:
             raise ValueError(f"a job of {nodes} nodes never fits: only {free} nodes in all")
-        return Shadow(max(time, now), free - nodes)
+        return Shadow(max(time, now), max(0, free - nodes))
 
 
 class Profile:
@@ -114,6 +114,14 @@ class Profile:
         after = self._step_at(start + duration)
         for i in range(first, after):
             self._free[i] -= nodes
+
+    def close(self, start: int, end: int) -> None:
+        """Have no node free from ``start`` to ``end``, as in scheduled maintenance."""
+        start = max(start, self._times[0])
+        if start < end:
+            first = self._step_at(start)
+            after = self._step_at(end)
+            self._free[first:after] = [0] * (after - first)
 
     def _step_at(self, time: int) -> int:
         """The index of the step that begins at ``time``, cut there if none does."""

@@ -8,10 +8,17 @@ from hpcsim.workload.job import Job
 
 
 class Start(NamedTuple):
-    """Start a waiting job now. ``why`` is kept with the attempt, for people who ask later."""
+    """Start a waiting job now.
+
+    ``why`` is kept with the attempt, for people who ask later. ``speed`` is the clock relative to nominal, in
+    (0, 1]; ``units`` names the places (nodes, on most machines), else the scenario's placement policy picks them.
+    Both need a machine with places and power.
+    """
 
     job: Job
     why: str = ""
+    speed: float = 1.0
+    units: tuple[int, ...] | None = None
 
 
 class Hold(NamedTuple):
@@ -22,7 +29,7 @@ class Hold(NamedTuple):
 
 
 class Preempt(NamedTuple):
-    """Take a running job off the machine and back into the queue; its progress is lost."""
+    """Take a running job off the machine and back into the queue; it keeps what its last checkpoint saved."""
 
     job: Job
     why: str = ""
@@ -35,4 +42,33 @@ class Kill(NamedTuple):
     why: str = ""
 
 
-Decision = Start | Hold | Preempt | Kill
+class SetSpeed(NamedTuple):
+    """Run a running job at another clock, relative to nominal, in (0, 1]."""
+
+    job: Job
+    speed: float
+    why: str = ""
+
+
+class Sleep(NamedTuple):
+    """Send so many free nodes to sleep. They cannot be used until they have been woken, which takes time."""
+
+    nodes: int
+    why: str = ""
+
+
+class Wake(NamedTuple):
+    """Wake so many sleeping nodes."""
+
+    nodes: int
+    why: str = ""
+
+
+class SetCap(NamedTuple):
+    """Keep the power of the machine, without cooling, below ``watts`` by slowing all jobs alike; None: no cap."""
+
+    watts: float | None
+    why: str = ""
+
+
+Decision = Start | Hold | Preempt | Kill | SetSpeed | Sleep | Wake | SetCap

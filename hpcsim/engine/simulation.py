@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from time import perf_counter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast, get_args
 
 import numpy as np
 import simpy
@@ -25,6 +25,7 @@ from hpcsim.engine.decisions import Decision, Hold, Kill, Preempt, Start
 from hpcsim.engine.ledger import Ledger
 from hpcsim.engine.view import Running, View
 from hpcsim.errors import BadDecision, SchedulerError
+from hpcsim.machine.queues import Refused
 from hpcsim.streams import stream
 from hpcsim.workload.job import OUTCOMES, TIMEOUT, Job, Workload
 
@@ -33,11 +34,14 @@ STATES = (*OUTCOMES, "killed", "node_failed", "rejected", "preempted", "running"
 KILLED, NODE_FAILED, REJECTED, PREEMPTED, RUNNING, FUTURE = range(len(OUTCOMES), len(STATES))
 
 _JOBS_MADE_AT_ONCE = 4096
+_NEVER = 2**62  # a second that does not come
 _MOST_IDLE_HOLDS = 100_000  # a hold for every hour of a decade: who needs more waits for nothing
 _LAST = simpy.events.EventPriority(2)  # within one second, after SimPy's own URGENT (0) and NORMAL (1)
 
 
 if TYPE_CHECKING:
+    from hpcsim.engine.site import Site
+    from hpcsim.machine.queues import Admission
 
     class _Clock(simpy.Environment):
         """SimPy's environment: here it begins at a whole second, and every delay is whole."""
@@ -111,6 +115,8 @@ class Simulation:
     pass_interval : passes happen only at multiples of so many seconds (0: whenever something changed).
     launch_latency : seconds between the decision to start a job and its start; its nodes are taken at once.
     seed : of the random stream that the scheduler is given.
+    site : the machine's places, power, heat and failures; without it nodes are only counted.
+    admission : the centre's queue rules; without them every job that the machine can hold is admitted.
     """
 
     def __init__(
@@ -125,6 +131,8 @@ class Simulation:
         pass_interval: int = 0,
         launch_latency: int = 0,
         seed: int = 0,
+        site: Site | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self.workload = workload
         self.scheduler = scheduler
@@ -132,6 +140,10 @@ class Simulation:
         self.nodes = nodes
         self.pass_interval = pass_interval
         self.launch_latency = launch_latency
+        self.site = site
+        self.admission = admission
+        self._held: dict[int, Job] = {}  # admitted, but over a limit on running jobs
+        self._site_at = _NEVER  # when the machine next does something by itself
         self._passes_when_idle = bool(getattr(scheduler, "passes_when_idle", False))
 
         # The hidden truth: how long each job really runs here, and how it then ends.
@@ -162,10 +174,13 @@ class Simulation:
         self._pass_at = -1  # when the next pass is due; -1 if none is
 
         self._wire(start)
+        if site is not None:
+            site.attach(self)
         for job_id, began in running_at_start.items():
             self._continue(next(workload.jobs(job_id, job_id + 1)), began)
         self._see_coming(0)
         self._await_arrival()
+        self._await_site()
 
     # -- the three things that happen to a job ------------------------------------------------
 
@@ -177,6 +192,8 @@ class Simulation:
             if job.nodes > self.nodes:
                 self.rejected[job.id] = "larger than the machine"
                 self._finished(job.id, REJECTED)
+            elif self.admission is not None:
+                self._ask_admission(self.admission, job)
             elif job.after is not None:
                 self._wait_for_others(job)
             elif self.state[job.id] == FUTURE:  # else it has been on the machine from the start
@@ -186,7 +203,7 @@ class Simulation:
         self._await_arrival()
         self._ask_for_pass()
 
-    def _start(self, job: Job, why: str) -> None:
+    def _start(self, job: Job, why: str, speed: float = 1.0, nodes: tuple[int, ...] | None = None) -> None:
         mine = self.queue.get(job.id) if type(job) is Job else None
         if mine is None:
             raise self._bad(
@@ -199,13 +216,16 @@ class Simulation:
         del self.queue[mine.id]
         self._idle_holds = 0
         now = self.now
-        self._run(mine, now + self.launch_latency, now, why)
+        self._run(mine, now + self.launch_latency, now, why, speed, nodes)
 
     def _end(self, event: simpy.Event) -> None:
         self.now = self.env.now
         job_id, generation = cast("tuple[int, int]", event.value)
         if self._ends.get(job_id, (0, 0, 0))[1] == generation:  # else the end was overtaken by a later decision
-            self._leave(job_id, self._outcome[job_id])
+            state = self._outcome[job_id] if self.site is None else self.site.how_it_ends(job_id, TIMEOUT)
+            self._leave(job_id, state)
+            if self.site is not None and not self.queue:
+                self._await_site()  # else the pass that follows does
             self._ask_for_pass()
 
     # -- the scheduling pass ------------------------------------------------------------------
@@ -257,8 +277,19 @@ class Simulation:
                 self._kill(decision.job)
             elif isinstance(decision, Hold):
                 self._hold(decision.until)
+            elif not isinstance(cast("object", decision), Decision):
+                kinds = ", ".join(kind.__name__ for kind in get_args(Decision))
+                raise self._bad(f"decided {decision!r}; a decision is one of {kinds}")
+            elif self.site is None:
+                raise self._bad(f"decided {decision!r}, but this machine only counts nodes: it has no power to control")
             else:
-                raise self._bad(f"decided {decision!r}; a decision is a Start, Hold, Preempt or Kill")
+                try:
+                    self.site.decide(decision)
+                except ValueError as error:
+                    raise self._bad(f"decided {decision!r}, but {error}") from None
+                self.free_nodes = self.site.free_nodes
+        if self.site is not None:
+            self._await_site()
 
     def _hold(self, until: int) -> None:
         if isinstance(until, bool) or not isinstance(until, int) or until <= self.now:
@@ -269,7 +300,7 @@ class Simulation:
 
     def _preempt(self, job: Job) -> None:
         mine = self._on_machine(job, "preempted")
-        self._leave(mine.id, PREEMPTED)
+        self._leave(mine.id, PREEMPTED, comes_back=True)
         self._enqueue_late(mine)
 
     def _kill(self, job: Job) -> None:
@@ -279,6 +310,23 @@ class Simulation:
             self._pass_later()  # a job that waited for its end may start in this very second
 
     # -- changes of state ---------------------------------------------------------------------
+
+    def _ask_admission(self, admission: Admission, job: Job) -> None:
+        """Let the centre's rules route, hold or refuse a job that has just been submitted."""
+        if self.state[job.id] != FUTURE:  # it has been on the machine from the start
+            return
+        answer = admission.submit(job, self.now)
+        if isinstance(answer, Refused):
+            self.rejected[job.id] = answer.rule
+            self._finished(job.id, REJECTED)
+            return
+        job = job._replace(queue=answer.queue)
+        if not answer.may_run:
+            self._held[job.id] = job
+        elif job.after is not None:
+            self._wait_for_others(job)
+        else:
+            self.queue[job.id] = job
 
     def _wait_for_others(self, job: Job) -> None:
         """Put ``job`` into the queue once every job that it names has ended, in whatever way."""
@@ -301,15 +349,26 @@ class Simulation:
         self.queue.clear()
         self.queue.update(in_order)
 
-    def _run(self, job: Job, start: int, taken: int, why: str) -> None:
+    def _run(
+        self, job: Job, start: int, taken: int, why: str, speed: float = 1.0, wanted: tuple[int, ...] | None = None
+    ) -> None:
         """Put ``job`` on the machine: its nodes are busy from ``taken``, it runs from ``start``."""
         job_id = job.id
-        expected_end = start + job.walltime
+        if self.site is None:
+            expected_end = start + job.walltime
+            end = max(start + self._runtime[job_id], taken)
+            self.free_nodes -= job.nodes
+        else:
+            try:
+                end, expected_end = self.site.begin(job, start, taken, speed, wanted)
+            except ValueError as error:
+                raise self._bad(f"started {self._called(job)}, but {error}") from None
+            self.free_nodes = self.site.free_nodes
+        if self.admission is not None:
+            self.admission.started(job)
         self.running[job_id] = Running(job, start, expected_end)
-        self.free_nodes -= job.nodes
         self.releases.add(expected_end, job_id, job.nodes)
         self.ledger.change(taken, job.nodes)
-        end = max(start + self._runtime[job_id], taken)
         self._generation = generation = self._generation + 1
         self._ends[job_id] = (end, generation, self.attempts.begin(job_id, taken, start, why))
         simpy.Timeout(self.env, end - self.now, (job_id, generation)).callbacks.append(self._end)
@@ -317,21 +376,40 @@ class Simulation:
     def _continue(self, job: Job, began: int) -> None:
         """Put on the machine a job that has been running since ``began``, before the first second."""
         self.state[job.id] = RUNNING
+        if self.admission is not None:
+            job = job._replace(queue=self.admission.found_running(job, self.now))
         self._run(job, began, self.now, "running at the start")
 
-    def _leave(self, job_id: int, state: int) -> None:
-        """Take ``job_id`` off the machine now."""
+    def _leave(self, job_id: int, state: int, *, comes_back: bool = False) -> None:
+        """Take ``job_id`` off the machine now; ``state`` says how this attempt ended."""
         job, _, expected_end = self.running.pop(job_id)
         _, _, row = self._ends.pop(job_id)
-        self.free_nodes += job.nodes
+        if self.site is None:
+            self.free_nodes += job.nodes
+        else:
+            self.site.end(job_id, work_is_lost=state > TIMEOUT)
+            self.free_nodes = self.site.free_nodes
         self.releases.remove(expected_end, job_id, job.nodes)
         self.ledger.change(self.now, -job.nodes)
         self.attempts.end[row] = self.now
         if self.attempts.start[row] > self.now:  # ended while it was being launched
             self.attempts.start[row] = self.now
         self.attempts.state[row] = state
-        if state != PREEMPTED:
+        if not comes_back:
             self._finished(job_id, state)
+        if self.admission is not None:
+            self._tell_admission(self.admission, job, comes_back)
+
+    def _tell_admission(self, admission: Admission, job: Job, comes_back: bool) -> None:
+        if comes_back:
+            admission.requeued(job)
+            return
+        for job_id in admission.ended(job):
+            held = self._held.pop(job_id)
+            if held.after is not None:
+                self._wait_for_others(held)
+            else:
+                self._enqueue_late(held)
 
     def _finished(self, job_id: int, state: int) -> None:
         self.state[job_id] = state
@@ -341,6 +419,47 @@ class Simulation:
             self._open_after[follower] -= 1
             if not self._open_after[follower]:
                 self._release(follower)
+
+    # -- the machine itself -------------------------------------------------------------------
+
+    def fail(self, job_id: int, *, comes_back: bool) -> None:
+        """End a job because a node of it failed."""
+        job = self.running[job_id].job
+        self._leave(job_id, NODE_FAILED, comes_back=comes_back)
+        if comes_back:
+            self._enqueue_late(job)
+
+    def retime(self, job_id: int, end: int, expected_end: int) -> None:
+        """A running job has another pace: it now ends at ``end``, by its limit at ``expected_end`` at the latest."""
+        job, start, expected = self.running[job_id]
+        if expected_end != expected:
+            self.releases.remove(expected, job_id, job.nodes)
+            self.releases.add(expected_end, job_id, job.nodes)
+            self.running[job_id] = Running(job, start, expected_end)
+        self._generation = generation = self._generation + 1
+        self._ends[job_id] = (end, generation, self._ends[job_id][2])
+        simpy.Timeout(self.env, end - self.now, (job_id, generation)).callbacks.append(self._end)
+
+    def _await_site(self) -> None:
+        """Note when the machine next does something by itself, as long as there are jobs that it could concern."""
+        if self.site is None or self.is_over:
+            return
+        if not (self.running or self._coming or self._holds or self.site.changes):
+            return  # the queue waits for nothing that the machine could bring
+        at = self.site.next_s
+        if at != self._site_at and at < _NEVER:
+            self._site_at = at
+            simpy.Timeout(self.env, max(0, at - self.now), at).callbacks.append(self._site_is_due)
+
+    def _site_is_due(self, event: simpy.Event) -> None:
+        if event.value != self._site_at or self.site is None or self.is_over:
+            return  # overtaken by something earlier, or of no concern to any job any more
+        self.now = self.env.now
+        self._site_at = _NEVER
+        self.site.happen()
+        self.free_nodes = self.site.free_nodes
+        self._await_site()
+        self._ask_for_pass()
 
     # -- SimPy --------------------------------------------------------------------------------
 
@@ -365,7 +484,7 @@ class Simulation:
     @property
     def is_over(self) -> bool:
         """Whether every job has ended."""
-        return not (self._coming or self.queue or self.running or self._blocked)
+        return not (self._coming or self.queue or self.running or self._blocked or self._held)
 
     def fork(self) -> Simulation:
         """An independent copy that goes on from here; the workload is shared, the clock is built anew."""
@@ -374,11 +493,15 @@ class Simulation:
         state = {name: value for name, value in vars(self).items() if name not in shared}
         vars(twin).update(copy.deepcopy(state))
         twin._wire(self.now)
+        if twin.site is not None:
+            twin.site.attach(twin)
         for job_id, (end, generation, _) in twin._ends.items():
             simpy.Timeout(twin.env, end - self.now, (job_id, generation)).callbacks.append(twin._end)
         for until in twin._holds:
             twin._alarm(until)
         twin._await_arrival()
+        twin._site_at = _NEVER
+        twin._await_site()
         if twin._pass_at >= 0:
             twin._next_pass.due_in(twin._pass_at - twin.now)
         return twin
@@ -437,7 +560,7 @@ class Simulation:
         return BadDecision(f"t={self.now}: scheduler {self.scheduler.name} {what}")
 
     def _refuse_a_stall(self) -> None:
-        waiting = [job.name for job in (*self.queue.values(), *self._blocked.values())]
+        waiting = [job.name for job in (*self.queue.values(), *self._held.values(), *self._blocked.values())]
         if waiting:
             some = ", ".join(waiting[:5]) + (f" and {len(waiting) - 5} more" if len(waiting) > 5 else "")
             reason = (

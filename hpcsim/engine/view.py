@@ -83,9 +83,17 @@ class View:
     def shadow(self, job: Job, room: Room) -> Shadow:
         """When the blocked ``job`` can start at the latest, after what ``room`` has given away in this pass."""
         sim = self._simulation
-        return sim.releases.shadow(job.nodes, room.free, sim.now, room.started, sim.launch_latency)
+        shadow = sim.releases.shadow(job.nodes, room.free, sim.now, room.started, sim.launch_latency)
+        if sim.site is not None:
+            closes, opens = sim.site.closed
+            if closes < shadow.time + sim.launch_latency + job.walltime and shadow.time < opens:
+                return Shadow(opens, 0)  # it cannot end before the maintenance: it starts after it
+        return shadow
 
     def profile(self) -> Profile:
         """Free nodes from now on by expected ends: the caller's own copy, to put reservations into."""
         sim = self._simulation
-        return Profile(sim.now, sim.free_nodes, sim.releases)
+        profile = Profile(sim.now, sim.free_nodes, sim.releases)
+        if sim.site is not None:
+            profile.close(*sim.site.closed)
+        return profile

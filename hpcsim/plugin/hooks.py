@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Protocol
 
 import pluggy
@@ -18,6 +19,20 @@ class Register(Protocol):
     def __call__(self, offered: type[Any], /) -> None: ...
 
 
+class RegisterFile(Protocol):
+    """What a hook is handed: call it once for each file that the plug-in offers."""
+
+    def __call__(self, path: str | os.PathLike[str], /) -> None: ...
+
+
 @hookspec
 def hpcsim_schedulers(register: Register) -> None:
     """Offer scheduler classes: ``register(ShortestFirst)``."""
+
+
+@hookspec
+def hpcsim_machines(register: RegisterFile) -> None:
+    """Offer machines, YAML files of the catalogue's form: ``register(Path(__file__).with_name("mine.yaml"))``.
+
+    The file's name without its ending is the machine's name in scenarios.
+    """

@@ -25,6 +25,7 @@ import pluggy
 from pydantic import BaseModel
 
 from hpcsim.errors import InputError
+from hpcsim.machine.catalogue import load_machine, machine_names
 from hpcsim.plugin import hooks
 
 API = 1  # the version of the contract between hpcsim and a scheduler class
@@ -34,12 +35,15 @@ API = 1  # the version of the contract between hpcsim and a scheduler class
 class Plugins:
     """What the loaded plug-ins offer.
 
-    ``schedulers`` holds the classes by name, ``origins`` says for each scheduler's name where it comes from,
-    ``errors`` says for each plug-in that could not be loaded (by the same kind of text) what was wrong.
+    ``schedulers`` holds the classes by name, ``machines`` the files of machines by name, without those of the
+    packaged catalogue. ``origins`` and ``machine_origins`` say for each name where it comes from, ``errors`` says
+    for each plug-in that could not be loaded (by the same kind of text) what was wrong.
     """
 
     schedulers: dict[str, type] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
+    machines: dict[str, Path] = field(default_factory=dict)
+    machine_origins: dict[str, str] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
 
 
@@ -64,12 +68,15 @@ def load_plugins(files: Sequence[Path] = (), *, strict: bool = False) -> Plugins
     for file in files:
         try:
             if not _add(plugins, _module_of(file), os.fspath(file)):
-                raise _Refused("registers nothing; implement the hook hpcsim_schedulers(register) with @hookimpl")
+                raise _Refused(f"registers nothing; implement {_HOOKS} with @hookimpl")
         except _Refused as error:
             raise InputError(f"{file}: {error}") from error
         except (Exception, SystemExit) as error:
             raise InputError(f"{_line_in(file, error)}: {type(error).__name__}: {error}") from error
     return plugins
+
+
+_HOOKS = "the hook hpcsim_schedulers(register) or hpcsim_machines(register)"
 
 
 class _Refused(Exception):
@@ -87,8 +94,9 @@ def _origin(entry: EntryPoint) -> str:
 
 
 def _add(plugins: Plugins, plugin: object, origin: str) -> int:
-    """Add what ``plugin`` registers, all or nothing; returns how many classes that was."""
+    """Add what ``plugin`` registers, all or nothing; returns how much that was."""
     offered: list[type[Any]] = []
+    offered_files: list[str | os.PathLike[str]] = []
     manager = pluggy.PluginManager(hooks.PROJECT)
     manager.add_hookspecs(hooks)
     try:
@@ -97,6 +105,7 @@ def _add(plugins: Plugins, plugin: object, origin: str) -> int:
     except pluggy.PluginValidationError as error:
         raise _Refused(str(error)) from error
     manager.hook.hpcsim_schedulers(register=offered.append)
+    manager.hook.hpcsim_machines(register=offered_files.append)
     found: dict[str, type] = {}
     for scheduler in offered:
         name = _checked_name(scheduler)
@@ -104,9 +113,18 @@ def _add(plugins: Plugins, plugin: object, origin: str) -> int:
             other = plugins.origins.get(name, "itself")
             raise _Refused(f"the scheduler {name!r} is registered already, by {other}")
         found[name] = scheduler
+    machines: dict[str, Path] = {}
+    for file in offered_files:
+        path = _checked_machine(file)
+        if path.stem in plugins.machines or path.stem in machines:
+            other = plugins.machine_origins.get(path.stem, "itself")
+            raise _Refused(f"the machine {path.stem!r} is registered already, by {other}")
+        machines[path.stem] = path
     plugins.schedulers |= found
     plugins.origins |= dict.fromkeys(found, origin)
-    return len(found)
+    plugins.machines |= machines
+    plugins.machine_origins |= dict.fromkeys(machines, origin)
+    return len(found) + len(machines)
 
 
 def _checked_name(scheduler: object) -> str:
@@ -129,6 +147,23 @@ def _checked_name(scheduler: object) -> str:
         if "name" in options.model_fields:
             raise _Refused(f"{label}.Options has a field 'name', but scheduler.name is the scheduler's own name")
     return name
+
+
+def _checked_machine(file: object) -> Path:
+    """The file of a machine that can be built, under a name that is not taken by the packaged catalogue."""
+    if not isinstance(file, str | os.PathLike):
+        raise _Refused(f"register() takes the path of a YAML file, not {file!r}")
+    path = Path(os.fsdecode(file))
+    if not path.is_absolute():
+        where = 'such as Path(__file__).with_name("mine.yaml")'
+        raise _Refused(f"register() takes the whole path of a file, {where}, not {os.fspath(path)!r}")
+    if path.stem in machine_names():
+        raise _Refused(f"the machine {path.stem!r} is registered already, by hpcsim")
+    try:
+        load_machine(path)
+    except InputError as error:
+        raise _Refused(str(error)) from error
+    return path
 
 
 def _module_of(file: Path) -> ModuleType:

@@ -42,9 +42,12 @@ def check(simulation: Simulation, jobs: pa.Table, attempts: pa.Table, timeline: 
         lambda i: f"t={start[later[i]]}: job {name[later[i]]} started while it was running",
     )
 
-    state = attempts.column("state").to_pylist()
-    ends = np.bincount(job[[s not in ("preempted", "running") for s in state]], minlength=jobs.num_rows)
-    should = [0 if s in ("rejected", "running", "waiting") else 1 for s in jobs.column("state").to_pylist()]
+    # a node failure ends a job only where it is lost for it; else the job comes back, as after a preemption
+    state = np.array(attempts.column("state").to_pylist(), object)
+    job_state = np.array(jobs.column("state").to_pylist(), object)
+    ends = np.bincount(job[~np.isin(state, ["preempted", "running", "node_failed"])], minlength=jobs.num_rows)
+    ends += (np.bincount(job[state == "node_failed"], minlength=jobs.num_rows) > 0) & (job_state == "node_failed")
+    should = (~np.isin(job_state, ["rejected", "running", "waiting"])).astype(np.int64)
     job_name = jobs.column("job_id")
     _demand(ends == should, lambda i: f"job {job_name[i]} ended {ends[i]} times instead of {should[i]}")
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hpcsim.engine.simulation import FUTURE, PREEMPTED, REJECTED, RUNNING, STATES, Simulation
+from hpcsim.engine.simulation import FUTURE, NODE_FAILED, PREEMPTED, REJECTED, RUNNING, STATES, Simulation
 
 SLOWDOWN_BOUND_S = 10  # Feitelson's tau: shorter jobs count as if they ran this long
 
@@ -64,6 +64,7 @@ def jobs_table(simulation: Simulation, measured: npt.NDArray[np.bool_]) -> pa.Ta
             "wait_s": pa.array(start - submit, mask=~has_started),
             "bounded_slowdown": pa.array(slowdown, mask=~has_ended),
             "measured": pa.array(measured[:count]),
+            **_energy_of_jobs(simulation, job, count),
         }
     )
 
@@ -83,8 +84,35 @@ def attempts_table(simulation: Simulation) -> pa.Table:
             "nodes": pa.array(workload.column("nodes")[job]),
             "state": _named(state, STATES[:FUTURE]),
             "why": _reasons(attempts.why),
+            **_places_and_energy(simulation),
         }
     )
+
+
+def _energy_of_jobs(simulation: Simulation, job: npt.NDArray[np.int64], count: int) -> dict[str, pa.Array]:
+    if simulation.site is None:
+        return {}
+    return {"energy_j": pa.array(np.bincount(job, np.array(simulation.site.joules), minlength=count))}
+
+
+def _places_and_energy(simulation: Simulation) -> dict[str, pa.Array]:
+    """What only a machine with places and power knows of its attempts."""
+    site = simulation.site
+    if site is None:
+        return {}
+    return {
+        "units": pa.array([_spans(units) for units in site.units], pa.string()),
+        "energy_j": pa.array(np.array(site.joules)),
+        "throttled_s": pa.array(np.array(site.slowed_s)),
+        "lost_node_s": pa.array(np.array(site.lost_node_s)),
+    }
+
+
+def _spans(units: npt.NDArray[np.int64]) -> str:
+    """Ascending unit numbers as text: runs joined, such as ``0-13,20``."""
+    ends = np.flatnonzero(np.diff(units) != 1)
+    first, last = units[np.append(0, ends + 1)].tolist(), units[np.append(ends, -1)].tolist()
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(first, last, strict=True))
 
 
 def timeline_table(simulation: Simulation) -> pa.Table:
@@ -94,7 +122,7 @@ def timeline_table(simulation: Simulation) -> pa.Table:
     taken = _column(attempts.taken)
     over = _column(attempts.state) != RUNNING
     freed = _column(attempts.end)[over]
-    back = (_column(attempts.state) == PREEMPTED)[over].astype(np.int64)
+    back = _comes_back(simulation)[over].astype(np.int64)
     state = np.frombuffer(bytes(simulation.state), np.uint8)
     submit = workload.column("submit_s")
     came = np.maximum(submit[: simulation.arrived][state[: simulation.arrived] != REJECTED], simulation.start)
@@ -122,6 +150,14 @@ def _column(values: Any) -> npt.NDArray[Any]:
 
 def _named(codes: npt.NDArray[np.int8], names: tuple[str, ...]) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(names))
+
+
+def _comes_back(simulation: Simulation) -> npt.NDArray[np.bool_]:
+    """Whether the job of each attempt went back into the queue when the attempt ended."""
+    state, job = _column(simulation.attempts.state), _column(simulation.attempts.job)
+    ended = np.frombuffer(bytes(simulation.state), np.uint8)[job]
+    comes_back: npt.NDArray[np.bool_] = (state == PREEMPTED) | ((state == NODE_FAILED) & (ended != NODE_FAILED))
+    return comes_back
 
 
 def _reasons(reasons: list[str]) -> pa.Array:

@@ -8,6 +8,7 @@ import numpy as np
 
 from hpcsim.engine.simulation import Scheduler, Simulation
 from hpcsim.errors import InputError, SchedulerError
+from hpcsim.machine.spec import MachineSpec
 from hpcsim.scenario.load import LoadedScenario
 from hpcsim.workload.job import Workload
 from hpcsim.workload.synthetic import synthesise
@@ -114,8 +115,16 @@ def make_scheduler(loaded: LoadedScenario, kind: type) -> Scheduler:
     return scheduler
 
 
-def make_simulation(loaded: LoadedScenario, piece: Cut, nodes: int, scheduler: Scheduler) -> Simulation:
-    """The simulation of ``piece`` on a machine of ``nodes`` nodes."""
+def make_simulation(
+    loaded: LoadedScenario, piece: Cut, nodes: int, scheduler: Scheduler, spec: MachineSpec | None = None
+) -> Simulation:
+    """The simulation of ``piece`` on a machine of ``nodes`` nodes, with the physics of ``spec`` if there is one."""
+    site = admission = None
+    if spec is not None:
+        from hpcsim.scenario import physics  # scipy and the machine floor, which a run that counts nodes can do without
+
+        site = physics.make_site(loaded, piece.workload, spec, piece.start)
+        admission = physics.make_admission(loaded, spec, piece.workload.t0_utc)
     scenario = loaded.scenario
     return Simulation(
         piece.workload,
@@ -127,4 +136,6 @@ def make_simulation(loaded: LoadedScenario, piece: Cut, nodes: int, scheduler: S
         pass_interval=scenario.pass_interval,
         launch_latency=scenario.launch_latency,
         seed=scenario.seed,
+        site=site,
+        admission=admission,
     )

@@ -22,6 +22,14 @@ from hpcsim.strict_yaml import Place, Steps, YamlText, parse_value, read_mapping
 
 Overrides = Mapping[str, object] | Sequence[str | tuple[str, object]]
 
+FILES: tuple[Steps, ...] = (
+    ("trace",),
+    ("physics", "recorded_outages"),
+    ("physics", "carbon"),
+    ("physics", "price"),
+)
+"""The keys whose values are files."""
+
 _LONGEST_SHOWN = 60  # characters of a wrong value
 
 
@@ -62,7 +70,7 @@ def override_layer(overrides: Overrides) -> Layer:
             wrong.append(str(error))
             continue
         path: Steps = tuple(key.split("."))
-        if key == "trace" and isinstance(value, str):
+        if tuple(key.split(".")) in FILES and isinstance(value, str):
             value = _absolute(value, Path())
         places = _places_of(value, Place(origin), path)
         for step in reversed(path):
@@ -117,8 +125,7 @@ def _with_base(text: YamlText, folder: Path, chain: list[Path]) -> list[Layer]:
     data = dict(text.data)
     base = data.pop("base", None)
     place = text.value_places.get(("base",))
-    if isinstance(data.get("trace"), str):
-        data["trace"] = _absolute(data["trace"], folder)
+    _make_absolute(data, folder)
     layer = _scheduler_as_mapping(Layer(data, text.key_places, text.value_places))
     if base is None:
         return [layer]
@@ -153,6 +160,16 @@ def _find(source: str | Path, folder: Path) -> Path:
     stem = Path(source).stem
     hint = f". The packaged scenario is called {stem!r}" if stem in packaged else ""
     raise InputError(f"{path}: there is no such file{hint}")
+
+
+def _make_absolute(data: dict[Any, Any], folder: Path) -> None:
+    """Turn every file that a scenario names into an absolute path, from one relative to ``folder``."""
+    for *above, key in FILES:
+        part: Any = data
+        for step in above:
+            part = part.get(step) if isinstance(part, dict) else None
+        if isinstance(part, dict) and isinstance(part.get(key), str):
+            part[key] = _absolute(part[key], folder)
 
 
 def _absolute(path: str, folder: Path) -> str:

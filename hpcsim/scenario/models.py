@@ -33,7 +33,63 @@ class Machine(Section):
         default=None,
         ge=1,
         le=100_000_000,
-        description="number of compute nodes; when left out, what the trace's header says",
+        description="number of compute nodes; when left out, the model's, or what the trace's header says",
+    )
+    model: str | None = Field(
+        default=None,
+        min_length=1,
+        description="machine of the catalogue (``hpcsim machines`` lists them) or YAML file of one, for its physics",
+    )
+
+
+class Checkpoint(Section):
+    """How programs save their work, so that a failed job does not begin anew."""
+
+    cost: Seconds = Field(description="seconds that one checkpoint takes")
+    interval: Seconds | Literal["young", "daly"] = Field(
+        default="daly", description="seconds of work between two; or Young's or Daly's best for the machine's failures"
+    )
+
+
+class Physics(Section):
+    """What the machine is besides a number of nodes. Needs ``machine.model``."""
+
+    placement: Literal["packed", "spread", "contiguous", "coolest", "most-reliable", "torus"] = Field(
+        default="packed", description="which free nodes a job gets, when its scheduler names none"
+    )
+    variation: bool = Field(default=True, description="whether nodes differ in speed and scattered jobs run slower")
+    heat: bool = Field(default=True, description="whether nodes warm up, throttle and shut down")
+    failures: bool = Field(default=True, description="whether hardware fails and is repaired")
+    outages: bool = Field(default=True, description="whether the whole system goes down now and then, unforeseen")
+    maintenance: bool = Field(
+        default=True, description="whether there is scheduled maintenance, which jobs must not reach"
+    )
+    recorded_outages: str | None = Field(
+        default=None,
+        min_length=1,
+        description="file of recorded outages (MACHINESTATUS, or start,end) to replay instead of drawn outages and "
+        "maintenance; relative to this file",
+    )
+    queues: bool = Field(default=True, description="whether the queue rules of the machine's centre hold")
+    on_failure: Literal["requeue", "lose"] = Field(
+        default="requeue", description="what becomes of a job that loses a node"
+    )
+    checkpoint: Checkpoint | None = Field(
+        default=None, description="how programs save their work; not at all when left out"
+    )
+    walltime_scaling: Literal["stretch", "keep"] = Field(
+        default="stretch", description="whether the walltime of a slowed job stretches with the clock"
+    )
+    cap_kw: float | None = Field(
+        default=None,
+        gt=0,
+        description="kilowatts that the machine, without cooling, may draw; jobs slow down to keep it",
+    )
+    carbon: str | None = Field(
+        default=None, min_length=1, description="Electricity Maps CSV of carbon intensities; PJM-like when left out"
+    )
+    price: str | None = Field(
+        default=None, min_length=1, description="CSV of electricity prices; PJM-like when left out"
     )
 
 
@@ -126,6 +182,9 @@ class Scenario(Section):
     overrun: Literal["trace", "kill"] = Field(
         default="trace",
         description="jobs recorded as running beyond their walltime: as recorded, or killed at it",
+    )
+    physics: Physics | None = Field(
+        default=None, description="places, power, heat, failures and queues; nodes are only counted when left out"
     )
     scheduler: Scheduler = Field(
         default=Scheduler(),

@@ -135,6 +135,11 @@ class Workload:
             )
         return replace(self, table=table)
 
+    def with_nodes(self, nodes: Int64s) -> Workload:
+        """The same jobs with other node counts, J of them."""
+        index = self.table.schema.get_field_index("nodes")
+        return replace(self, table=self.table.set_column(index, SCHEMA.field("nodes"), pa.array(nodes, pa.int64())))
+
     def first(self, count: int) -> Workload:
         """The first ``count`` jobs by submit time."""
         if count < 1:
@@ -170,7 +175,8 @@ def workload_from_columns(
         if values is None:
             return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([""]))
         if isinstance(values, (pa.Array, pa.ChunkedArray)) and pa.types.is_dictionary(values.type):
-            return values.cast(_text)
+            # encoded anew, because a dictionary may hold a text twice, which pandas refuses
+            return values.cast(pa.string()).dictionary_encode().cast(_text)
         return pa.array(values, pa.string()).dictionary_encode().cast(_text)
 
     def whole(values: npt.ArrayLike | None, default: int, dtype: Any = np.int64) -> pa.Array:

@@ -1,0 +1,197 @@
+"""What a Cluster does to a Simulation: it carries starts and ends to the machine, and its physics back to the jobs."""
+
+from __future__ import annotations
+
+import copy
+from array import array
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hpcsim.engine.decisions import Decision, SetCap, SetSpeed, Sleep, Wake
+from hpcsim.machine.checkpoint import Checkpointing
+from hpcsim.machine.cluster import Cluster, Effects, Units
+from hpcsim.machine.execution import Execution
+from hpcsim.machine.places import Places
+from hpcsim.workload.job import Job, Workload
+
+if TYPE_CHECKING:
+    from hpcsim.engine.simulation import Simulation
+
+
+class Site:
+    """The cluster of a simulation, with what the scenario says about failed jobs.
+
+    ``requeues``: a job that loses a node goes back into the queue, with the work that its last checkpoint
+    (``checkpointing``) saved; else it is lost. For each attempt (its row in ``Attempts``) the site keeps the units,
+    the joules, the seconds under the thermal throttle and the node-seconds of work that were lost.
+    """
+
+    def __init__(
+        self, cluster: Cluster, workload: Workload, *, overrun: str, requeues: bool, checkpointing: Checkpointing | None
+    ) -> None:
+        self.cluster = cluster
+        self.requeues = requeues
+        self.checkpointing = checkpointing
+        walltime = workload.column("walltime_s")
+        self._limit = array("q", (walltime if overrun == "kill" else walltime * 11 // 10).tobytes())
+        self._work = array("q", workload.column("runtime_s").tobytes())
+        self._outcome = workload.column("outcome").tobytes()
+        self._saved: dict[int, int] = {}  # job -> seconds of work that its checkpoints keep
+        self._out: dict[int, tuple[int, int]] = {}  # interrupt -> (expected repair, nodes)
+        self.units: list[Units] = []
+        self.joules = array("d")
+        self.slowed_s = array("q")
+        self.lost_node_s = array("q")
+
+    def attach(self, simulation: Simulation) -> None:
+        """Let it act on ``simulation``, which has just begun or been forked."""
+        self._simulation = simulation
+        simulation.free_nodes = self.free_nodes
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Site:
+        """A copy that belongs to no simulation until it is attached to one; what never changes is shared."""
+        twin = copy.copy(self)
+        shared = {"_simulation", "_limit", "_work", "_outcome", "units", "checkpointing"}
+        for name, value in vars(self).items():
+            if name not in shared:
+                setattr(twin, name, copy.deepcopy(value, memo))
+        twin.units = self.units.copy()
+        return twin
+
+    @property
+    def free_nodes(self) -> int:
+        """Nodes on which a job could start now."""
+        return self.cluster.places.free_nodes
+
+    @property
+    def next_s(self) -> int:
+        """The second at which the machine next does something by itself."""
+        return self.cluster.next_s
+
+    @property
+    def changes(self) -> bool:
+        """Whether the machine will by itself become able to run what it cannot run now."""
+        return self.cluster.recovers or self.cluster.maintenance is not None
+
+    @property
+    def torus(self) -> Places | None:
+        """The places, where a job needs a free block of them and not just enough free nodes."""
+        return self.cluster.places if self.cluster.places.blocks is not None else None
+
+    @property
+    def closed(self) -> tuple[int, int]:
+        """From when to when the next scheduled maintenance is; (0, 0) if none is known."""
+        return self.cluster.maintenance or (0, 0)
+
+    @property
+    def closes_s(self) -> int:
+        """When the next scheduled maintenance begins, by when all jobs must have ended; -1 if none is known."""
+        maintenance = self.cluster.maintenance
+        return -1 if maintenance is None else maintenance[0]
+
+    # -- one job ------------------------------------------------------------------------------
+
+    def begin(self, job: Job, start: int, taken: int, speed: float, wanted: tuple[int, ...] | None) -> tuple[int, int]:
+        """Put ``job`` on the machine at ``taken``, to run from ``start`` (or to have run since, if that is earlier).
+
+        Its end and its latest end by its limit are returned. Raises ValueError where it has no such place.
+        """
+        work = self._work[job.id] - self._saved.get(job.id, 0)
+        if self.checkpointing is not None:
+            work = self.checkpointing.elapsed_for(work)
+        gone = max(0, taken - start)
+        execution = self.cluster.begin(
+            job,
+            len(self.joules),
+            taken,
+            lead_s=max(0, start - taken),
+            work_s=max(0, work - gone),
+            limit_s=max(0, self._limit[job.id] - gone),
+            speed=speed,
+            wanted=None if wanted is None else np.array(wanted, np.int64),
+        )
+        self.units.append(execution.units)
+        self.joules.append(0.0)
+        self.slowed_s.append(0)
+        self.lost_node_s.append(0)
+        self._hold_cap(taken, beside=execution)
+        return execution.end, execution.expected_end(job.walltime)
+
+    def how_it_ends(self, job_id: int, timeout: int) -> int:
+        """The state in which the running job ends now by itself: ``timeout``, or how its program ends."""
+        return timeout if self.cluster.executions[job_id].times_out else self._outcome[job_id]
+
+    def end(self, job_id: int, *, work_is_lost: bool) -> None:
+        """Take a job off the machine now; ``work_is_lost`` if it did not end by itself."""
+        execution, now = self.cluster.executions[job_id], self._simulation.now
+        self.cluster.end(execution, now)
+        row = execution.row
+        self.joules[row] = execution.joules
+        self.slowed_s[row] = execution.slowed_s
+        if work_is_lost:
+            self._lose(execution)
+        self._hold_cap(now)
+
+    def _lose(self, execution: Execution) -> None:
+        """Book what an attempt that did not come to its end has lost, and keep what its checkpoints saved."""
+        job_id = execution.job_id
+        before = self._saved.get(job_id, 0)
+        whole = self._work[job_id] - before
+        if self.checkpointing is not None:
+            whole = self.checkpointing.elapsed_for(whole)
+        done = max(0, int(whole - execution.work_s))
+        saved = 0 if self.checkpointing is None else self.checkpointing.saved(done)
+        self.lost_node_s[execution.row] = execution.nodes * (done - saved)
+        if saved:
+            self._saved[job_id] = before + saved
+
+    # -- the machine --------------------------------------------------------------------------
+
+    def decide(self, decision: Decision) -> None:
+        """Carry out a decision about the machine or a running job's clock. Raises ValueError if it cannot be."""
+        now, cluster = self._simulation.now, self.cluster
+        if isinstance(decision, SetSpeed):
+            execution = cluster.executions.get(decision.job.id)
+            if execution is None:
+                raise ValueError(f"job {decision.job.name} is not running")
+            cluster.set_speed(execution, decision.speed, now)
+            self._retime(execution)
+        elif isinstance(decision, Sleep):
+            cluster.sleep(decision.nodes, now)
+        elif isinstance(decision, Wake):
+            cluster.wake(decision.nodes, now)
+        elif isinstance(decision, SetCap):
+            cluster.set_cap(decision.watts)
+        self._hold_cap(now)
+
+    def happen(self) -> None:
+        """Let happen what the machine does by itself now."""
+        effects = self.cluster.happen(self._simulation.now)
+        self.follow(effects)
+        self._hold_cap(self._simulation.now)
+
+    def follow(self, effects: Effects) -> None:
+        """Tell the jobs and the books of expected ends what has happened to the machine."""
+        simulation = self._simulation
+        for execution in effects.failed:
+            simulation.fail(execution.job_id, comes_back=self.requeues)
+        for number, expected, nodes in effects.down:
+            if number in self._out:
+                simulation.releases.remove(self._out[number][0], -1 - number, nodes)
+            self._out[number] = (expected, nodes)
+            simulation.releases.add(expected, -1 - number, nodes)
+        for number in effects.up:
+            expected, nodes = self._out.pop(number)
+            simulation.releases.remove(expected, -1 - number, nodes)
+        for execution in effects.retimed:
+            self._retime(execution)
+
+    def _retime(self, execution: Execution) -> None:
+        job = self._simulation.running[execution.job_id].job
+        self._simulation.retime(job.id, execution.end, execution.expected_end(job.walltime))
+
+    def _hold_cap(self, now: int, beside: Execution | None = None) -> None:
+        for execution in self.cluster.hold_cap(now):
+            if execution is not beside:  # whose end is not known to the simulation yet
+                self._retime(execution)

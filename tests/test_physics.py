@@ -1,0 +1,305 @@
+"""Laws of the machine inside a simulation: nothing changes without cause, and every joule is booked once."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import hpcsim
+from hpcsim.engine.decisions import Kill, SetCap, SetSpeed, Sleep, Start, Wake
+from hpcsim.engine.simulation import Simulation
+from hpcsim.engine.site import Site
+from hpcsim.errors import SchedulerError
+from hpcsim.machine.catalogue import load_machine
+from hpcsim.machine.checkpoint import Checkpointing
+from hpcsim.machine.cluster import Cluster, Outage
+from hpcsim.machine.failures import FailureProcess
+from hpcsim.machine.heat import Heat
+from hpcsim.results.check import check
+from hpcsim.results.energy import ledger_j, power_curve
+from hpcsim.results.tables import attempts_table, jobs_table, timeline_table
+from hpcsim.schedulers.backfilling import EASY, Conservative
+from hpcsim.streams import stream
+from hpcsim.workload.behaviour import draw_behaviour
+from hpcsim.workload.job import workload_from_columns
+
+COOLEY = load_machine("cooley")
+OFF = dict.fromkeys(("variation", "heat", "failures", "outages", "maintenance", "queues"), False)
+
+
+def workload(*jobs):
+    """Jobs as (submit, runtime, nodes, walltime)."""
+    submit, runtime, nodes, walltime = zip(*jobs, strict=True)
+    return workload_from_columns(
+        t0_utc=1_700_000_000, source="test", name=[f"j{i}" for i in range(len(jobs))], submit_s=submit,
+        nodes=nodes, walltime_s=walltime, runtime_s=runtime,
+    )  # fmt: skip
+
+
+def simulation(jobs, scheduler, *, heat=False, failures=False, requeues=True, checkpointing=None, **options):
+    """The jobs on Cooley's 126 nodes."""
+    cluster = Cluster(
+        COOLEY,
+        draw_behaviour(jobs, 1),
+        policy="packed",
+        start=0,
+        heat=Heat(
+            COOLEY.thermal, units=126, units_per_rack=21, now=0, supply_c=30.0, node_w=COOLEY.power.idle_w,
+            gpu_w=COOLEY.power.gpu_idle_w, rng=stream(1, "r"),
+        ) if heat else None,
+        supply_c=lambda now: 30.0 + now % 7,
+        failures=FailureProcess(COOLEY.failures, units=126, units_per_rack=21, seed=3, start=0) if failures else None,
+        **options,
+    )  # fmt: skip
+    site = Site(cluster, jobs, overrun="trace", requeues=requeues, checkpointing=checkpointing)
+    return Simulation(jobs, scheduler, nodes=126, site=site)
+
+
+class Plan:
+    name = "plan"
+    api = 1
+
+    def __init__(self, decide, passes_when_idle=False):
+        self.decide = decide
+        self.passes_when_idle = passes_when_idle
+
+    def schedule(self, view):
+        yield from self.decide(view)
+
+
+def easy():
+    return EASY(EASY.Options())
+
+
+def checked(simulation):
+    """Run it, verify every law and that the ledger closes; its jobs and attempts."""
+    simulation.run()
+    made = jobs_table(simulation, np.ones(len(simulation.workload), bool)), attempts_table(simulation)
+    check(simulation, *made, timeline_table(simulation))
+    books_close(simulation)
+    return [table.to_pylist() for table in made]
+
+
+def books_close(simulation):
+    site = simulation.site
+    site.cluster.settle(simulation.now)
+    curve = power_curve(simulation, site)
+    parts = ledger_j(simulation, site, curve)
+    parts.pop("of_which_conversion")
+    drawn = curve.joules(curve.facility_w)
+    assert sum(parts.values()) == pytest.approx(drawn, rel=1e-9)
+    span = simulation.now - simulation.start
+    assert sum(site.cluster.node_seconds.values()) == 126 * span
+
+
+# -- nothing changes without cause ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheduler", ["easy", "conservative"])
+@pytest.mark.parametrize("machine", ["polaris", "theta"])
+def test_a_machine_with_all_its_physics_off_keeps_the_schedule(machine, scheduler):
+    settings = {"jobs": 1500, "scheduler": scheduler}
+    counted = hpcsim.simulate(machine, settings)
+    placed = hpcsim.simulate(machine, settings | {"machine.model": machine, "physics": OFF}, check=True)
+    columns = ["job_id", "start_s", "end_s", "state"]
+    assert counted.jobs[columns].equals(placed.jobs[columns])
+    assert placed.summary["energy_it_kwh"] > 0
+
+
+@pytest.mark.parametrize("trace", ["sdsc5k", "syn-ties"])
+def test_the_oracles_hold_on_a_machine_with_places_and_power(data, trace):
+    path = str(data / "oracles" / f"{trace}.swf.gz")
+    counted = hpcsim.simulate("bare", {"trace": path})
+    nodes = counted.manifest["machine"]["nodes"]
+    model = {"machine.model": "polaris", "machine.nodes": nodes, "physics": OFF}
+    placed = hpcsim.simulate("bare", {"trace": path} | model, check=True)
+    assert counted.jobs["start_s"].equals(placed.jobs["start_s"])
+
+
+@pytest.mark.parametrize("machine", ["polaris", "mira", "theta", "cooley", "aurora"])
+def test_every_machine_runs_with_everything_on(machine):
+    physics = {"checkpoint": {"cost": "3m"}, "queues": machine != "aurora"}
+    run = hpcsim.simulate(machine, {"jobs": 800, "machine.model": machine, "physics": physics}, check=True)
+    summary = run.summary
+    assert set(run.jobs["state"]) <= {"completed", "failed", "timeout", "rejected"}
+    assert summary["energy_facility_kwh"] / summary["energy_it_kwh"] == pytest.approx(summary["pue"])
+    assert 1.03 < summary["pue"] < 1.6
+    split = dict(summary["energy_split_kwh"])
+    split.pop("of_which_conversion")
+    assert sum(split.values()) == pytest.approx(summary["energy_facility_kwh"], rel=1e-9)
+    attempts = run.attempts.groupby("job_id")["energy_j"].sum()
+    ran = run.jobs[run.jobs["attempts"] > 0].set_index("job_id")
+    assert np.allclose(ran["energy_j"], attempts[ran.index])
+
+
+def test_physics_needs_a_machine():
+    with pytest.raises(hpcsim.errors.InputError, match=r"physics: needs machine\.model"):
+        hpcsim.simulate("polaris", {"jobs": 5, "physics": OFF})
+
+
+def test_the_same_seed_gives_the_same_run_and_another_another():
+    settings = {"jobs": 600, "machine.model": "polaris", "physics": {"heat": True}}
+    one, two, other = (hpcsim.simulate("polaris", settings | {"seed": seed}) for seed in (1, 1, 2))
+    assert one.tables["attempts"].equals(two.tables["attempts"])
+    assert one.summary == two.summary
+    assert one.summary != other.summary
+
+
+# -- what decisions do ----------------------------------------------------------------------------
+
+
+def test_half_speed_stretches_the_run_by_beta_and_saves_dynamic_power():
+    jobs = workload((0, 1000, 4, 2000))
+    full = checked(simulation(jobs, Plan(lambda view: [Start(*view.queue)])))[1][0]
+    half = checked(simulation(jobs, Plan(lambda view: [Start(*view.queue, "", 0.5)])))[1][0]
+    behaviour = draw_behaviour(jobs, 1)
+    beta, cpu, gpu = (float(x[0]) for x in (behaviour.beta_J, behaviour.cpu_util_J, behaviour.gpu_util_J))
+    assert half["end_s"] == np.ceil(1000 * (1 + beta))
+    power = COOLEY.power
+    dynamic = power.cpu_dyn_w * cpu + power.gpu_dyn_w * gpu
+    assert full["energy_j"] == pytest.approx(4 * (power.idle_w + dynamic) * 1000, rel=1e-5)
+    slow = dynamic * 0.5**power.speed_exponent
+    assert half["energy_j"] == pytest.approx(4 * (power.idle_w + slow) * half["end_s"], rel=1e-5)
+
+
+def test_a_slowed_job_never_times_out_if_its_walltime_stretches():
+    jobs = workload((0, 1000, 4, 1000))
+    for stretches, state in ((True, "completed"), (False, "timeout")):
+        sim = simulation(jobs, Plan(lambda view: [Start(*view.queue, "", 0.5)]), limit_stretches=stretches)
+        assert checked(sim)[0][0]["state"] == state
+
+
+def test_changing_the_speed_midway_books_both_halves():
+    jobs = workload((0, 1000, 1, 1000), (400, 1, 1, 1))
+
+    def decide(view):
+        yield from (Start(job) for job in view.queue)
+        if view.now == 400:
+            yield SetSpeed(view.running[0].job, 0.8)
+
+    beta = float(draw_behaviour(jobs, 1).beta_J[0])
+    end = checked(simulation(jobs, Plan(decide)))[0][0]["end_s"]
+    assert end == np.ceil(400 + 600 * (1 + beta * (1 / 0.8 - 1)))
+
+
+def test_a_cap_slows_all_jobs_alike_and_is_kept():
+    jobs = workload(*[(i, 500, 20, 1000) for i in range(6)])
+    free = simulation(jobs, easy())
+    checked(free)
+    peak = max(free.site.cluster.power_log_w)
+    cap = COOLEY.power.idle_w * 126 + COOLEY.power.fixed_w + 0.6 * (peak - COOLEY.power.idle_w * 126)
+    capped = simulation(jobs, easy(), cap_w=cap)
+    checked(capped)
+    assert max(capped.site.cluster.power_log_w) <= cap * (1 + 1e-9)
+    assert capped.now > free.now
+
+
+def test_sleeping_nodes_draw_less_and_come_back_only_when_woken():
+    def decide(view):
+        if view.now == 0:
+            yield Sleep(100)
+        elif view.now == 5000:
+            yield Wake(100)
+        room = view.room()
+        yield from (Start(job) for job in view.queue if room.take(job))
+
+    jobs = workload((0, 10, 1, 10), (5000, 10, 126, 10))
+    sim = simulation(jobs, Plan(decide))
+    assert checked(sim)[0][1]["start_s"] == 5000 + COOLEY.power.wake_s
+    assert sim.site.cluster.node_seconds["asleep"] == 100 * (5000 - COOLEY.power.sleep_s)
+
+
+def test_what_the_machine_cannot_do_voids_the_run():
+    jobs = workload((0, 10, 1, 10))
+    with pytest.raises(SchedulerError, match="scheduler plan"):
+        checked(simulation(jobs, Plan(lambda view: [Sleep(1000)])))
+    counting = Simulation(jobs, Plan(lambda view: [SetCap(5.0)]), nodes=4)
+    with pytest.raises(SchedulerError, match="only counts nodes"):
+        counting.run()
+
+
+# -- failures -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("requeues", "states"), [(True, ["completed"]), (False, ["node_failed"])])
+def test_an_outage_ends_the_jobs_on_its_nodes(requeues, states):
+    jobs = workload((0, 1000, 126, 1000))
+    outage = [Outage(400, 600, 126, "outage")]
+    table, attempts = checked(simulation(jobs, easy(), outages=outage, requeues=requeues))
+    assert [job["state"] for job in table] == states
+    assert attempts[0]["end_s"] == 400
+    assert attempts[0]["lost_node_s"] == 126 * 400
+    if requeues:
+        assert (attempts[1]["start_s"], attempts[1]["end_s"]) == (600, 1600)
+
+
+def test_a_checkpoint_keeps_what_it_saved():
+    jobs = workload((0, 1000, 126, 5000))
+    outage = [Outage(450, 600, 126, "outage")]
+    saving = Checkpointing(interval_s=100, cost_s=10)
+    _, attempts = checked(simulation(jobs, easy(), outages=outage, checkpointing=saving))
+    assert attempts[0]["lost_node_s"] == 126 * 50  # four checkpoints of 100 s of work by second 440, and 10 s more...
+    assert attempts[1]["end_s"] - attempts[1]["start_s"] == saving.elapsed_for(600)
+
+
+@pytest.mark.parametrize("scheduler", [easy, lambda: Conservative(Conservative.Options())])
+def test_no_job_is_started_that_would_reach_into_maintenance(scheduler):
+    jobs = workload((0, 300, 10, 300), (0, 900, 10, 900), (10, 300, 10, 300))
+    maintenance = [Outage(700, 800, 126, "maintenance")]
+    table, _ = checked(simulation(jobs, scheduler(), outages=maintenance))
+    assert [job["start_s"] for job in table] == [0, 800, 10]
+    assert [job["attempts"] for job in table] == [1, 1, 1]
+
+
+# -- laws over generated workloads ----------------------------------------------------------------
+
+rows = st.lists(
+    st.tuples(st.integers(0, 200_000), st.integers(1, 90_000), st.integers(1, 126), st.integers(1, 90_000)),
+    min_size=1, max_size=15,
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=40)
+@given(rows, st.booleans(), st.booleans(), st.sampled_from([None, 0.5, 0.9]), st.booleans())
+def test_the_books_close_whatever_happens(jobs, heat, failures, cap, checkpoints):
+    idle_w = COOLEY.power.idle_w * 126 + COOLEY.power.fixed_w
+    sim = simulation(
+        workload(*sorted(jobs)),
+        easy(),
+        heat=heat,
+        failures=failures,
+        outages=[Outage(50_000, 60_000, 40, "outage"), Outage(150_000, 155_000, 126, "maintenance")],
+        checkpointing=Checkpointing(1800, 60) if checkpoints else None,
+        cap_w=np.inf if cap is None else idle_w * (1 + cap),
+    )
+    checked(sim)
+
+
+@settings(deadline=None, max_examples=25)
+@given(rows, st.integers(0, 250_000))
+def test_a_fork_of_a_machine_goes_on_as_its_parent_does(jobs, at):
+    def make():
+        outages = [Outage(50_000, 60_000, 40, "outage")]
+        return simulation(workload(*sorted(jobs)), easy(), heat=True, failures=True, outages=outages)
+
+    parent = make()
+    parent.run(at)
+    fork = parent.fork()
+    fork.run()
+    parent.run()
+    whole = make()
+    whole.run()
+    assert attempts_table(fork) == attempts_table(parent) == attempts_table(whole)
+
+
+def test_killing_a_job_books_what_it_drew_as_lost():
+    def decide(view):
+        yield from (Start(job) for job in view.queue)
+        if view.now == 100:
+            yield Kill(view.running[0].job)
+
+    jobs = workload((0, 1000, 10, 1000), (100, 10, 1, 10))
+    sim = simulation(jobs, Plan(decide))
+    _, attempts = checked(sim)
+    curve = power_curve(sim, sim.site)
+    assert ledger_j(sim, sim.site, curve)["lost"] == pytest.approx(attempts[0]["energy_j"])
