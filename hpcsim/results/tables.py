@@ -103,7 +103,7 @@ def _places_and_energy(simulation: Simulation) -> dict[str, pa.Array]:
     return {
         "units": pa.array([_spans(units) for units in site.units], pa.string()),
         "energy_j": pa.array(np.array(site.joules)),
-        "throttled_s": pa.array(np.array(site.slowed_s)),
+        "throttled_node_s": pa.array(np.array(site.throttled_node_s)),
         "lost_node_s": pa.array(np.array(site.lost_node_s)),
     }
 
