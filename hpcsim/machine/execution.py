@@ -34,7 +34,8 @@ class Execution:
         "cpu_w",
         "generation",
         "gpu_w",
-        "heat", "hot_nodes",
+        "heat",
+        "hot_nodes",
         "idle_w",
         "job_id",
         "joules",
@@ -44,12 +45,12 @@ class Execution:
         "nodes",
         "row",
         "since",
-        
-        "stretch", "throttled_node_s",
+        "stretch",
+        "throttled_node_s",
         "units",
         "watts",
         "work_s",
-    )  # fmt: skip
+    )
 
     def __init__(
         self,
