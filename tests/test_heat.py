@@ -320,6 +320,15 @@ def test_many_changes_in_one_log_are_the_same_as_few() -> None:
     assert lazy.mean_c(now + 5) == pytest.approx(often.mean_c(now + 5), abs=1e-9)
 
 
+def test_neighbours_that_change_alike_one_after_another_are_told_apart() -> None:
+    lazy, often = heat(), heat()
+    for now, units in ((0, [0, 1, 2]), (100, [3, 4]), (100, [5, 6, 7, 8]), (130, [9]), (130, [10, 12]), (150, [2, 1])):
+        for each in (lazy, often):
+            each.set_power(now, some(units), *load(0.5 if now < 150 else 1.0))
+        often.temperatures(now)
+    assert np.abs(lazy.temperatures(200)[0] - often.temperatures(200)[0]).max() < 1e-9
+
+
 def test_an_idle_machine_stays_as_it_is() -> None:
     still = heat()
     node_c, gpu_c = still.temperatures(0)

@@ -32,6 +32,7 @@ _NEVER: Final = 2**62
 _THROTTLE, _SHUTDOWN = range(2)
 _LOG_MOST: Final = 2**15  # items
 _FOLD_MOST: Final = 2**20  # items times modes: floats in the largest temporary array
+_ROUNDING_K: Final = 1e-9  # between two ways to compute a temperature
 # How far above what was seen so far the limits reckon with, so that they need not be changed all the time.
 _MORE_WATTS: Final = 1.1
 _WARMER_K: Final = 0.5
@@ -228,9 +229,10 @@ class Heat:
     def shutdowns(self, now: int) -> Units:
         """The units, ascending, that are at a shutdown threshold or above and draw more than an idle one."""
         node_c, gpu_c = self.temperatures(now)
-        above = node_c >= self._thresholds[_SHUTDOWN][0]
+        limit_c, limit_gpu_c = self._thresholds[_SHUTDOWN]
+        above = node_c >= limit_c - _ROUNDING_K
         if gpu_c is not None:
-            above |= gpu_c >= self._thresholds[_SHUTDOWN][1]
+            above |= gpu_c >= limit_gpu_c - _ROUNDING_K
         return np.flatnonzero(above & (self._node_w_N[: self._units] > self._idle_w))
 
     def relief(self, unit: int) -> float:
@@ -304,41 +306,23 @@ class Heat:
             begin += int(np.searchsorted(self._log_s[begin:end], felt_from))
         if begin == end:
             return
-        # Ascending items of one second and one block make one kick to its modes.
+        # A run of neighbours in one block, whose power changes alike in one second, makes one kick to its modes.
         units, seconds = self._log_unit[begin:end], self._log_s[begin:end]
-        blocks = units // self._n
+        blocks, places = np.divmod(units, self._n)
         change_w = self._log_node_w[begin:end] - self._log_node_was_w[begin:end]
-        other = np.empty(units.size, np.bool_)
-        other[0] = True
-        np.not_equal(blocks[1:], blocks[:-1], out=other[1:])
-        other[1:] |= (seconds[1:] != seconds[:-1]) | (units[1:] <= units[:-1])
-        firsts = other.nonzero()[0]
-        blocks = blocks[firsts]
-        kicks = self._kicks(units, change_w, firsts, blocks)
-        kicks *= np.exp((seconds[firsts] - now)[:, None] * racks.rates[blocks])
+        joins = (units[1:] == units[:-1] + 1) & (blocks[1:] == blocks[:-1])
+        joins &= (seconds[1:] == seconds[:-1]) & (change_w[1:] == change_w[:-1])
+        ends = np.append(np.flatnonzero(~joins), units.size - 1)
+        begins = np.append(0, ends[:-1] + 1)
+        blocks = blocks[begins]
+        kicks = racks.gains_up_to[blocks, places[ends] + 1] - racks.gains_up_to[blocks, places[begins]]
+        kicks *= change_w[begins, None] * np.exp((seconds[begins] - now)[:, None] * racks.rates[blocks])
         modes = (blocks * self._n)[:, None] + self._mode_n
         self._dev -= np.bincount(modes.reshape(-1), kicks.reshape(-1), self._dev.size).reshape(self._dev.shape)
         if racks.has_gpus:
             change_w = self._log_gpu_w[begin:end] - self._log_gpu_was_w[begin:end]
             lag_k = racks.gpu_r_N[units] * change_w * np.exp((seconds - now) / racks.gpu_tau_s)
             self._lag_dev -= np.bincount(units, lag_k, self._lag_dev.size)
-
-    def _kicks(self, units: Units, change_w: Floats, firsts: Units, blocks: Units) -> Floats:
-        """What runs of changes, that begin at ``firsts`` and lie in ``blocks``, add to the steady state of the modes."""
-        racks = self._racks
-        if units.size < self._n:
-            return np.asarray(np.add.reduceat(racks.gains_N[units] * change_w[:, None], firsts))
-        counts = np.diff(np.append(firsts, units.size))
-        least_w = np.minimum.reduceat(change_w, firsts)
-        whole = (counts == racks.filled[blocks]) & (least_w == np.maximum.reduceat(change_w, firsts))
-        kicks = racks.gain_sums[blocks] * least_w[:, None]  # right where a whole block changes alike
-        in_parts = np.repeat(~whole, counts)
-        if in_parts.any():
-            units, counts = units[in_parts], counts[~whole]
-            each = racks.gains_N[units]
-            each *= change_w[in_parts, None]
-            kicks[~whole] = np.add.reduceat(each, np.cumsum(counts) - counts)
-        return np.asarray(kicks)
 
     def _supply_steps(self, first: int) -> list[tuple[int, float]]:
         """When, and by how much, the supply got warmer, from the ``first`` of its log on."""

@@ -174,8 +174,8 @@ class Racks:
 
     ``r_N``, ``gpu_r_N`` are resistances, K/W. Of shape K, n: ``rates`` of the modes, 1/s; ``warm``, the modes of 1 K
     everywhere. Of shape K, n, n: ``shapes``, mode by unit, the temperatures of a mode; ``gains``, unit by mode, the
-    steady state of the modes per watt of a unit, and their sums over units, ``gain_sums``. ``filled`` (K) is how many
-    units a block has; ``memory_s`` how long a change can be felt.
+    steady state of the modes per watt of a unit. ``gains_up_to`` (K, n + 1, n) are their sums over the first units of
+    a block. ``memory_s`` is how long a change can be felt.
     """
 
     def __init__(self, spec: ThermalSpec, units: int, units_per_rack: int, rng: np.random.Generator) -> None:
@@ -199,9 +199,8 @@ class Racks:
         self.warm: Floats = self.shapes.sum(axis=2)
         sources = np.eye(n) + self.inlet_k_per_w / self.r_N.reshape(-1, n, 1)
         self.gains = np.ascontiguousarray((self.shapes @ sources).transpose(0, 2, 1) / conductance[:, None, :])
-        self.gains_N = self.gains.reshape(-1, n)
-        self.gain_sums: Floats = self.gains.sum(axis=1)
-        self.filled = np.minimum(n, units - n * np.arange(self.blocks))
+        self.gains_up_to = np.zeros((self.blocks, n + 1, n))
+        np.cumsum(self.gains, axis=1, out=self.gains_up_to[:, 1:])
         self.memory_s = int(FORGOTTEN / float(self.rates.min())) + 1
         self._glances_s = np.append(0.0, np.unique(np.ceil(float(self.memory_s) ** _GLANCES)))
         self._glances = np.exp(-self.rates[:, :, None] * self._glances_s)
