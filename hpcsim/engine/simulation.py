@@ -20,6 +20,16 @@ from typing import TYPE_CHECKING, Protocol, cast, get_args
 import numpy as np
 import simpy
 
+from hpcsim.engine.attempts import (
+    FUTURE,
+    KILLED,
+    NODE_FAILED,
+    PREEMPTED,
+    REJECTED,
+    RUNNING,
+    STATES,
+    Attempts,
+)
 from hpcsim.engine.availability import Releases
 from hpcsim.engine.decisions import Decision, Hold, Kill, Preempt, Start
 from hpcsim.engine.ledger import Ledger
@@ -27,11 +37,7 @@ from hpcsim.engine.view import Running, View
 from hpcsim.errors import BadDecision, SchedulerError
 from hpcsim.machine.queues import Refused
 from hpcsim.streams import stream
-from hpcsim.workload.job import OUTCOMES, TIMEOUT, Job, Workload
-
-# What has become of a job; the first three are how its program ended (OUTCOMES).
-STATES = (*OUTCOMES, "killed", "node_failed", "rejected", "preempted", "running", "not yet submitted")
-KILLED, NODE_FAILED, REJECTED, PREEMPTED, RUNNING, FUTURE = range(len(OUTCOMES), len(STATES))
+from hpcsim.workload.job import TIMEOUT, Job, Workload
 
 _JOBS_MADE_AT_ONCE = 4096
 _NEVER = 2**62  # a second that does not come
@@ -73,34 +79,6 @@ class _Pass(simpy.Event):
     def due_in(self, delay: int) -> None:
         self.callbacks = [self._each]
         self.env.schedule(self, _LAST, delay)
-
-
-class Attempts:
-    """One row for each time a job was put on the machine, as growing columns."""
-
-    __slots__ = ("end", "job", "start", "state", "taken", "why")
-
-    def __init__(self) -> None:
-        self.job = array("q")
-        self.taken = array("q")  # from when on its nodes were its own
-        self.start = array("q")
-        self.end = array("q")  # -1 while it runs
-        self.state = array("b")  # an index into STATES
-        self.why: list[str] = []
-
-    def __len__(self) -> int:
-        return len(self.job)
-
-    def begin(self, job_id: int, taken: int, start: int, why: str) -> int:
-        """Add a row; its number is returned."""
-        row = len(self.why)
-        self.job.append(job_id)
-        self.taken.append(taken)
-        self.start.append(start)
-        self.end.append(-1)
-        self.state.append(RUNNING)
-        self.why.append(why)
-        return row
 
 
 class Simulation:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hpcsim.engine.simulation import KILLED, NODE_FAILED, PREEMPTED, Simulation
+from hpcsim.engine.attempts import KILLED, NODE_FAILED, PREEMPTED
+from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
 from hpcsim.machine.cluster import SUPPLY_STEP_S
 from hpcsim.machine.cooling import overhead, supply_c

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hpcsim.engine.simulation import FUTURE, NODE_FAILED, PREEMPTED, REJECTED, RUNNING, STATES, Simulation
+from hpcsim.engine.attempts import FUTURE, NODE_FAILED, PREEMPTED, REJECTED, RUNNING, STATES
+from hpcsim.engine.simulation import Simulation
 
 SLOWDOWN_BOUND_S = 10  # Feitelson's tau: shorter jobs count as if they ran this long
 
