@@ -10,7 +10,7 @@ run: $(INSTALLED)
 	$(BIN)/hpcsim run scenarios/polaris.yaml
 
 test: lint
-	$(BIN)/pytest -n 2 --dist worksteal -rs
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -rs
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

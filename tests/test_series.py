@@ -166,9 +166,9 @@ def test_a_million_steps_of_power_meet_a_year_of_hours_in_a_third_of_a_second() 
     watts = rng.uniform(1e5, 2e6, 10**6)
     took = []
     for _ in range(3):
-        begin = time.process_time()
+        begin = time.thread_time()
         got = series.weighted(times, watts, 8760 * HOUR)
-        took.append(time.process_time() - begin)
+        took.append(time.thread_time() - begin)
     assert min(took) < 0.3
     # the same by energy per hour: cut the power curve at every hour instead
     hours = np.arange(0, 8760 * HOUR, HOUR)
