@@ -35,12 +35,12 @@ from hpcsim.engine.decisions import Decision, Hold, Kill, Preempt, Start
 from hpcsim.engine.ledger import Ledger
 from hpcsim.engine.view import Running, View
 from hpcsim.errors import BadDecision, SchedulerError
-from hpcsim.machine.queues import Refused
 from hpcsim.streams import stream
 from hpcsim.workload.job import TIMEOUT, Job, Workload
 
 _JOBS_MADE_AT_ONCE = 4096
 _NEVER = 2**62  # a second that does not come
+_MOST_DECISIONS = 1_000_000  # of one pass: more is a scheduler that never ends
 _MOST_IDLE_HOLDS = 100_000  # a hold for every hour of a decade: who needs more waits for nothing
 _LAST = simpy.events.EventPriority(2)  # within one second, after SimPy's own URGENT (0) and NORMAL (1)
 
@@ -227,14 +227,10 @@ class Simulation:
         if self.queue or self._passes_when_idle:
             self._pass()
 
-    @property
-    def _most_decisions(self) -> int:
-        return 1000 + 4 * (len(self.queue) + len(self.running))
-
     def _pass(self) -> None:
         began = perf_counter()
         try:
-            decisions = list(islice(self.scheduler.schedule(self._view), self._most_decisions))
+            decisions = list(islice(self.scheduler.schedule(self._view), _MOST_DECISIONS))
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # also SystemExit: a plug-in does not end the program
@@ -244,7 +240,7 @@ class Simulation:
                 f"({where.filename}:{where.lineno})"
             ) from error
         self.pass_seconds.append(perf_counter() - began)
-        if len(decisions) == self._most_decisions:
+        if len(decisions) == _MOST_DECISIONS:
             raise self._bad(f"decided {len(decisions)} things in one pass, for {len(self.queue)} waiting jobs")
         for decision in decisions:
             if type(decision) is Start:
@@ -291,6 +287,8 @@ class Simulation:
 
     def _ask_admission(self, admission: Admission, job: Job) -> None:
         """Let the centre's rules route, hold or refuse a job that has just been submitted."""
+        from hpcsim.machine.queues import Refused  # which a run without queue rules need not load
+
         if self.state[job.id] != FUTURE:  # it has been on the machine from the start
             return
         answer = admission.submit(job, self.now)

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from hpcsim.engine.availability import Profile, Shadow
-from hpcsim.engine.room import Room
+from hpcsim.engine.room import Room, RoomOnSite
 from hpcsim.workload.job import Job
 
 if TYPE_CHECKING:
@@ -78,7 +78,10 @@ class View:
 
     def room(self) -> Room:
         """The nodes that are free now, to be given away in this pass."""
-        return Room(self._simulation)
+        sim = self._simulation
+        if sim.site is None:
+            return Room(sim.free_nodes)
+        return RoomOnSite(sim.site, sim.now + sim.launch_latency)
 
     def shadow(self, job: Job, room: Room) -> Shadow:
         """When the blocked ``job`` can start at the latest, after what ``room`` has given away in this pass."""
