@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from hpcsim.engine.simulation import Simulation
@@ -59,7 +62,7 @@ def check(simulation: Simulation, jobs: pa.Table, attempts: pa.Table, timeline: 
         )
 
 
-def _demand(holds: object, complaint: object) -> None:
+def _demand(holds: npt.ArrayLike, complaint: Callable[[int], str]) -> None:
     broken = np.flatnonzero(~np.asarray(holds, bool))
     if broken.size:
-        raise InvariantBroken(f"{complaint(broken[0])} ({broken.size} such)")  # type: ignore[operator]
+        raise InvariantBroken(f"{complaint(int(broken[0]))} ({broken.size} such)")

@@ -41,6 +41,7 @@ def plot_utilisation(timeline: pa.Table, *, nodes: int, t0_utc: int, title: str,
         axes.grid(alpha=0.3)
     upper.set_ylim(0, 105)
     lower.set_xlabel("date (UTC)")
+    # matplotlib's dates have no types
     lower.xaxis.set_major_formatter(ConciseDateFormatter(lower.xaxis.get_major_locator()))  # type: ignore[no-untyped-call]
     lower.set_xlim(dates[0], dates[-1])
     figure.suptitle(title)
