@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -175,13 +174,10 @@ def test_a_wrong_name_says_which_profile_was_meant() -> None:
         CliRunner().invoke(trace, ["describe", "theat"], catch_exceptions=False)
 
 
-def test_the_real_mira_trace_gives_the_published_figures() -> None:
-    folder = os.environ.get("HPCSIM_DATA")
-    if not folder:
-        pytest.skip("HPCSIM_DATA does not say where the real traces are")
+def test_the_real_mira_trace_gives_the_published_figures(data: Path) -> None:
     from hpcsim.workload.trace import read_trace
 
-    found = describe(read_trace(Path(folder) / "traces" / "swf" / "mira_2018-08_2018-12.swf.gz"))
+    found = describe(read_trace(data / "traces" / "swf" / "mira_2018-08_2018-12.swf.gz"))
     assert found.summary["runtime median, s"] == 3646
     assert found.summary["share at the limit"] == pytest.approx(0.20, abs=0.005)
     assert found.users["repeats nodes"] == pytest.approx(0.80, abs=0.005)

@@ -211,8 +211,18 @@ def test_sleeping_nodes_draw_less_and_come_back_only_when_woken():
 
 def test_what_the_machine_cannot_do_voids_the_run():
     jobs = workload((0, 10, 1, 10))
-    with pytest.raises(SchedulerError, match="scheduler plan"):
-        checked(simulation(jobs, Plan(lambda view: [Sleep(1000)])))
+    for decide, message in (
+        (lambda view: [Sleep(1000)], "1000 nodes cannot go to sleep: 126 are free"),
+        (lambda view: [Start(*view.queue, "", 0.0)], r"a speed of 0\.0 is none that Cooley has"),
+        (lambda view: [Start(*view.queue, "", 1.5)], r"a speed of 1\.5 is none"),
+        (lambda view: [Start(*view.queue, "", 1.0, (3, 4))], "started job j0, but"),
+        (lambda view: [SetCap(-5.0)], r"a cap of -5\.0 W is none"),
+    ):
+        with pytest.raises(SchedulerError, match=rf"^t=0: scheduler plan .*{message}"):
+            checked(simulation(jobs, Plan(decide)))
+    for extra in (("", 0.5), ("", 1.0, (0,))):
+        with pytest.raises(SchedulerError, match="only counts nodes"):
+            Simulation(jobs, Plan(lambda view, extra=extra: [Start(*view.queue, *extra)]), nodes=4).run()
     counting = Simulation(jobs, Plan(lambda view: [SetCap(5.0)]), nodes=4)
     with pytest.raises(SchedulerError, match="only counts nodes"):
         counting.run()
@@ -238,7 +248,7 @@ def test_a_checkpoint_keeps_what_it_saved():
     outage = [Outage(450, 600, 126, "outage")]
     saving = Checkpointing(interval_s=100, cost_s=10)
     _, attempts = checked(simulation(jobs, easy(), outages=outage, checkpointing=saving))
-    assert attempts[0]["lost_node_s"] == 126 * 50  # four checkpoints of 100 s of work by second 440, and 10 s more...
+    assert attempts[0]["lost_node_s"] == 126 * 50  # 450 s less 4 * 100 s saved: 40 s of checkpoints, 10 s of work
     assert attempts[1]["end_s"] - attempts[1]["start_s"] == saving.elapsed_for(600)
 
 

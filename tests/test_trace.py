@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -106,7 +107,7 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_treatment_of_reservations_is_refused(swf: Path) -> None:
     with pytest.raises(InputError, match="reservations: found 'maybe', expected 'drop' or 'keep'"):
-        read_trace(swf, reservations="maybe")  # type: ignore[arg-type]
+        read_trace(swf, reservations="maybe")  # type: ignore[arg-type]  # what a scenario might say
 
 
 def test_writing_leaves_the_whole_file_or_the_old_one(swf: Path, tmp_path: Path) -> None:
@@ -208,10 +209,10 @@ def a_folder(entry: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [damaged, foreign, columnless, cut_off, emptied, a_folder])
-def test_a_broken_copy_is_ignored_and_made_anew(swf: Path, cache: Path, spoil: object) -> None:
+def test_a_broken_copy_is_ignored_and_made_anew(swf: Path, cache: Path, spoil: Callable[[Path], object]) -> None:
     first = read_trace(swf)
     (entry,) = cache.iterdir()
-    spoil(entry)  # type: ignore[operator]
+    spoil(entry)
     assert same(read_trace(swf), first)
     assert [file.name for file in cache.iterdir()] == [entry.name], "nothing half-written stays"
     if spoil is not a_folder:

@@ -181,7 +181,7 @@ class Simulation:
         self._await_arrival()
         self._ask_for_pass()
 
-    def _start(self, job: Job, why: str, speed: float = 1.0, nodes: tuple[int, ...] | None = None) -> None:
+    def _start(self, job: Job, why: str, speed: float = 1.0, units: tuple[int, ...] | None = None) -> None:
         mine = self.queue.get(job.id) if type(job) is Job else None
         if mine is None:
             raise self._bad(
@@ -194,7 +194,7 @@ class Simulation:
         del self.queue[mine.id]
         self._idle_holds = 0
         now = self.now
-        self._run(mine, now + self.launch_latency, now, why, speed, nodes)
+        self._run(mine, now + self.launch_latency, now, why, speed, units)
 
     def _end(self, event: simpy.Event) -> None:
         self.now = self.env.now
@@ -331,6 +331,8 @@ class Simulation:
         """Put ``job`` on the machine: its nodes are busy from ``taken``, it runs from ``start``."""
         job_id = job.id
         if self.site is None:
+            if speed != 1.0 or wanted is not None:
+                raise self._bad(f"started {self._called(job)} at a speed or on units; this machine only counts nodes")
             expected_end = start + job.walltime
             end = max(start + self._runtime[job_id], taken)
             self.free_nodes -= job.nodes

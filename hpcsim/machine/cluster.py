@@ -161,6 +161,7 @@ class Cluster:
     ) -> Execution:
         """Put ``job`` on units (``wanted``, or those that the placement policy picks) from ``now`` on."""
         power, behaviour = self.spec.power, self._behaviour
+        self._refuse_speed(speed)
         units = self.places.take(job.nodes, wanted=wanted, scores_U=self._scores(now))
         stretch = 1.0
         if self._class_U is not None:  # a parallel program goes at the pace of its slowest node
@@ -212,10 +213,17 @@ class Cluster:
 
     def set_speed(self, execution: Execution, speed: float, now: int) -> None:
         """Change the speed that the scheduler chose for a running job."""
+        self._refuse_speed(speed)
         execution.settle(now)
         execution.chosen = speed
         self._pace(execution)
         self._log(now)
+
+    def _refuse_speed(self, speed: float) -> None:
+        """Raise ValueError for a clock that the machine does not have."""
+        least = self.spec.power.least_speed
+        if not least <= speed <= 1.0:
+            raise ValueError(f"a speed of {speed!r} is none that {self.spec.name} has: {least} to 1")
 
     def _pace(self, execution: Execution) -> None:
         """Carry out a change of a settled execution's speed: its power and the heat that it makes."""
@@ -253,6 +261,8 @@ class Cluster:
 
     def set_cap(self, watts: float | None) -> None:
         """Keep the IT power below ``watts`` from now on, or without a limit; ``hold_cap`` carries it out."""
+        if watts is not None and not watts > 0:
+            raise ValueError(f"a cap of {watts!r} W is none; it is above 0, or None")
         self.cap_w = inf if watts is None else watts
 
     def hold_cap(self, now: int) -> list[Execution]:

@@ -15,6 +15,8 @@ from math import ceil
 import numpy as np
 import numpy.typing as npt
 
+from hpcsim.machine.power import rate
+
 _WHOLE = 1e-6  # seconds: what floating point may have left of a second that is over
 
 
@@ -32,7 +34,6 @@ class Execution:
         "cap",
         "chosen",
         "cpu_w",
-        "generation",
         "gpu_w",
         "heat",
         "hot_nodes",
@@ -89,7 +90,6 @@ class Execution:
         self.joules = 0.0
         self.hot_nodes = 0  # nodes that throttle: the others wait for them
         self.throttled_node_s = 0
-        self.generation = 0
 
     @property
     def speed(self) -> float:
@@ -99,7 +99,7 @@ class Execution:
     @property
     def rate(self) -> float:
         """Seconds of work done in a second."""
-        return 1.0 / (self.stretch * (1.0 + self.beta * (1.0 / self.speed - 1.0)))
+        return rate(self.beta, self.speed) / self.stretch
 
     def dynamic_w(self, speed: float, exponent: float) -> float:
         """What its nodes draw together above idle at ``speed``."""
