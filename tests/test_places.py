@@ -98,7 +98,7 @@ class Model:
         places = self.places
         assert places.free_nodes == len(self.open()) * places.spec.unit_nodes
         assert places.down_units == len(self.down)
-        assert set(places.free_U.nonzero()[0].tolist()) == self.all - self.busy()
+        assert set((places.holder_U < 0).nonzero()[0].tolist()) == self.all - self.busy()
         assert set((~places.up_U).nonzero()[0].tolist()) == self.down
         assert set(places.asleep_U.nonzero()[0].tolist()) == self.asleep
         assert set(places.open_U.nonzero()[0].tolist()) == self.open()

@@ -33,9 +33,11 @@ class Site:
         self.cluster = cluster
         self.requeues = requeues
         self.checkpointing = checkpointing
-        walltime = workload.column("walltime_s")
-        self._limit = array("q", (walltime if overrun == "kill" else walltime * 11 // 10).tobytes())
-        self._work = array("q", workload.column("runtime_s").tobytes())
+        walltime, work = workload.column("walltime_s"), workload.column("runtime_s")
+        self._limit_s = array("q", (walltime if overrun == "kill" else walltime * 11 // 10).tobytes())
+        self._work_s = array("q", work.tobytes())  # without checkpoints
+        elapsed = work if checkpointing is None else checkpointing.elapsed_for(work)
+        self._elapsed_s = array("q", elapsed.tobytes())  # of a job that begins anew, with its checkpoints
         self._outcome = workload.column("outcome").tobytes()
         self._saved: dict[int, int] = {}  # job -> seconds of work that its checkpoints keep
         self._out: dict[int, tuple[int, int]] = {}  # interrupt -> (expected repair, nodes)
@@ -52,7 +54,7 @@ class Site:
     def __deepcopy__(self, memo: dict[int, object]) -> Site:
         """A copy that belongs to no simulation until it is attached to one; what never changes is shared."""
         twin = copy.copy(self)
-        shared = {"_simulation", "_limit", "_work", "_outcome", "units", "checkpointing"}
+        shared = {"_simulation", "_limit_s", "_work_s", "_elapsed_s", "_outcome", "units", "checkpointing"}
         for name, value in vars(self).items():
             if name not in shared:
                 setattr(twin, name, copy.deepcopy(value, memo))
@@ -97,17 +99,21 @@ class Site:
 
         Its end and its latest end by its limit are returned. Raises ValueError where it has no such place.
         """
-        work = self._work[job.id] - self._saved.get(job.id, 0)
-        if self.checkpointing is not None:
-            work = self.checkpointing.elapsed_for(work)
-        gone = max(0, taken - start)
+        job_id = job.id
+        work_s, limit_s = self._elapsed_s[job_id], self._limit_s[job_id]
+        if job_id in self._saved:
+            work_s = self._left_s(job_id)
+        if start < taken:  # it has been running
+            gone = taken - start
+            work_s, limit_s, start = max(0, work_s - gone), max(0, limit_s - gone), taken
         execution = self.cluster.begin(
             job,
             len(self.joules),
             taken,
-            lead_s=max(0, start - taken),
-            work_s=max(0, work - gone),
-            limit_s=max(0, self._limit[job.id] - gone),
+            lead_s=start - taken,
+            work_s=work_s,
+            limit_s=limit_s,
+            extra_s=self._limit_s[job_id] - job.walltime,
             speed=speed,
             wanted=None if wanted is None else np.array(wanted, np.int64),
         )
@@ -116,7 +122,12 @@ class Site:
         self.throttled_node_s.append(0)
         self.lost_node_s.append(0)
         self._hold_cap(taken, beside=execution)
-        return execution.end, execution.expected_end(job.walltime)
+        return execution.end, execution.expected_end
+
+    def _left_s(self, job_id: int) -> int:
+        """Seconds that a job will take from its last checkpoint on, those for more checkpoints included."""
+        work_s = self._work_s[job_id] - self._saved.get(job_id, 0)
+        return work_s if self.checkpointing is None else self.checkpointing.elapsed_for(work_s)
 
     def how_it_ends(self, job_id: int, timeout: int) -> int:
         """The state in which the running job ends now by itself: ``timeout``, or how its program ends."""
@@ -136,15 +147,11 @@ class Site:
     def _lose(self, execution: Execution) -> None:
         """Book what an attempt that did not come to its end has lost, and keep what its checkpoints saved."""
         job_id = execution.job_id
-        before = self._saved.get(job_id, 0)
-        whole = self._work[job_id] - before
-        if self.checkpointing is not None:
-            whole = self.checkpointing.elapsed_for(whole)
-        done = max(0, int(whole - execution.work_s))
+        done = max(0, int(self._left_s(job_id) - execution.work_s))
         saved = 0 if self.checkpointing is None else self.checkpointing.saved(done)
         self.lost_node_s[execution.row] = execution.nodes * (done - saved)
         if saved:
-            self._saved[job_id] = before + saved
+            self._saved[job_id] = self._saved.get(job_id, 0) + saved
 
     # -- the machine --------------------------------------------------------------------------
 
@@ -188,8 +195,7 @@ class Site:
             self._retime(execution)
 
     def _retime(self, execution: Execution) -> None:
-        job = self._simulation.running[execution.job_id].job
-        self._simulation.retime(job.id, execution.end, execution.expected_end(job.walltime))
+        self._simulation.retime(execution.job_id, execution.end, execution.expected_end)
 
     def _hold_cap(self, now: int, beside: Execution | None = None) -> None:
         for execution in self.cluster.hold_cap(now):

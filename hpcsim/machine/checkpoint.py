@@ -11,6 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 
 def young_s(cost_s: float, mtbf_s: float) -> float:
@@ -24,6 +28,9 @@ def daly_s(cost_s: float, mtbf_s: float) -> float:
         return mtbf_s
     share = cost_s / (2.0 * mtbf_s)
     return young_s(cost_s, mtbf_s) * (1.0 + sqrt(share) / 3.0 + share / 9.0) - cost_s
+
+
+Seconds = TypeVar("Seconds", int, npt.NDArray[np.int64])
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +63,10 @@ class Checkpointing:
         whole, rest = divmod(elapsed_s, self.interval_s + self.cost_s)
         return whole * self.interval_s + min(rest, self.interval_s)
 
-    def elapsed_for(self, work_s: int) -> int:
-        """The fewest seconds after which ``work_s`` seconds of work are done."""
-        checkpoints = max(0, -(-work_s // self.interval_s) - 1)
+    def elapsed_for(self, work_s: Seconds) -> Seconds:
+        """The fewest seconds after which ``work_s`` seconds of work, or so many of several jobs, are done."""
+        pieces = -(-work_s // self.interval_s)
+        checkpoints: Seconds = pieces - (pieces > 0)  # none when it is done
         return work_s + checkpoints * self.cost_s
 
     def saved(self, elapsed_s: int) -> int:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from hpcsim.machine.execution import Execution
 from hpcsim.machine.failures import FailureProcess
 from hpcsim.machine.heat import Heat
-from hpcsim.machine.places import Places
+from hpcsim.machine.places import FREE, Places
 from hpcsim.machine.power import cap_speed
 from hpcsim.machine.spec import MachineSpec
 from hpcsim.workload.behaviour import Behaviour
@@ -120,30 +120,32 @@ class Cluster:
         self.nodes_in = dict.fromkeys(_STATES, 0)
         self.node_seconds = dict.fromkeys(_STATES, 0)
         self._supply_c = supply_c
-        self._behaviour = behaviour
+        self._unit_nodes = spec.unit_nodes
+        power = spec.power
+        gpu_w_J = power.gpu_dyn_w * behaviour.gpu_util_J
+        self._dynamic_w_J = array("d", (power.cpu_dyn_w * behaviour.cpu_util_J + gpu_w_J).tobytes())
+        self._gpu_w_J = array("d", (gpu_w_J / max(1, spec.gpus_per_node)).tobytes())
+        self._beta_J = array("d", behaviour.beta_J.tobytes())
+        self._felt_J = array("d", (communication * behaviour.communication_J).tobytes()) if communication else None
         self._class_U = class_U
-        self._communication = communication
         self._limit_stretches = limit_stretches
-        self._owner_U = np.full(spec.units, -1, np.int64)
+        # Of one node in each state in which no job runs on it. A node in repair is on (assumed).
+        wake_w = power.idle_w if power.wake_w is None else power.wake_w
+        watts = {"busy": 0.0, "idle": power.idle_w, "asleep": power.sleep_w, "waking": wake_w, "down": power.idle_w}
+        self._state_w = {state: _grained(each) for state, each in watts.items()}
         self._jobs_w = 0.0
         self._due: list[_Due] = []
         self._noted = 0
-        self._outages_known_of = -1
-        self._maintenance: tuple[int, int] | None = None
         self._outages = list(reversed([outage for outage in outages if outage.end_s > start]))
         self._next_supply_s = (start // SUPPLY_STEP_S + 1) * SUPPLY_STEP_S if heat is not None else NEVER
-        self._since = start
-        self.nodes_in["idle"] = spec.units * spec.unit_nodes
+        self.nodes_in = dict.fromkeys(_STATES, 0)
+        self.node_seconds = dict.fromkeys(_STATES, 0)  # up to the second last settled
+        self._since_s = dict.fromkeys(_STATES, 0)  # minus the sum of the seconds at which the nodes in a state came
+        self.it_w = _grained(power.fixed_w)
+        nodes = spec.units * spec.unit_nodes
+        self._enter(start, nodes, "idle")
+        self._plan()
         self._log(start)
-
-    @property
-    def maintenance(self) -> tuple[int, int] | None:
-        """The next scheduled maintenance, from when to when; None if none is to come."""
-        if self._outages_known_of != len(self._outages):
-            self._outages_known_of = len(self._outages)
-            coming = (o for o in reversed(self._outages) if o.cause == "maintenance")
-            self._maintenance = next(((o.start_s, o.end_s) for o in coming), None)
-        return self._maintenance
 
     # -- jobs ---------------------------------------------------------------------------------
 
@@ -156,55 +158,67 @@ class Cluster:
         lead_s: int,
         work_s: int,
         limit_s: int,
+        extra_s: int,
         speed: float,
         wanted: Units | None,
     ) -> Execution:
-        """Put ``job`` on units (``wanted``, or those that the placement policy picks) from ``now`` on."""
-        power, behaviour = self.spec.power, self._behaviour
-        self._refuse_speed(speed)
-        units = self.places.take(job.nodes, wanted=wanted, scores_U=self._scores(now))
-        stretch = 1.0
-        if self._class_U is not None:  # a parallel program goes at the pace of its slowest node
-            stretch = float(self._class_U[units].max())
-            if units.size > 1 and self._communication:
-                felt = float(behaviour.communication_J[job.id])
-                stretch *= 1.0 + self._communication * felt * self.places.spread_of(units)
+        """Put ``job`` on units (``wanted``, or those that the placement policy picks) from ``now`` on.
+
+        Before it runs it is prepared for ``lead_s``. It has ``work_s`` seconds of work to do at full speed, and ends
+        after ``limit_s`` of them at the latest, which is ``extra_s`` beyond what is left of its walltime.
+        """
+        if speed != 1.0:
+            self._refuse_speed(speed)
+        job_id = job.id
+        places = self.places
+        units = places.take(job.nodes, holder=job_id, wanted=wanted, scores_U=self._scores(now))
+        nodes = units.size * self._unit_nodes
         execution = Execution(
-            job_id=job.id,
-            row=row,
-            units=units,
-            nodes=units.size * self.spec.unit_nodes,
-            taken=now,
+            job_id,
+            row,
+            units,
+            nodes,
+            now,
             lead_s=lead_s,
             work_s=work_s,
             limit_s=limit_s,
+            extra_s=extra_s,
             limit_stretches=self._limit_stretches,
-            beta=float(behaviour.beta_J[job.id]),
-            stretch=stretch,
-            idle_w=power.idle_w,
-            cpu_w=power.cpu_dyn_w * float(behaviour.cpu_util_J[job.id]),
-            gpu_w=power.gpu_dyn_w * float(behaviour.gpu_util_J[job.id]),
+            beta=self._beta_J[job_id],
+            stretch=1.0 if self._class_U is None else self._stretch(self._class_U, job_id, units),
+            dynamic_w=self._dynamic_w_J[job_id],
+            gpu_w=self._gpu_w_J[job_id],
         )
-        execution.chosen, execution.cap = speed, self.cap
-        self.executions[job.id] = execution
-        self._owner_U[units] = job.id
-        self._move(now, execution.nodes, "idle", "busy")
-        self._pace(execution)
+        self.executions[job_id] = execution
+        self._leave(now, nodes, "idle")
+        self._enter(now, nodes, "busy")
+        if speed != 1.0 or self.cap != 1.0:
+            execution.chosen, execution.cap = speed, self.cap
+            execution.turn()
+        self._draw(execution)
         self._log(now)
         return execution
+
+    def _stretch(self, class_U: Floats, job_id: int, units: Units) -> float:
+        """How much longer than undisturbed a job takes: a parallel program goes at the pace of its slowest node."""
+        stretch = float(np.maximum.reduce(class_U[units]))
+        if self._felt_J is not None and units.size > 1:
+            stretch *= 1.0 + self._felt_J[job_id] * self.places.spread_of(units)
+        return stretch
 
     def end(self, execution: Execution, now: int) -> None:
         """Take a job off its units."""
         execution.settle(now)
         del self.executions[execution.job_id]
-        units = execution.units
-        self._owner_U[units] = -1
-        self.places.release(units)
+        units, nodes, places = execution.units, execution.nodes, self.places
+        places.release(units)
         self._jobs_w -= execution.watts
-        up = int(np.count_nonzero(self.places.up_U[units])) * self.spec.unit_nodes
-        self._move(now, up, "busy", "idle")
-        if up < execution.nodes:
-            self._move(now, execution.nodes - up, "busy", "down")
+        self.it_w -= execution.watts
+        self._leave(now, nodes, "busy")
+        down = self._unit_nodes * int(np.count_nonzero(~places.up_U[units])) if places.down_units else 0
+        self._enter(now, nodes - down, "idle")
+        if down:
+            self._enter(now, down, "down")
         if self.heat is not None:
             if execution.heat < 1.0:
                 self.heat.mark_throttled(units, False)
@@ -216,7 +230,7 @@ class Cluster:
         self._refuse_speed(speed)
         execution.settle(now)
         execution.chosen = speed
-        self._pace(execution)
+        self._turn(execution)
         self._log(now)
 
     def _refuse_speed(self, speed: float) -> None:
@@ -225,34 +239,36 @@ class Cluster:
         if not least <= speed <= 1.0:
             raise ValueError(f"a speed of {speed!r} is none that {self.spec.name} has: {least} to 1")
 
-    def _pace(self, execution: Execution) -> None:
-        """Carry out a change of a settled execution's speed: its power and the heat that it makes."""
-        power = self.spec.power
-        slowness = execution.speed**power.speed_exponent
-        node_w = power.idle_w + (execution.cpu_w + execution.gpu_w) * slowness
+    def _turn(self, execution: Execution) -> None:
+        """Have a settled execution go at the speed that it now may."""
+        execution.turn()
         self._jobs_w -= execution.watts
-        execution.watts = int(execution.nodes * node_w * _GRAIN) / _GRAIN  # down, so that a cap holds
-        self._jobs_w += execution.watts
+        self.it_w -= execution.watts
+        self._draw(execution)
+
+    def _draw(self, execution: Execution) -> None:
+        """Book what an execution draws at its speed, where nothing of it is booked, and the heat that it makes."""
+        power, dynamic_w, gpu_w = self.spec.power, execution.dynamic_w, execution.gpu_w
+        if execution.speed != 1.0:
+            slowness = execution.speed**power.speed_exponent
+            dynamic_w *= slowness
+            gpu_w *= slowness
+        node_w = power.idle_w + dynamic_w
+        execution.watts = watts = _grained(execution.nodes * node_w)
+        self._jobs_w += watts
+        self.it_w += watts
         if self.heat is not None:
-            gpu_w = power.gpu_idle_w + execution.gpu_w * slowness / max(1, self.spec.gpus_per_node)
-            self.heat.set_power(execution.since, execution.units, node_w, gpu_w)
+            self.heat.set_power(execution.since, execution.units, node_w, power.gpu_idle_w + gpu_w)
 
     # -- power --------------------------------------------------------------------------------
 
     @property
-    def it_w(self) -> float:
-        """What all nodes and the fixed loads draw now, at the wall, without cooling."""
-        watts = self.watts_in
-        return self.spec.power.fixed_w + self._jobs_w + sum(self.nodes_in[state] * watts[state] for state in watts)
-
-    @property
     def watts_in(self) -> dict[str, float]:
         """Watts of one node in each state in which no job runs on it. A node in repair is on (assumed)."""
-        power = self.spec.power
-        wake_w = power.idle_w if power.wake_w is None else power.wake_w
-        return {"idle": power.idle_w, "asleep": power.sleep_w, "waking": wake_w, "down": power.idle_w}
+        return {state: watts for state, watts in self._state_w.items() if state != "busy"}
 
     def _log(self, now: int) -> None:
+        """Note what the machine draws from ``now`` on."""
         if self.power_log_s and self.power_log_s[-1] == now:
             self.power_log_w[-1] = self.it_w
         else:
@@ -270,7 +286,7 @@ class Cluster:
         if self.cap_w == inf and self.cap == 1.0:
             return []
         exponent = self.spec.power.speed_exponent
-        uncapped_w = sum(e.dynamic_w(e.chosen * e.heat, exponent) for e in self.executions.values())
+        uncapped_w = sum(e.nodes * e.dynamic_w * (e.chosen * e.heat) ** exponent for e in self.executions.values())
         static_w = self.it_w - self._jobs_w + self.nodes_in["busy"] * self.spec.power.idle_w
         cap = 1.0 if self.cap_w == inf else cap_speed(self.spec.power, static_w, uncapped_w, self.cap_w)
         if cap == self.cap:
@@ -279,7 +295,7 @@ class Cluster:
         for execution in self.executions.values():
             execution.settle(now)
             execution.cap = cap
-            self._pace(execution)
+            self._turn(execution)
         self._log(now)
         return list(self.executions.values())
 
@@ -288,16 +304,22 @@ class Cluster:
     @property
     def next_s(self) -> int:
         """The second at which something happens by itself; ``NEVER`` if nothing does."""
-        at = min(self._next_supply_s, self._due[0].time if self._due else NEVER)
+        if self.heat is None:
+            return self._planned_s
+        return min(self._planned_s, self.heat.next_s)
+
+    def _plan(self) -> None:
+        """Look up what happens next of all that was known in advance."""
+        at = self._next_supply_s
+        if self._due:
+            at = min(at, self._due[0].time)
         if self._outages:
             at = min(at, self._outages[-1].start_s)
         if self.failures is not None:
             at = min(at, self.failures.next_time)
-        if self.heat is not None:
-            for crossing in (self.heat.next_crossing(), self.heat.next_shutdown()):
-                if crossing is not None:
-                    at = min(at, crossing[0])
-        return at
+        self._planned_s = at
+        coming = (o for o in reversed(self._outages) if o.cause == "maintenance")
+        self.maintenance = next(((o.start_s, o.end_s) for o in coming), None)
 
     @property
     def recovers(self) -> bool:
@@ -322,6 +344,7 @@ class Cluster:
                 self._fail(units, now + failure.repair_s, now + usual_s, "hardware", now, effects)
         if self.heat is not None:
             self._heat_up(self.heat, now, effects)
+        self._plan()
         self._log(now)
         return effects
 
@@ -351,9 +374,9 @@ class Cluster:
         units = units[places.up_U[units] & ~places.asleep_U[units]]  # what sleeps does not fail
         if not units.size:
             return
-        owners = self._owner_U[units]
-        failed = [self.executions[job_id] for job_id in np.unique(owners[owners >= 0]).tolist()]
-        idle = int(np.count_nonzero(owners < 0)) * self.spec.unit_nodes
+        holders = places.holder_U[units]
+        failed = [self.executions[job_id] for job_id in np.unique(holders[holders != FREE]).tolist()]
+        idle = int(np.count_nonzero(holders == FREE)) * self.spec.unit_nodes
         places.set_down(units)
         self._move(now, idle, "idle", "down")
         number = len(self.interrupts)
@@ -370,7 +393,7 @@ class Cluster:
         exponent = self.spec.power.speed_exponent
         while (crossing := heat.next_crossing()) is not None and crossing[0] <= now:
             unit = crossing[1]
-            execution = self.executions.get(int(self._owner_U[unit]))
+            execution = self.executions.get(int(self.places.holder_U[unit]))
             if execution is None:  # an idle unit can do no less
                 heat.mark_throttled(np.array([unit]), True)
                 continue
@@ -379,7 +402,7 @@ class Cluster:
             execution.heat = max(self.spec.power.least_speed, slower)
             execution.hot_nodes += self.spec.unit_nodes
             heat.mark_throttled(np.array([unit]), True)
-            self._pace(execution)
+            self._turn(execution)
             effects.retimed.append(execution)
         if (shutdown := heat.next_shutdown()) is not None and shutdown[0] <= now:
             hot = heat.shutdowns(now)
@@ -416,20 +439,26 @@ class Cluster:
     def _note(self, time: int, kind: str, units: Units, interrupt: int) -> None:
         self._noted += 1
         heappush(self._due, _Due(time, self._noted, kind, tuple(units.tolist()), interrupt))
+        self._planned_s = min(self._planned_s, time)
+
+    def _enter(self, now: int, nodes: int, state: str) -> None:
+        """So many more nodes are in a state. Node-seconds are sums of exits less entrances, times nodes: exact."""
+        self.nodes_in[state] += nodes
+        self._since_s[state] -= nodes * now
+        self.it_w += nodes * self._state_w[state]
+
+    def _leave(self, now: int, nodes: int, state: str) -> None:
+        self._enter(now, -nodes, state)
 
     def _move(self, now: int, nodes: int, source: str, target: str) -> None:
-        """Book the node-seconds so far; from now on ``nodes`` nodes are in another state."""
-        self.settle(now)
-        self.nodes_in[source] -= nodes
-        self.nodes_in[target] += nodes
+        """From now on ``nodes`` nodes are in another state."""
+        self._leave(now, nodes, source)
+        self._enter(now, nodes, target)
 
     def settle(self, now: int) -> None:
         """Book the node-seconds up to ``now``."""
-        if now > self._since:
-            for state, nodes in self.nodes_in.items():
-                if nodes:
-                    self.node_seconds[state] += nodes * (now - self._since)
-            self._since = now
+        for state, nodes in self.nodes_in.items():
+            self.node_seconds[state] = self._since_s[state] + nodes * now
 
     def _hot_U(self, now: int) -> Callable[[], Floats] | None:
         heat = self.heat
@@ -437,6 +466,13 @@ class Cluster:
 
     def _scores(self, now: int) -> Floats | None:
         """What the placement policy goes by: temperatures or failures seen; all alike where there are none."""
+        if self.places.policy not in ("coolest", "most-reliable"):
+            return None
         if self.places.policy == "coolest" and self.heat is not None:
             return self.heat.temperatures(now)[0]
-        return self.failed_U if self.places.policy in ("coolest", "most-reliable") else None
+        return self.failed_U
+
+
+def _grained(watts: float) -> float:
+    """Cut to the grain, down, so that a cap holds."""
+    return int(watts * _GRAIN) / _GRAIN

@@ -29,23 +29,25 @@ class Execution:
     """
 
     __slots__ = (
-        "_limit_s",
+        "_extra_s",
+        "_limit_rate",
         "beta",
         "cap",
         "chosen",
-        "cpu_w",
+        "dynamic_w",
         "gpu_w",
         "heat",
         "hot_nodes",
-        "idle_w",
         "job_id",
         "joules",
         "lead_s",
         "limit_s",
         "limit_stretches",
         "nodes",
+        "rate",
         "row",
         "since",
+        "speed",
         "stretch",
         "throttled_node_s",
         "units",
@@ -55,20 +57,20 @@ class Execution:
 
     def __init__(
         self,
-        *,
         job_id: int,
         row: int,
         units: npt.NDArray[np.int64],
         nodes: int,
         taken: int,
+        *,
         lead_s: int,
         work_s: float,
         limit_s: float,
+        extra_s: int,
         limit_stretches: bool,
         beta: float,
         stretch: float,
-        idle_w: float,
-        cpu_w: float,
+        dynamic_w: float,
         gpu_w: float,
     ) -> None:
         self.job_id = job_id
@@ -78,33 +80,26 @@ class Execution:
         self.since = taken
         self.lead_s = lead_s
         self.work_s = work_s
-        self.limit_s = self._limit_s = limit_s
+        self.limit_s = limit_s
+        self._extra_s = extra_s  # of the limit, beyond the walltime
         self.limit_stretches = limit_stretches
         self.beta = beta
         self.stretch = stretch  # from the nodes' class and from spreading over racks; 1 is none
-        self.idle_w = idle_w  # of one node, as are the next two: at full speed
-        self.cpu_w = cpu_w
-        self.gpu_w = gpu_w
-        self.chosen = self.cap = self.heat = 1.0
+        self.dynamic_w = dynamic_w  # of one node above idle at full speed
+        self.gpu_w = gpu_w  # the part of that which one GPU has
+        self.chosen = self.cap = self.heat = self.speed = self._limit_rate = 1.0
+        self.rate = 1.0 / stretch  # seconds of work done in a second
         self.watts = 0.0
         self.joules = 0.0
         self.hot_nodes = 0  # nodes that throttle: the others wait for them
         self.throttled_node_s = 0
 
-    @property
-    def speed(self) -> float:
-        """The clock relative to nominal, in (0, 1]."""
-        return self.chosen * self.cap * self.heat
-
-    @property
-    def rate(self) -> float:
-        """Seconds of work done in a second."""
-        return rate(self.beta, self.speed) / self.stretch
-
-    def dynamic_w(self, speed: float, exponent: float) -> float:
-        """What its nodes draw together above idle at ``speed``."""
-        watts: float = self.nodes * (self.cpu_w + self.gpu_w) * speed**exponent
-        return watts
+    def turn(self) -> None:
+        """Go at the speed that ``chosen``, ``cap`` and ``heat`` now allow; everything before is settled."""
+        self.speed = speed = self.chosen * self.cap * self.heat
+        self.rate = rate(self.beta, speed) / self.stretch
+        if self.limit_stretches:
+            self._limit_rate = speed
 
     def settle(self, now: int) -> None:
         """Book everything up to ``now`` at the present speed and power."""
@@ -112,31 +107,29 @@ class Execution:
         self.since = now
         self.joules += elapsed * self.watts
         self.throttled_node_s += elapsed * self.hot_nodes
-        lead = min(self.lead_s, elapsed)
-        self.lead_s -= lead
-        elapsed -= lead
+        if self.lead_s:
+            lead = min(self.lead_s, elapsed)
+            self.lead_s -= lead
+            elapsed -= lead
         self.work_s -= elapsed * self.rate
-        self.limit_s -= elapsed * (self.speed if self.limit_stretches else 1.0)
+        self.limit_s -= elapsed * self._limit_rate
 
     @property
     def end(self) -> int:
         """The second at which it ends if nothing changes."""
-        left = min(self.work_s / self.rate, self._limit_left_s)
+        left = min(self.work_s / self.rate, self.limit_s / self._limit_rate)
         return self.since + self.lead_s + max(0, ceil(left - _WHOLE))
 
     @property
     def times_out(self) -> bool:
         """Whether the limit, not the work, is what ends it."""
-        return self._limit_left_s + _WHOLE < self.work_s / self.rate
+        return self.limit_s / self._limit_rate + _WHOLE < self.work_s / self.rate
 
-    def expected_end(self, walltime: int) -> int:
-        """The second at which ``walltime`` is over at the present speed: all that a scheduler may know of its end.
+    @property
+    def expected_end(self) -> int:
+        """The second at which its walltime is over at the present speed: all that a scheduler may know of its end.
 
         Where the machine lets jobs run on a little beyond their walltime, the limit is longer than it.
         """
-        left = self.limit_s - (self._limit_s - walltime)
-        return self.since + self.lead_s + ceil((left / self.speed if self.limit_stretches else left) - _WHOLE)
-
-    @property
-    def _limit_left_s(self) -> float:
-        return self.limit_s / self.speed if self.limit_stretches else self.limit_s
+        left = self.limit_s - self._extra_s
+        return self.since + self.lead_s + ceil(left / self._limit_rate - _WHOLE)

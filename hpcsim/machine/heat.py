@@ -226,6 +226,11 @@ class Heat:
         """The same for the shutdown thresholds, with units that are marked."""
         return self._first_of(_SHUTDOWN)
 
+    @property
+    def next_s(self) -> int:
+        """The second of the first crossing of any kind; far away if there is none."""
+        return min((each[0] for each in (self.next_crossing(), self.next_shutdown()) if each), default=_NEVER)
+
     def shutdowns(self, now: int) -> Units:
         """The units, ascending, that are at a shutdown threshold or above and draw more than an idle one."""
         node_c, gpu_c = self.temperatures(now)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from hpcsim.errors import InputError
 from hpcsim.machine.spec import MachineSpec
 from hpcsim.machine.torus import TorusBlocks, Units
 
+FREE: Final = -1
 POLICIES = ("packed", "spread", "contiguous", "coolest", "most-reliable", "torus")
 
 _Parts = list[tuple[int, int]]  # (rack, the units of it as bits), or (rack or group, how many units of it)
@@ -44,7 +45,8 @@ class Places:
 
     Of equals the lowest number is taken: of units, racks, groups, runs and blocks.
 
-    ``free_U``, ``up_U``, ``asleep_U``: no job holds the unit, it is not down, it sleeps; to be read only.
+    ``holder_U``, ``up_U``, ``asleep_U``: which job holds the unit (``FREE``: none), it is not down, it sleeps; to be
+    read only.
     ``free_nodes``: nodes of the open units. ``down_units``: units that are down, busy ones included.
     """
 
@@ -59,7 +61,7 @@ class Places:
                 raise InputError(f"placement: found 'torus', but {spec.name} has no torus with blocks")
             self.blocks = TorusBlocks(spec.torus, spec.block_units)
         units = spec.units
-        self.free_U = np.ones(units, np.bool_)
+        self.holder_U = np.full(units, FREE, np.int32)
         self.up_U = np.ones(units, np.bool_)
         self.asleep_U = np.zeros(units, np.bool_)
         self.free_nodes = units * spec.unit_nodes
@@ -82,7 +84,7 @@ class Places:
     @property
     def open_U(self) -> npt.NDArray[np.bool_]:
         """Whether a job could get the unit now."""
-        return self.free_U & self.up_U & ~self.asleep_U
+        return (self.holder_U == FREE) & self.up_U & ~self.asleep_U
 
     def size(self, nodes: int) -> int | None:
         """The nodes that a job of ``nodes`` takes: whole units, and the next block that exists where only blocks do.
@@ -96,7 +98,7 @@ class Places:
             if at == len(self._block_units):
                 return None
             units = self._block_units[at]
-        return units * unit_nodes if units <= self.free_U.size else None
+        return units * unit_nodes if units <= self.holder_U.size else None
 
     def fits(self, nodes: int) -> bool:
         """Whether a job of ``nodes`` can have a place now."""
@@ -126,9 +128,14 @@ class Places:
     # -- taking and giving back ---------------------------------------------------------------
 
     def take(
-        self, nodes: int, *, wanted: Units | None = None, scores_U: npt.NDArray[np.floating] | None = None
+        self,
+        nodes: int,
+        *,
+        holder: int = 0,
+        wanted: Units | None = None,
+        scores_U: npt.NDArray[np.floating] | None = None,
     ) -> Units:
-        """Give a job of ``nodes`` its units, ascending: ``wanted`` if given, else by the policy.
+        """Give the job ``holder`` of ``nodes`` its units, ascending: ``wanted`` if given, else by the policy.
 
         ``scores_U`` is read by ``coolest`` and ``most-reliable`` only. Raises ValueError if there is no such place
         now, naming the units that are in the way of ``wanted``; nothing is changed then. The array returned is what
@@ -166,7 +173,7 @@ class Places:
 
         if self.blocks is not None:
             self.blocks.start(block)
-        self.free_U[units] = False
+        self.holder_U[units] = holder
         self._change(parts, -1)
         self._held[int(units[0])] = _Held(units, parts, block)
         return units
@@ -179,7 +186,7 @@ class Places:
         del self._held[int(units[0])]
         if self.blocks is not None:
             self.blocks.end(held.block)
-        self.free_U[units] = True
+        self.holder_U[units] = FREE
         ready_R = self._ready_R
         self._change([(rack, bits & ready_R[rack]) for rack, bits in held.parts], 1)
 
@@ -195,7 +202,7 @@ class Places:
 
     def sleep(self, units: Units) -> None:
         """Nobody gets these units until they wake; raises ValueError if a job holds one of them."""
-        busy = units[~self.free_U[units]]
+        busy = units[self.holder_U[units] != FREE]
         if busy.size:
             raise ValueError(f"units {_some(busy)} are busy and cannot sleep")
         self._mark(self.asleep_U, units, True)
@@ -217,7 +224,7 @@ class Places:
                 self.blocks.close(unit, not ready)
         for rack, bits in self._bits(changed):
             self._ready_R[rack] ^= bits
-        self._change(self._bits(changed[self.free_U[changed]]), 1 if ready else -1)
+        self._change(self._bits(changed[self.holder_U[changed] == FREE]), 1 if ready else -1)
 
     # -- choosing: how many units of which racks, or which units --------------------------------
 
@@ -264,8 +271,8 @@ class Places:
         return np.arange(starts[run], starts[run] + count, dtype=np.int64)
 
     def _lowest(self, count: int, scores_U: npt.NDArray[np.floating] | None) -> Units:
-        if scores_U is None or scores_U.shape != self.free_U.shape:
-            raise ValueError(f"placement {self.policy} needs a score for each of the {self.free_U.size} units")
+        if scores_U is None or scores_U.shape != self.holder_U.shape:
+            raise ValueError(f"placement {self.policy} needs a score for each of the {self.holder_U.size} units")
         units: Units = self.open_U.nonzero()[0]
         scores = scores_U[units]
         highest = np.partition(scores, count - 1)[count - 1]  # of those taken
@@ -281,10 +288,10 @@ class Places:
         """Raise ValueError unless these are ``count`` different open units."""
         if units.size != count or np.any(units[1:] == units[:-1]):
             raise ValueError(f"the job takes {count} different units, but these were wanted: {_some(units)}")
-        if units[0] < 0 or units[-1] >= self.free_U.size:
-            raise ValueError(f"units are numbered 0 to {self.free_U.size - 1}, but these were wanted: {_some(units)}")
+        if units[0] < 0 or units[-1] >= self.holder_U.size:
+            raise ValueError(f"units are numbered 0 to {self.holder_U.size - 1}, but these were wanted: {_some(units)}")
         because = {
-            "busy": units[~self.free_U[units]],
+            "busy": units[self.holder_U[units] != FREE],
             "down": units[~self.up_U[units]],
             "asleep": units[self.asleep_U[units]],
         }
