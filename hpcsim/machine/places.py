@@ -84,7 +84,7 @@ class Places:
     @property
     def open_U(self) -> npt.NDArray[np.bool_]:
         """Whether a job could get the unit now."""
-        return (self.holder_U == FREE) & self.up_U & ~self.asleep_U
+        return np.asarray((self.holder_U == FREE) & self.up_U & ~self.asleep_U)
 
     def size(self, nodes: int) -> int | None:
         """The nodes that a job of ``nodes`` takes: whole units, and the next block that exists where only blocks do.

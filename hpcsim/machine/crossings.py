@@ -1,0 +1,266 @@
+"""When a unit will come to its throttle or shutdown temperature next, asked after every event and cheap to answer.
+
+A block (of ``thermal.Racks``) is in one of three states, which say what may happen to it without a look:
+
+- *calm*: every unit draws no more than would bring it to its throttle if its neighbours were there too and its inlet
+  were the warmest there is. Nothing crosses while all units keep to that, for a rack whose units are all at the
+  threshold, none of which is given more than it can lose there, does not get any warmer.
+- *tense*: some unit draws more, but under the present powers nothing crosses. Then nothing does under lower ones.
+- *restless*: a crossing is ahead. Any change may bring it forward or put it off.
+
+A block that may have left its state is examined when somebody asks: first whether it would be calm with the inlet of
+this moment, which takes no history, and if not, then exactly.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcsim.machine.spec import ThermalSpec
+from hpcsim.machine.temperatures import Temperatures
+from hpcsim.machine.thermal import FORGOTTEN, rises_to_s
+
+Floats = npt.NDArray[np.float64]
+Units = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+NEVER: Final = 2**62
+THROTTLE, SHUTDOWN = range(2)
+
+_CALM, _TENSE, _RESTLESS = range(3)
+# How far above what was seen so far the limits reckon with, so that they need not be changed all the time.
+_MORE_WATTS: Final = 1.1
+_WARMER_K: Final = 0.5
+
+
+class Crossings:
+    """The crossings ahead of the units of ``temperatures``, whose idle nodes and GPUs draw ``node_w`` and ``gpu_w``.
+
+    It is to be told of every change after it was made. ``thresholds_c`` are those of nodes and of GPUs, by kind.
+    ``exceeded_K`` tells of each block whether a unit in it may have been above a throttle since that was last cleared;
+    all others have been below.
+    """
+
+    def __init__(self, temperatures: Temperatures, spec: ThermalSpec, *, node_w: float, gpu_w: float) -> None:
+        self._temperatures = temperatures
+        racks = temperatures.racks
+        self._n, blocks, size = racks.n, racks.blocks, racks.blocks * racks.n
+        self._idle_w, self._idle_gpu_w = node_w, gpu_w
+        self.thresholds_c = (
+            (spec.cpu_throttle_c, spec.gpu_throttle_c if racks.has_gpus else np.inf),
+            (spec.node_shutdown_c, spec.gpu_shutdown_c if racks.has_gpus else np.inf),
+        )
+        self._marked_N = np.arange(size) >= racks.units  # as throttled
+        self._crossing_s = np.full((2, blocks), NEVER)
+        self._crossing_unit = np.zeros((2, blocks), np.int64)
+        self._first: list[tuple[int, int] | None] = [None, None]
+        self._dirty_K = np.ones(blocks, np.bool_)  # to be examined
+        self._any_dirty = True
+        self._dirty_since = temperatures.now
+        self._state_K = np.full(blocks, _CALM)
+        self._hot_K = np.zeros(blocks, np.bool_)  # a unit in it may be above its throttle
+        self.exceeded_K = np.zeros(blocks, np.bool_)
+        # A GPU cools down from a power above its limit until then.
+        self._cooling_until_K = np.zeros(blocks, np.int64)
+        self._most_w, self._warmest_supply_c = node_w * _MORE_WATTS, temperatures.supply_c + _WARMER_K
+        self._set_alone()
+        self._limit_w_N, self._limit_gpu_w_N = self._alone_w_N.copy(), self._alone_gpu_w_N.copy()
+        self._set_quiet()
+
+    # -- what it is told ----------------------------------------------------------------------
+
+    def powered(self, units: Units, node_w: float, gpu_w: float) -> None:
+        """``units`` now draw that."""
+        if node_w > self._most_w:
+            self._reckon_with(node_w * _MORE_WATTS, self._warmest_supply_c)
+        elif node_w > self._quiet_w or gpu_w > self._quiet_gpu_w:
+            passes = (self._limit_w_N[units] < node_w) | (self._limit_gpu_w_N[units] < gpu_w)
+            if np.count_nonzero(passes):
+                self._soil(units[passes] // self._n)
+
+    def supplied(self, before_c: float) -> None:
+        """The supply has changed; it was at ``before_c``."""
+        supply_c = self._temperatures.supply_c
+        if not self._warmest_supply_c - 2.0 * _WARMER_K <= supply_c <= self._warmest_supply_c:
+            self._reckon_with(self._most_w, supply_c + _WARMER_K)
+        else:
+            self._soil(self._state_K > (_CALM if supply_c > before_c else _TENSE))
+
+    def mark(self, units: Units, flag: bool) -> None:
+        """Say whether ``units`` are throttled already: their throttle crossings are passed over."""
+        self._marked_N[units] = flag
+        self._soil(units // self._n)
+
+    # -- what it is asked ---------------------------------------------------------------------
+
+    def first(self, kind: int) -> tuple[int, int] | None:
+        """The first crossing of a kind: the second, and the unit."""
+        now, first = self._temperatures.now, self._first[kind]
+        if first is not None and first[0] < now:  # nobody did anything about it: is it above still?
+            passed_K = self._crossing_s[kind] < now
+            self.exceeded_K |= passed_K
+            self._soil(passed_K)
+        if self._any_dirty:
+            self._examine_all()
+        return self._first[kind]
+
+    @property
+    def next_s(self) -> int:
+        """The second of the first crossing of any kind; ``NEVER`` if there is none."""
+        if not self._any_dirty and self._first[THROTTLE] is None and self._first[SHUTDOWN] is None:
+            return NEVER
+        return min((first[0] for kind in (THROTTLE, SHUTDOWN) if (first := self.first(kind))), default=NEVER)
+
+    def clear_exceeded(self) -> None:
+        """Keep in ``exceeded_K`` only blocks in which a unit is above a throttle now; all is advanced to the present."""
+        temperatures, (limit_c, limit_gpu_c) = self._temperatures, self.thresholds_c[THROTTLE]
+        above_N = (temperatures.node_c_N >= limit_c) | (temperatures.gpu_c_N >= limit_gpu_c)
+        self.exceeded_K = above_N.reshape(-1, self._n).any(axis=1) | self._dirty_K
+
+    # -- limits -------------------------------------------------------------------------------
+
+    def _soil(self, blocks: Units | Flags) -> None:
+        """Have these blocks, given by their numbers or as a column, examined before the next answer."""
+        if not self._any_dirty:
+            self._dirty_since, self._any_dirty = self._temperatures.now, True
+        self._dirty_K[blocks] = True
+
+    def _reckon_with(self, most_w: float, warmest_supply_c: float) -> None:
+        """Set new limits, for nodes that may draw that much and a supply that may get that warm."""
+        self._most_w, self._warmest_supply_c = most_w, warmest_supply_c
+        self._set_alone()
+        self._soil(np.arange(self._dirty_K.size))
+
+    def _set_alone(self) -> None:
+        """Watts of nodes and GPUs that end at the throttle if the neighbours do too, with the warmest inlet."""
+        racks, (limit_c, limit_gpu_c) = self._temperatures.racks, self.thresholds_c[THROTTLE]
+        inlet_c = np.tile(self._warmest_supply_c + self._most_w * racks.inlet_k_per_w.sum(axis=1), racks.blocks)
+        self._alone_w_N = (limit_c - inlet_c) / racks.r_N
+        self._alone_gpu_w_N = (limit_gpu_c - inlet_c) / racks.gpu_r_N
+
+    def _set_quiet(self) -> None:
+        """Watts up to which no change of power needs a look."""
+        state = int(self._state_K.max())
+        if state == _CALM:
+            self._quiet_w = min(self._most_w, float(self._alone_w_N.min()))
+            self._quiet_gpu_w = float(self._alone_gpu_w_N.min())
+        elif state == _TENSE:  # the limits are the present powers, and none is below those of an idle unit
+            self._quiet_w, self._quiet_gpu_w = self._idle_w, self._idle_gpu_w
+        else:
+            self._quiet_w = self._quiet_gpu_w = -np.inf
+
+    def _enter(self, block: int, state: int) -> None:
+        """Have a block be in a state, with the limits of that."""
+        self._state_K[block] = state
+        here = slice(block * self._n, (block + 1) * self._n)
+        if state == _CALM:
+            self._limit_w_N[here], self._limit_gpu_w_N[here] = self._alone_w_N[here], self._alone_gpu_w_N[here]
+        elif state == _TENSE:
+            log = self._temperatures.log
+            self._limit_w_N[here], self._limit_gpu_w_N[here] = log.node_w_N[here], log.gpu_w_N[here]
+        else:
+            self._limit_w_N[here] = self._limit_gpu_w_N[here] = -np.inf
+
+    # -- examining ----------------------------------------------------------------------------
+
+    def _examine_all(self) -> None:
+        """Examine what is dirty, and find the first crossings of the machine anew."""
+        late = self._dirty_since < self._temperatures.now  # what was in between has not been looked at
+        if late:
+            self.exceeded_K |= self._dirty_K
+        for block in np.flatnonzero(self._dirty_K).tolist():
+            if late or self._hot_K[block] or not self._would_be_calm(block):
+                self._examine(block)
+        self._dirty_K[:] = False
+        self._any_dirty = False
+        self._set_quiet()
+        for kind, crossing_s in enumerate(self._crossing_s):
+            block = int(crossing_s.argmin())  # of several the lowest
+            first_s = int(crossing_s[block])
+            self._first[kind] = None if first_s == NEVER else (first_s, int(self._crossing_unit[kind, block]))
+
+    def _would_be_calm(self, block: int) -> bool:
+        """Whether nothing crosses in a block whose units are all below their throttles; if so, it is settled."""
+        temperatures, (limit_c, limit_gpu_c) = self._temperatures, self.thresholds_c[THROTTLE]
+        racks, here = temperatures.racks, slice(block * self._n, (block + 1) * self._n)
+        node_w, gpu_w = temperatures.log.node_w_N[here], temperatures.log.gpu_w_N[here]
+        inlet_c = temperatures.supply_c + racks.inlet_k_per_w @ node_w
+        if np.maximum.reduce(inlet_c + racks.r_N[here] * node_w) > limit_c:
+            return False
+        alone_gpu_w = self._alone_gpu_w_N[here]
+        if racks.has_gpus:
+            before_w = self._limit_gpu_w_N[here]  # of a tense block the powers when it was examined last
+            if np.count_nonzero((gpu_w < before_w) & (before_w > alone_gpu_w)):
+                self._cooling_until_K[block] = temperatures.now + FORGOTTEN * racks.gpu_tau_s
+            if self._cooling_until_K[block] > temperatures.now:
+                return False
+            if np.maximum.reduce(inlet_c + racks.gpu_r_N[here] * gpu_w) > limit_gpu_c:
+                return False
+        within = bool(np.all(node_w <= self._alone_w_N[here]) and np.all(gpu_w <= alone_gpu_w))
+        self._crossing_s[:, block] = NEVER
+        self._enter(block, _CALM if within else _TENSE)
+        return True
+
+    def _examine(self, block: int) -> None:
+        """Find the first crossings in a block, and its state."""
+        temperatures, n = self._temperatures, self._n
+        temperatures.advance(temperatures.now)
+        racks, here = temperatures.racks, slice(block * n, (block + 1) * n)
+        node_w, gpu_w = temperatures.log.node_w_N[here], temperatures.log.gpu_w_N[here]
+        dev, shapes = temperatures.dev[block], racks.shapes[block]
+        steady = node_w @ racks.gains[block] + temperatures.supply_c * racks.warm[block]
+        node_c, steady_c = (steady + dev) @ shapes, steady @ shapes
+        highest_c = np.maximum(node_c, steady_c + max(0.0, float((node_c - steady_c).max())))
+        inlet_c = temperatures.supply_c + racks.inlet_k_per_w @ node_w
+        steady_lag_k = racks.gpu_r_N[here] * gpu_w
+        lag_k = steady_lag_k + temperatures.lag_dev_N[here]
+        highest_gpu_c = inlet_c + np.maximum(lag_k, steady_lag_k)
+
+        limit_c, limit_gpu_c = self.thresholds_c[THROTTLE]
+        hot = bool(node_c.max() >= limit_c or (inlet_c + lag_k).max() >= limit_gpu_c)
+        crossing = False
+        for kind, (limit_c, limit_gpu_c) in enumerate(self.thresholds_c):
+            self._crossing_s[kind, block] = NEVER
+            may = ((highest_c >= limit_c) | (highest_gpu_c >= limit_gpu_c)) & (node_w > self._idle_w)
+            if kind == THROTTLE:
+                may &= ~self._marked_N[here]
+            places = np.flatnonzero(may)
+            if not places.size:
+                continue
+            waits_s = racks.node_waits_s(block, places, dev, steady, limit_c)
+            if highest_gpu_c.max() >= limit_gpu_c:
+                gpu_c, steady_gpu_c = (inlet_c + lag_k)[places], (inlet_c + steady_lag_k)[places]
+                gpu_waits_s = rises_to_s(gpu_c, steady_gpu_c, racks.gpu_tau_s, limit_gpu_c)
+                waits_s = np.minimum(waits_s, np.ceil(gpu_waits_s))
+            first = int(waits_s.argmin())
+            if waits_s[first] < np.inf:
+                crossing = True
+                self._crossing_s[kind, block] = temperatures.now + int(waits_s[first])
+                self._crossing_unit[kind, block] = block * n + int(places[first])
+        self._hot_K[block] = hot or crossing
+        self.exceeded_K[block] |= hot
+        alone_gpu_w = self._alone_gpu_w_N[here]
+        cooled = np.all(lag_k <= racks.gpu_r_N[here] * np.maximum(gpu_w, alone_gpu_w))
+        if cooled:
+            self._cooling_until_K[block] = 0
+        elif self._cooling_until_K[block] <= temperatures.now:
+            self._cooling_until_K[block] = temperatures.now + FORGOTTEN * racks.gpu_tau_s
+        if crossing:
+            self._enter(block, _RESTLESS)
+        elif hot or not (cooled and np.all(node_w <= self._alone_w_N[here]) and np.all(gpu_w <= alone_gpu_w)):
+            self._enter(block, _TENSE)
+        else:
+            self._enter(block, _CALM)
+
+    def copy(self, temperatures: Temperatures) -> Crossings:
+        """An independent copy, of units that are at ``temperatures``."""
+        twin = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, (np.ndarray, list)):
+                setattr(twin, name, value.copy())
+        twin._temperatures = temperatures
+        return twin
