@@ -58,10 +58,19 @@ def load(share: Any) -> tuple[Any, Any]:
 
 
 def set_each(of: Heat, now: int, units: npt.NDArray[np.int64], node_w: Any, gpu_w: Any) -> None:
-    """Set the power of units that may all draw something else."""
+    """Set the power of units that may all draw something else, and have done so."""
     each_w, each_gpu_w = np.broadcast_to(node_w, units.shape), np.broadcast_to(gpu_w, units.shape)
     for unit, watts, gpu_watts in zip(units.tolist(), each_w.tolist(), each_gpu_w.tolist(), strict=True):
-        of.set_power(now, some([unit]), watts, gpu_watts)
+        of.set_power(now, some([unit]), watts, gpu_watts, *of.power_w(unit))
+
+
+def set_alike(of: Heat, now: int, units: npt.NDArray[np.int64], node_w: float, gpu_w: float) -> None:
+    """Set the power of all units at once, where all have drawn the same."""
+    before = {of.power_w(unit) for unit in units.tolist()}
+    if len(before) == 1:
+        of.set_power(now, units, node_w, gpu_w, *before.pop())
+    else:
+        set_each(of, now, units, node_w, gpu_w)
 
 
 def some(units: object) -> npt.NDArray[np.int64]:
@@ -293,7 +302,7 @@ def test_a_maximum_between_changes_is_found() -> None:
     passing = heat(spec, units=3, units_per_rack=3)
     solver = Solver(passing, spec, 3, 3)
     solver.node_w[:] = 2000.0
-    passing.set_power(0, some([0, 1, 2]), 2000.0, IDLE_GPU_W)
+    set_alike(passing, 0, some([0, 1, 2]), 2000.0, IDLE_GPU_W)
     solver.run(6000)
     solver.node_w[:] = [IDLE_W, IDLE_W, 2300.0]
     set_each(passing, 6000, some([0, 1, 2]), solver.node_w, IDLE_GPU_W)
@@ -312,7 +321,7 @@ def test_many_changes_in_one_log_are_the_same_as_few() -> None:
         which = rng.choice(40, int(rng.integers(1, 40)), replace=False)
         node_w, gpu_w = load(float(rng.random()))
         for each in (lazy, often):
-            each.set_power(now, which, node_w, gpu_w)
+            set_alike(each, now, which, node_w, gpu_w)
         often.temperatures(now)
     for mine, yours in zip(lazy.temperatures(now + 5), often.temperatures(now + 5), strict=True):
         assert mine is not None
@@ -325,7 +334,7 @@ def test_neighbours_that_change_alike_one_after_another_are_told_apart() -> None
     lazy, often = heat(), heat()
     for now, units in ((0, [0, 1, 2]), (100, [3, 4]), (100, [5, 6, 7, 8]), (130, [9]), (130, [10, 12]), (150, [2, 1])):
         for each in (lazy, often):
-            each.set_power(now, some(units), *load(0.5 if now < 150 else 1.0))
+            set_alike(each, now, some(units), *load(0.5 if now < 150 else 1.0))
         often.temperatures(now)
     assert np.abs(lazy.temperatures(200)[0] - often.temperatures(200)[0]).max() < 1e-9
 
@@ -334,7 +343,7 @@ def test_an_idle_machine_stays_as_it_is() -> None:
     still = heat()
     node_c, gpu_c = still.temperatures(0)
     assert gpu_c is not None
-    still.set_power(50, some(range(20)), IDLE_W, IDLE_GPU_W)
+    set_alike(still, 50, some(range(20)), IDLE_W, IDLE_GPU_W)
     for now in (100, 100_000, 10**9):
         for mine, first in zip(still.temperatures(now), (node_c, gpu_c), strict=True):
             assert mine is not None
@@ -347,7 +356,7 @@ def test_an_idle_machine_stays_as_it_is() -> None:
 
 def test_one_element_is_the_closed_form() -> None:
     alone = heat(EQUAL, units=3)
-    alone.set_power(0, some([1]), 2000.0, 400.0)
+    set_alike(alone, 0, some([1]), 2000.0, 400.0)
     node_c, gpu_c = alone.temperatures(300)
     assert gpu_c is not None
     tau = SPEC.node_k_per_w * SPEC.node_j_per_k
@@ -359,7 +368,7 @@ def test_one_element_is_the_closed_form() -> None:
 
 def test_a_machine_without_gpus_has_no_temperatures_of_them() -> None:
     bare = heat(replace(SPEC, gpu_k_per_w=None, gpu_tau_s=None), units=5)
-    bare.set_power(0, some([0, 1]), 2240.0, 0.0)
+    set_alike(bare, 0, some([0, 1]), 2240.0, 0.0)
     assert bare.gpu_r_U is None
     assert bare.temperatures(10)[1] is None
     assert bare.hottest_c(10)[1] is None
@@ -367,9 +376,9 @@ def test_a_machine_without_gpus_has_no_temperatures_of_them() -> None:
 
 def test_time_does_not_go_back() -> None:
     told = heat()
-    told.set_power(10, some([1]), 1000.0, 100.0)
+    set_alike(told, 10, some([1]), 1000.0, 100.0)
     for call in (
-        lambda: told.set_power(9, some([1]), 900.0, 100.0),
+        lambda: set_alike(told, 9, some([1]), 900.0, 100.0),
         lambda: told.set_supply(9, 20.0),
         lambda: told.temperatures(9),
         lambda: told.hottest_c(9),
@@ -380,15 +389,15 @@ def test_time_does_not_go_back() -> None:
 
 def test_copies_go_their_own_ways_and_bit_by_bit_the_same_way() -> None:
     first = heat()
-    first.set_power(0, some([3, 4, 5]), *load(0.9))
+    set_alike(first, 0, some([3, 4, 5]), *load(0.9))
     first.next_crossing()
     first.temperatures(60)
     twin, third = copy.deepcopy(first), copy.deepcopy(first)
-    twin.set_power(70, some([4]), *load(0.0))
+    set_alike(twin, 70, some([4]), *load(0.0))
     twin.mark_throttled(some([3]), True)
     twin.set_supply(80, 30.0)
     for each in (first, third):
-        each.set_power(90, some([4, 9]), *load(1.0))
+        set_alike(each, 90, some([4, 9]), *load(1.0))
         each.set_supply(95, 25.0)
     assert first.next_crossing() == third.next_crossing()
     assert first.temperatures(2000)[0].tobytes() == third.temperatures(2000)[0].tobytes()
@@ -439,7 +448,7 @@ def test_the_next_crossing_is_the_first_second_at_a_threshold(
     for wait, share, first, count in changes:
         now += wait
         units = np.arange(first, min(7, first + count))
-        crossing.set_power(now, units, *load(share))
+        set_alike(crossing, now, units, *load(share))
         busy[units] = share > 0.0
     found = crossing.next_crossing()
     looked = crossing_by_looking(crossing, now, now + 4000, passed_over | ~busy)
@@ -463,9 +472,15 @@ def test_asking_after_every_change_says_the_same_as_asking_once(seed: int) -> No
     asked, now = heat(spec, count, per_rack, seed=seed), 0
     told: list[tuple[str, tuple[Any, ...]]] = []
 
+    def ask(of: Heat, name: str, what: tuple[Any, ...]) -> None:
+        if name == "set_power":
+            set_alike(of, *what)
+        else:
+            getattr(of, name)(*what)
+
     def tell(name: str, *what: Any) -> None:
         told.append((name, what))
-        getattr(asked, name)(*what)
+        ask(asked, name, what)
 
     shares = np.zeros(count)
     for _ in range(40):
@@ -490,11 +505,11 @@ def test_asking_after_every_change_says_the_same_as_asking_once(seed: int) -> No
             answers = asked.next_crossing(), asked.next_shutdown()
             once = heat(spec, count, per_rack, seed=seed)
             for name, what in told:
-                getattr(once, name)(*what)
+                ask(once, name, what)
             assert (once.next_crossing(), once.next_shutdown()) == answers
     once = heat(spec, count, per_rack, seed=seed)
     for name, what in told:
-        getattr(once, name)(*what)
+        ask(once, name, what)
     assert once.hottest_c(now) == pytest.approx(asked.hottest_c(now), abs=1e-6)
 
 
@@ -540,7 +555,7 @@ def test_crossings_that_a_neighbour_brings_are_not_missed(name: str) -> None:
     answers = [asked.next_crossing()]
     for now, unit, node_w, gpu_w in story.changes:
         for each in (asked, once):
-            each.set_power(now, some([unit]), node_w, gpu_w)
+            set_alike(each, now, some([unit]), node_w, gpu_w)
         answers.append(asked.next_crossing())
     passed_over = np.isin(range(2), story.marked)
     looked = crossing_by_looking(asked, story.changes[-1][0], 10_000, passed_over)
@@ -553,11 +568,11 @@ def test_crossings_of_one_element_are_the_closed_form() -> None:
     alone = heat(replace(EQUAL, gpu_throttle_c=60.0), units=4)
     tau = SPEC.node_k_per_w * SPEC.node_j_per_k
     idle_c, steady_c = (thermal.steady_c(24.0, 0.0225, watts) for watts in (IDLE_W, 2600.0))
-    alone.set_power(100, some([2]), 2600.0, IDLE_GPU_W)
+    set_alike(alone, 100, some([2]), 2600.0, IDLE_GPU_W)
     node_s = thermal.crossing_s(idle_c, steady_c, tau, 80.0)
     assert node_s is not None
     assert alone.next_crossing() == (100 + int(np.ceil(node_s)), 2)
-    alone.set_power(100, some([3]), IDLE_W + 1.0, 440.0)
+    set_alike(alone, 100, some([3]), IDLE_W + 1.0, 440.0)
     lag_s = 45.0 * log((0.11 * 440 - 0.11 * 55) / (0.11 * 440 - 36.0))
     assert alone.next_crossing() == (100 + int(np.ceil(lag_s)), 3)
     alone.mark_throttled(some([3]), True)
@@ -570,11 +585,11 @@ def test_crossings_of_one_element_are_the_closed_form() -> None:
 
 def test_a_unit_above_crosses_now_unless_it_is_idle() -> None:
     alone = heat(EQUAL, units=4)
-    alone.set_power(0, some([1]), 3000.0, IDLE_GPU_W)
-    alone.set_power(2000, some([1]), IDLE_W, IDLE_GPU_W)  # at 91 degrees, and nothing it could do about it
+    set_alike(alone, 0, some([1]), 3000.0, IDLE_GPU_W)
+    set_alike(alone, 2000, some([1]), IDLE_W, IDLE_GPU_W)  # at 91 degrees, and nothing it could do about it
     assert alone.temperatures(2000)[0][1] > 90.0
     assert alone.next_crossing() is None
-    alone.set_power(2001, some([1]), 1000.0, IDLE_GPU_W)
+    set_alike(alone, 2001, some([1]), 1000.0, IDLE_GPU_W)
     assert alone.next_crossing() == (2001, 1)
     alone.temperatures(2010)
     assert alone.next_crossing() == (2010, 1)
@@ -584,7 +599,7 @@ def test_a_unit_above_crosses_now_unless_it_is_idle() -> None:
 
 def test_a_warmer_supply_makes_units_cross() -> None:
     alone = heat(EQUAL, units=4)
-    alone.set_power(0, some([2]), 2400.0, IDLE_GPU_W)  # ends at 78 degrees
+    set_alike(alone, 0, some([2]), 2400.0, IDLE_GPU_W)  # ends at 78 degrees
     assert alone.next_crossing() is None
     alone.set_supply(3000, 25.0)
     assert alone.next_crossing() is None
@@ -604,11 +619,11 @@ def test_relief_brings_a_unit_to_the_margin_below_its_threshold(
     seed: int, share: float, others: float, unit: int
 ) -> None:
     relieved = heat(replace(SPEC, gpu_k_per_w=0.12), units=10, units_per_rack=5, seed=seed)
-    relieved.set_power(0, some(range(10)), *load(others))
-    relieved.set_power(0, some([unit]), *load(share))
+    set_alike(relieved, 0, some(range(10)), *load(others))
+    set_alike(relieved, 0, some([unit]), *load(share))
     factor = relieved.relief(unit)
     assert 0.0 < factor <= 1.0
-    relieved.set_power(5, some([unit]), *load(share * factor))
+    set_alike(relieved, 5, some([unit]), *load(share * factor))
     node_c, gpu_c = relieved.temperatures(10**6)
     assert gpu_c is not None
     nearest_k = min(SPEC.cpu_throttle_c - node_c[unit], SPEC.gpu_throttle_c - gpu_c[unit])
@@ -621,15 +636,15 @@ def test_relief_brings_a_unit_to_the_margin_below_its_threshold(
 def test_relief_of_a_unit_that_can_do_nothing() -> None:
     hot = heat(EQUAL, units=3)
     hot.set_supply(0, 75.0)
-    hot.set_power(0, some([1]), *load(0.5))
+    set_alike(hot, 0, some([1]), *load(0.5))
     assert hot.relief(1) == LEAST_RELIEF
     assert hot.relief(0) == LEAST_RELIEF
 
 
 def test_shutdowns_are_units_above_the_shutdown_threshold_even_if_throttled() -> None:
     hot = heat(EQUAL, units=4)
-    hot.set_power(0, some([1, 2]), 3400.0, IDLE_GPU_W)  # ends at 100.5 degrees
-    hot.set_power(0, some([3]), IDLE_W + 1.0, 640.0)  # its GPU ends at 94.4 degrees
+    set_alike(hot, 0, some([1, 2]), 3400.0, IDLE_GPU_W)  # ends at 100.5 degrees
+    set_alike(hot, 0, some([3]), IDLE_W + 1.0, 640.0)  # its GPU ends at 94.4 degrees
     hot.mark_throttled(some([1, 2, 3]), True)
     assert hot.next_crossing() is None
     tau = SPEC.node_k_per_w * SPEC.node_j_per_k
@@ -638,10 +653,10 @@ def test_shutdowns_are_units_above_the_shutdown_threshold_even_if_throttled() ->
     assert hot.next_shutdown() == (int(np.ceil(lag_s)), 3)
     assert hot.shutdowns(int(lag_s)).tolist() == []
     assert hot.shutdowns(int(np.ceil(lag_s))).tolist() == [3]
-    hot.set_power(200, some([3]), IDLE_W, IDLE_GPU_W)
+    set_alike(hot, 200, some([3]), IDLE_W, IDLE_GPU_W)
     assert hot.next_shutdown() == (int(np.ceil(node_s)), 1)
     assert hot.shutdowns(int(np.ceil(node_s))).tolist() == [1, 2]
-    hot.set_power(5000, some([1]), IDLE_W, IDLE_GPU_W)  # it can do no more
+    set_alike(hot, 5000, some([1]), IDLE_W, IDLE_GPU_W)  # it can do no more
     assert hot.shutdowns(5000).tolist() == [2]
     assert hot.next_shutdown() == (5000, 2)
 
@@ -661,7 +676,7 @@ def test_a_machine_is_made_in_a_second_and_in_100_mb(units: int, units_per_rack:
     tracemalloc.start()
     made = heat(units=units, units_per_rack=units_per_rack)
     for now in range(10):
-        made.set_power(now * 10, third, *load(0.1 * now))
+        set_alike(made, now * 10, third, *load(0.1 * now))
         made.next_crossing()
     made.temperatures(1000)
     made.hottest_c(2000)

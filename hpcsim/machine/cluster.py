@@ -189,6 +189,7 @@ class Cluster:
             dynamic_w=self._dynamic_w_J[job_id],
             gpu_w=self._gpu_w_J[job_id],
         )
+        execution.node_w, execution.node_gpu_w = self.spec.power.idle_w, self.spec.power.gpu_idle_w
         self.executions[job_id] = execution
         self._leave(now, nodes, "idle")
         self._enter(now, nodes, "busy")
@@ -220,9 +221,10 @@ class Cluster:
         if down:
             self._enter(now, down, "down")
         if self.heat is not None:
+            idle_w, gpu_idle_w = self.spec.power.idle_w, self.spec.power.gpu_idle_w
+            self.heat.set_power(now, units, idle_w, gpu_idle_w, execution.node_w, execution.node_gpu_w)
             if execution.heat < 1.0:
                 self.heat.mark_throttled(units, False)
-            self.heat.set_power(now, units, self.spec.power.idle_w, self.spec.power.gpu_idle_w)
         self._log(now)
 
     def set_speed(self, execution: Execution, speed: float, now: int) -> None:
@@ -258,7 +260,9 @@ class Cluster:
         self._jobs_w += watts
         self.it_w += watts
         if self.heat is not None:
-            self.heat.set_power(execution.since, execution.units, node_w, power.gpu_idle_w + gpu_w)
+            gpu_w += power.gpu_idle_w
+            self.heat.set_power(execution.since, execution.units, node_w, gpu_w, execution.node_w, execution.node_gpu_w)
+            execution.node_w, execution.node_gpu_w = node_w, gpu_w
 
     # -- power --------------------------------------------------------------------------------
 
@@ -401,8 +405,8 @@ class Cluster:
             execution.settle(now)
             execution.heat = max(self.spec.power.least_speed, slower)
             execution.hot_nodes += self.spec.unit_nodes
-            heat.mark_throttled(np.array([unit]), True)
             self._turn(execution)
+            heat.mark_throttled(np.array([unit]), True)
             effects.retimed.append(execution)
         if (shutdown := heat.next_shutdown()) is not None and shutdown[0] <= now:
             hot = heat.shutdowns(now)

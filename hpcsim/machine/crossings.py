@@ -34,7 +34,7 @@ THROTTLE, SHUTDOWN = range(2)
 _CALM, _TENSE, _RESTLESS = range(3)
 # How far above what was seen so far the limits reckon with, so that they need not be changed all the time.
 _MORE_WATTS: Final = 1.1
-_WARMER_K: Final = 0.5
+_WARMER_K: Final = 2.0
 
 
 class Crossings:
@@ -64,20 +64,22 @@ class Crossings:
         self._state_K = np.full(blocks, _CALM)
         self._hot_K = np.zeros(blocks, np.bool_)  # a unit in it may be above its throttle
         self.exceeded_K = np.zeros(blocks, np.bool_)
-        # A GPU cools down from a power above its limit until then.
-        self._cooling_until_K = np.zeros(blocks, np.int64)
         self._most_w, self._warmest_supply_c = node_w * _MORE_WATTS, temperatures.supply_c + _WARMER_K
         self._set_alone()
         self._limit_w_N, self._limit_gpu_w_N = self._alone_w_N.copy(), self._alone_gpu_w_N.copy()
+        # When a block was examined, no GPU of it was warmer, beyond its inlet, than its power or this one would make it
+        # in the end. Since this second no GPU of it has drawn more than its limit alone; NEVER if one does.
+        self._lag_w_N = np.zeros(size)
+        self._gpus_within_since_K = np.full(blocks, temperatures.now)
         self._set_quiet()
 
     # -- what it is told ----------------------------------------------------------------------
 
     def powered(self, units: Units, node_w: float, gpu_w: float) -> None:
-        """``units`` now draw that."""
+        """``units`` now draw that; need not be told of what is at most ``quiet_w`` and ``quiet_gpu_w``."""
         if node_w > self._most_w:
             self._reckon_with(node_w * _MORE_WATTS, self._warmest_supply_c)
-        elif node_w > self._quiet_w or gpu_w > self._quiet_gpu_w:
+        else:
             passes = (self._limit_w_N[units] < node_w) | (self._limit_gpu_w_N[units] < gpu_w)
             if np.count_nonzero(passes):
                 self._soil(units[passes] // self._n)
@@ -85,15 +87,16 @@ class Crossings:
     def supplied(self, before_c: float) -> None:
         """The supply has changed; it was at ``before_c``."""
         supply_c = self._temperatures.supply_c
-        if not self._warmest_supply_c - 2.0 * _WARMER_K <= supply_c <= self._warmest_supply_c:
+        if not self._warmest_supply_c - 3.0 * _WARMER_K <= supply_c <= self._warmest_supply_c:
             self._reckon_with(self._most_w, supply_c + _WARMER_K)
         else:
             self._soil(self._state_K > (_CALM if supply_c > before_c else _TENSE))
 
     def mark(self, units: Units, flag: bool) -> None:
-        """Say whether ``units`` are throttled already: their throttle crossings are passed over."""
+        """Say whether ``units`` are throttled already: their throttle crossings are passed over, as idle units' are."""
         self._marked_N[units] = flag
-        self._soil(units // self._n)
+        if flag or np.any(self._temperatures.log.node_w_N[units] > self._idle_w):
+            self._soil(units // self._n)
 
     # -- what it is asked ---------------------------------------------------------------------
 
@@ -116,7 +119,7 @@ class Crossings:
         return min((first[0] for kind in (THROTTLE, SHUTDOWN) if (first := self.first(kind))), default=NEVER)
 
     def clear_exceeded(self) -> None:
-        """Keep in ``exceeded_K`` only blocks in which a unit is above a throttle now; all is advanced to the present."""
+        """Keep in ``exceeded_K`` only blocks in which a unit is above a throttle now; all is advanced to now."""
         temperatures, (limit_c, limit_gpu_c) = self._temperatures, self.thresholds_c[THROTTLE]
         above_N = (temperatures.node_c_N >= limit_c) | (temperatures.gpu_c_N >= limit_gpu_c)
         self.exceeded_K = above_N.reshape(-1, self._n).any(axis=1) | self._dirty_K
@@ -146,12 +149,12 @@ class Crossings:
         """Watts up to which no change of power needs a look."""
         state = int(self._state_K.max())
         if state == _CALM:
-            self._quiet_w = min(self._most_w, float(self._alone_w_N.min()))
-            self._quiet_gpu_w = float(self._alone_gpu_w_N.min())
+            self.quiet_w = min(self._most_w, float(self._alone_w_N.min()))
+            self.quiet_gpu_w = float(self._alone_gpu_w_N.min())
         elif state == _TENSE:  # the limits are the present powers, and none is below those of an idle unit
-            self._quiet_w, self._quiet_gpu_w = self._idle_w, self._idle_gpu_w
+            self.quiet_w, self.quiet_gpu_w = self._idle_w, self._idle_gpu_w
         else:
-            self._quiet_w = self._quiet_gpu_w = -np.inf
+            self.quiet_w = self.quiet_gpu_w = -np.inf
 
     def _enter(self, block: int, state: int) -> None:
         """Have a block be in a state, with the limits of that."""
@@ -191,19 +194,32 @@ class Crossings:
         inlet_c = temperatures.supply_c + racks.inlet_k_per_w @ node_w
         if np.maximum.reduce(inlet_c + racks.r_N[here] * node_w) > limit_c:
             return False
-        alone_gpu_w = self._alone_gpu_w_N[here]
+        within = bool((node_w <= self._alone_w_N[here]).all())
         if racks.has_gpus:
-            before_w = self._limit_gpu_w_N[here]  # of a tense block the powers when it was examined last
-            if np.count_nonzero((gpu_w < before_w) & (before_w > alone_gpu_w)):
-                self._cooling_until_K[block] = temperatures.now + FORGOTTEN * racks.gpu_tau_s
-            if self._cooling_until_K[block] > temperatures.now:
+            # Since the block was examined last, they have drawn what they did then, or now, at the most.
+            lag_w = self._lag_w_N[here]
+            if self._gpus_within(block, gpu_w) >= FORGOTTEN * racks.gpu_tau_s:
+                lag_w[:] = 0.0
+            else:
+                np.maximum(lag_w, self._limit_gpu_w_N[here], out=lag_w)
+            most_w = np.maximum(lag_w, gpu_w)
+            if np.maximum.reduce(inlet_c + racks.gpu_r_N[here] * most_w) > limit_gpu_c:
                 return False
-            if np.maximum.reduce(inlet_c + racks.gpu_r_N[here] * gpu_w) > limit_gpu_c:
-                return False
-        within = bool(np.all(node_w <= self._alone_w_N[here]) and np.all(gpu_w <= alone_gpu_w))
+            within = within and bool((most_w <= self._alone_gpu_w_N[here]).all())
         self._crossing_s[:, block] = NEVER
         self._enter(block, _CALM if within else _TENSE)
         return True
+
+    def _gpus_within(self, block: int, gpu_w: Floats) -> float:
+        """For how many seconds no GPU of a block, which now draw ``gpu_w``, has drawn more than its limit alone."""
+        now, since_s = self._temperatures.now, int(self._gpus_within_since_K[block])
+        here = slice(block * self._n, (block + 1) * self._n)
+        if not (gpu_w <= self._alone_gpu_w_N[here]).all():
+            since_s = NEVER
+        elif since_s == NEVER:
+            since_s = now
+        self._gpus_within_since_K[block] = since_s
+        return 0.0 if since_s == NEVER else float(now - since_s)
 
     def _examine(self, block: int) -> None:
         """Find the first crossings in a block, and its state."""
@@ -220,19 +236,25 @@ class Crossings:
         lag_k = steady_lag_k + temperatures.lag_dev_N[here]
         highest_gpu_c = inlet_c + np.maximum(lag_k, steady_lag_k)
 
+        top_c, top_gpu_c = np.maximum.reduce(highest_c), np.maximum.reduce(highest_gpu_c)
+
         limit_c, limit_gpu_c = self.thresholds_c[THROTTLE]
         hot = bool(node_c.max() >= limit_c or (inlet_c + lag_k).max() >= limit_gpu_c)
         crossing = False
         for kind, (limit_c, limit_gpu_c) in enumerate(self.thresholds_c):
             self._crossing_s[kind, block] = NEVER
+            if top_c < limit_c and top_gpu_c < limit_gpu_c:
+                continue
             may = ((highest_c >= limit_c) | (highest_gpu_c >= limit_gpu_c)) & (node_w > self._idle_w)
             if kind == THROTTLE:
                 may &= ~self._marked_N[here]
             places = np.flatnonzero(may)
             if not places.size:
                 continue
-            waits_s = racks.node_waits_s(block, places, dev, steady, limit_c)
-            if highest_gpu_c.max() >= limit_gpu_c:
+            waits_s = np.full(places.size, np.inf)
+            if top_c >= limit_c:
+                waits_s = racks.node_waits_s(block, places, dev, steady, limit_c)
+            if top_gpu_c >= limit_gpu_c:
                 gpu_c, steady_gpu_c = (inlet_c + lag_k)[places], (inlet_c + steady_lag_k)[places]
                 gpu_waits_s = rises_to_s(gpu_c, steady_gpu_c, racks.gpu_tau_s, limit_gpu_c)
                 waits_s = np.minimum(waits_s, np.ceil(gpu_waits_s))
@@ -243,15 +265,15 @@ class Crossings:
                 self._crossing_unit[kind, block] = block * n + int(places[first])
         self._hot_K[block] = hot or crossing
         self.exceeded_K[block] |= hot
-        alone_gpu_w = self._alone_gpu_w_N[here]
-        cooled = np.all(lag_k <= racks.gpu_r_N[here] * np.maximum(gpu_w, alone_gpu_w))
-        if cooled:
-            self._cooling_until_K[block] = 0
-        elif self._cooling_until_K[block] <= temperatures.now:
-            self._cooling_until_K[block] = temperatures.now + FORGOTTEN * racks.gpu_tau_s
+        self._lag_w_N[here] = lag_w = lag_k / racks.gpu_r_N[here]
+        self._gpus_within(block, gpu_w)
         if crossing:
             self._enter(block, _RESTLESS)
-        elif hot or not (cooled and np.all(node_w <= self._alone_w_N[here]) and np.all(gpu_w <= alone_gpu_w)):
+        elif (
+            hot
+            or (node_w > self._alone_w_N[here]).any()
+            or (np.maximum(gpu_w, lag_w) > self._alone_gpu_w_N[here]).any()
+        ):
             self._enter(block, _TENSE)
         else:
             self._enter(block, _CALM)

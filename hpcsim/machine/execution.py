@@ -43,6 +43,8 @@ class Execution:
         "lead_s",
         "limit_s",
         "limit_stretches",
+        "node_gpu_w",
+        "node_w",
         "nodes",
         "rate",
         "row",
@@ -89,6 +91,7 @@ class Execution:
         self.gpu_w = gpu_w  # the part of that which one GPU has
         self.chosen = self.cap = self.heat = self.speed = self._limit_rate = 1.0
         self.rate = 1.0 / stretch  # seconds of work done in a second
+        self.node_w = self.node_gpu_w = 0.0  # what a node, and one GPU of it, draw
         self.watts = 0.0
         self.joules = 0.0
         self.hot_nodes = 0  # nodes that throttle: the others wait for them

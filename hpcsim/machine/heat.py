@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -19,7 +20,7 @@ Units = npt.NDArray[np.int64]
 LEAST_RELIEF: Final = 1e-6
 """What ``Heat.relief`` answers where even an idle node would be too hot."""
 
-_LOG_MOST: Final = 2**18  # changes of single units
+_LOG_MOST: Final = 2**13  # changes of power
 _ROUNDING_K: Final = 1e-9  # between two ways to compute a temperature
 
 
@@ -63,17 +64,21 @@ class Heat:
 
     # -- what it is told ----------------------------------------------------------------------
 
-    def set_power(self, now: int, units: Units, node_w: float, gpu_w: float) -> None:
+    def set_power(
+        self, now: int, units: Units, node_w: float, gpu_w: float, node_was_w: float, gpu_was_w: float
+    ) -> None:
         """From ``now`` on a node of each of ``units``, no two alike, draws ``node_w``, and one GPU of it ``gpu_w``.
 
-        The array is kept: leave it as it is.
+        All of them have drawn ``node_was_w`` and ``gpu_was_w`` before. The array is kept: leave it as it is.
         """
-        if self._now.log.size > _LOG_MOST:
+        temperatures, ahead = self._now, self._ahead
+        if len(temperatures.log.seconds) == _LOG_MOST:
             self._look_back(now)
         if self.gpu_r_U is None:
-            gpu_w = 0.0
-        self._now.set_power(now, units, node_w, gpu_w)
-        self._ahead.powered(units, node_w, gpu_w)
+            gpu_w = gpu_was_w = 0.0
+        temperatures.set_power(now, units, node_w, gpu_w, node_was_w, gpu_was_w)
+        if node_w > ahead.quiet_w or gpu_w > ahead.quiet_gpu_w:
+            ahead.powered(units, node_w, gpu_w)
 
     def set_supply(self, now: int, supply_c: float) -> None:
         """From ``now`` on the supply is at ``supply_c``."""
@@ -100,6 +105,11 @@ class Heat:
         """
         self._look_back(now)
         return self._hottest_c, self._hottest_gpu_c
+
+    def power_w(self, unit: int) -> tuple[float, float]:
+        """What a node of ``unit``, and one GPU of it, draw now."""
+        log = self._now.log
+        return float(log.node_w_N[unit]), float(log.gpu_w_N[unit])
 
     def next_crossing(self) -> tuple[int, int] | None:
         """The first second at which a unit is at its throttle threshold or above, and the unit; None if none ever is.
@@ -170,35 +180,43 @@ class Heat:
         racks, temperatures = self._racks, self._now
         temperatures.advance(now)
         self._ahead.first(THROTTLE)
-        log, exceeded_K = temperatures.log, self._ahead.exceeded_K
+        log, lag_k_N = temperatures.log, temperatures.begin_lag_k_N
+        throttle_c, gpu_throttle_c = self._ahead.thresholds_c[THROTTLE]
+        for block in self._likely_hottest(self._hottest_c >= throttle_c):
+            pieces, start = log.pieces(block, now), temperatures.begin_modes[block]
+            self._hottest_c = racks.node_peak_c(
+                block, start, pieces.spans_s, pieces.node_w, pieces.supply_c, self._hottest_c
+            )
+        if self._hottest_gpu_c is not None:
+            for block in self._likely_hottest(self._hottest_gpu_c >= gpu_throttle_c, gpus=True):
+                pieces, start = log.pieces(block, now), lag_k_N[block * racks.n : (block + 1) * racks.n]
+                peak_c = racks.gpu_peak_c(block, start, pieces.spans_s, pieces.node_w, pieces.gpu_w, pieces.supply_c)
+                self._hottest_gpu_c = max(self._hottest_gpu_c, peak_c)
+        temperatures.restart_log()
+        self._ahead.clear_exceeded()
+
+    def _likely_hottest(self, was_throttled: bool, *, gpus: bool = False) -> Iterator[int]:
+        """Blocks in which something may have been hotter than anything before; the likeliest first.
+
+        Once a throttle was passed anywhere (``was_throttled``), these are those in which one may have been. Else no
+        node gets hotter than all of its block are at the beginning, unless it would without its neighbours.
+        """
+        racks, temperatures, exceeded_K = self._racks, self._now, self._ahead.exceeded_K
+        yield from np.flatnonzero(exceeded_K).tolist()
+        if was_throttled or exceeded_K.any():
+            return
+        log = temperatures.log
         most_w, most_gpu_w = log.most_w()
         warmest_c = max(supply_c for _, supply_c in log.supplies) + float(most_w.max()) * racks.inlet_k_per_w.sum(
             axis=1
         )
-        throttle_c, gpu_throttle_c = self._ahead.thresholds_c[THROTTLE]
-
-        # No node gets hotter than all of its block are at the beginning, unless it would without its neighbours.
-        begin_c = racks.node_c_N(temperatures.begin_modes).reshape(-1, racks.n).max(axis=1)
-        bounds_c = np.maximum(begin_c, (warmest_c + (racks.r_N * most_w).reshape(-1, racks.n)).max(axis=1))
-        for block in np.lexsort((-bounds_c, ~exceeded_K)).tolist():
-            if bounds_c[block] > self._hottest_c and (exceeded_K[block] or self._hottest_c < throttle_c):
-                pieces, start = log.pieces(block, now), temperatures.begin_modes[block]
-                self._hottest_c = racks.node_peak_c(
-                    block, start, pieces.spans_s, pieces.node_w, pieces.supply_c, self._hottest_c
-                )
-        if self._hottest_gpu_c is not None:
-            lag_k_N = temperatures.begin_lag_k_N
-            most_k = np.maximum(lag_k_N, racks.gpu_r_N * most_gpu_w).reshape(-1, racks.n)
-            bounds_c = (warmest_c + most_k).max(axis=1)
-            for block in np.lexsort((-bounds_c, ~exceeded_K)).tolist():
-                if bounds_c[block] > self._hottest_gpu_c and (
-                    exceeded_K[block] or self._hottest_gpu_c < gpu_throttle_c
-                ):
-                    pieces = log.pieces(block, now)
-                    start = lag_k_N[block * racks.n : (block + 1) * racks.n]
-                    peak_c = racks.gpu_peak_c(
-                        block, start, pieces.spans_s, pieces.node_w, pieces.gpu_w, pieces.supply_c
-                    )
-                    self._hottest_gpu_c = max(self._hottest_gpu_c, peak_c)
-        temperatures.restart_log()
-        self._ahead.clear_exceeded()
+        if gpus:
+            most_c = warmest_c + np.maximum(temperatures.begin_lag_k_N, racks.gpu_r_N * most_gpu_w).reshape(-1, racks.n)
+        else:
+            begin_c = racks.node_c_N(temperatures.begin_modes).reshape(-1, racks.n)
+            most_c = np.maximum(begin_c, warmest_c + (racks.r_N * most_w).reshape(-1, racks.n))
+        bounds_c = most_c.max(axis=1)
+        for block in np.argsort(-bounds_c).tolist():
+            hottest_c = self._hottest_gpu_c if gpus else self._hottest_c
+            if hottest_c is not None and bounds_c[block] > hottest_c:
+                yield block

@@ -13,8 +13,12 @@ Units = npt.NDArray[np.int64]
 
 
 class Changes(NamedTuple):
-    """Changes of power in order of time: in ``second`` a node of ``unit`` came to draw so much more than before."""
+    """Changes of power in order of time: in ``second`` a node of ``unit`` came to draw so much more than before.
 
+    ``items`` of the log are in it.
+    """
+
+    items: int
     second: Units
     unit: Units
     node_w: Floats
@@ -31,15 +35,15 @@ class Pieces(NamedTuple):
 
 
 class PowerLog:
-    """The log from second ``begin_s`` on, of ``node_w_N`` and ``gpu_w_N`` as they are now, in blocks of ``n`` units.
+    """The log from second ``begin_s`` on of what all units draw, in blocks of ``n`` units, and of the supply.
 
-    An item says that some units draw something else from a second on. ``seconds`` are those of the items, in order,
-    ``size`` is the number of their units; ``supplies`` are the seconds and temperatures of the supply, the first of
-    which is that of the beginning.
+    An item says that some units draw something else from a second on. ``seconds`` are those of the items, in order;
+    ``supplies`` are the seconds and temperatures of the supply, the first of which is that of the beginning.
     """
 
     def __init__(self, node_w_N: Floats, gpu_w_N: Floats, *, n: int, begin_s: int, supply_c: float) -> None:
-        self.node_w_N, self.gpu_w_N = node_w_N, gpu_w_N
+        self._node_w_N, self._gpu_w_N = node_w_N, gpu_w_N  # with so many of the items in them:
+        self._seen = 0
         self.n = n
         self.restart(begin_s, supply_c)
 
@@ -47,28 +51,40 @@ class PowerLog:
         """Begin anew."""
         self.begin_s = begin_s
         self.supplies: list[tuple[int, float]] = [(begin_s, supply_c)]
-        self.size = 0
         self.seconds: list[int] = []
-        self._units: list[Units] = []
-        self._node_w: list[float] = []
-        self._gpu_w: list[float] = []
-        self._node_was_w: list[Floats] = []
-        self._gpu_was_w: list[Floats] = []
-        self._joined: Changes | None = None  # all of it, if it was asked for since the last item
+        self._items: list[tuple[Units, float, float, float, float]] = []
+        self._seen = 0
+        self._joined: Changes | None = None  # all of it, as when it was asked for last
+        self._by_block: tuple[Changes, Units, Units] | None = None  # the same, its order by block, where each begins
 
-    def add(self, now: int, units: Units, node_w: float, gpu_w: float) -> None:
-        """From ``now`` on, no earlier than before, a node of each of ``units``, no two alike, draws ``node_w``."""
-        node_w_N, gpu_w_N = self.node_w_N, self.gpu_w_N
+    def add(self, now: int, units: Units, node_w: float, gpu_w: float, node_was_w: float, gpu_was_w: float) -> None:
+        """From ``now`` on, no earlier than before, a node of each of ``units`` draws that, and drew that before."""
         self.seconds.append(now)
-        self._units.append(units)
-        self._node_w.append(node_w)
-        self._gpu_w.append(gpu_w)
-        self._node_was_w.append(node_w_N[units])
-        self._gpu_was_w.append(gpu_w_N[units])
-        node_w_N[units] = node_w
-        gpu_w_N[units] = gpu_w
-        self.size += units.size
-        self._joined = None
+        self._items.append((units, node_w, gpu_w, node_was_w, gpu_was_w))
+
+    def _catch_up(self) -> None:
+        items = self._items[self._seen :]
+        if items:
+            self._seen = len(self._items)
+            units, node_w, gpu_w, _, _ = zip(*items, strict=True)
+            sizes = [each.size for each in units]
+            unit = np.concatenate(units)
+            self._node_w_N[unit] = np.repeat(node_w, sizes)  # of several for one unit the last holds
+            self._gpu_w_N[unit] = np.repeat(gpu_w, sizes)
+
+    @property
+    def node_w_N(self) -> Floats:
+        """What a node of each unit draws now."""
+        if self._seen < len(self._items):
+            self._catch_up()
+        return self._node_w_N
+
+    @property
+    def gpu_w_N(self) -> Floats:
+        """What a GPU of each unit draws now."""
+        if self._seen < len(self._items):
+            self._catch_up()
+        return self._gpu_w_N
 
     def supply_steps(self, first: int) -> list[tuple[int, float]]:
         """When, and by how much, the supply got warmer, from the ``first`` of ``supplies`` on."""
@@ -77,17 +93,19 @@ class PowerLog:
 
     def changes(self, first: int) -> Changes:
         """The items from the ``first`` on, unit by unit."""
-        if first == 0 and self._joined is not None:
+        if first == 0 and self._joined is not None and self._joined.items == len(self._items):
             return self._joined
-        units = self._units[first:]
-        if not units:
-            return Changes(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
+        items = self._items[first:]
+        if not items:
+            return Changes(0, np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
+        units, node_w, gpu_w, node_was_w, gpu_was_w = zip(*items, strict=True)
         sizes = [each.size for each in units]
         changes = Changes(
+            len(items),
             np.repeat(self.seconds[first:], sizes),
             np.concatenate(units),
-            np.repeat(self._node_w[first:], sizes) - np.concatenate(self._node_was_w[first:]),
-            np.repeat(self._gpu_w[first:], sizes) - np.concatenate(self._gpu_was_w[first:]),
+            np.repeat(np.subtract(node_w, node_was_w), sizes),
+            np.repeat(np.subtract(gpu_w, gpu_was_w), sizes),
         )
         if first == 0:
             self._joined = changes
@@ -96,17 +114,21 @@ class PowerLog:
     def most_w(self) -> tuple[Floats, Floats]:
         """The most that nodes, and GPUs, have drawn since the beginning (``_N``)."""
         node_w, gpu_w = self.node_w_N.copy(), self.gpu_w_N.copy()
-        if self._units:
-            units = np.concatenate(self._units)
-            np.maximum.at(node_w, units, np.concatenate(self._node_was_w))
-            np.maximum.at(gpu_w, units, np.concatenate(self._gpu_was_w))
+        for units, _, _, node_was_w, gpu_was_w in self._items:
+            node_w[units] = np.maximum(node_w[units], node_was_w)
+            gpu_w[units] = np.maximum(gpu_w[units], gpu_was_w)
         return node_w, gpu_w
 
     def pieces(self, block: int, until: int) -> Pieces:
         """The log of a block, cut where something changed."""
         begin, end = block * self.n, (block + 1) * self.n
         changes = self.changes(0)
-        mine = np.flatnonzero((changes.unit >= begin) & (changes.unit < end))
+        if self._by_block is None or self._by_block[0] is not changes:
+            blocks = (changes.unit // self.n).astype(np.uint16 if self.node_w_N.size < 2**16 else np.uint32)
+            order = np.argsort(blocks, kind="stable")
+            self._by_block = changes, order, np.searchsorted(blocks[order], np.arange(self.node_w_N.size // self.n + 1))
+        _, order, starts = self._by_block
+        mine = order[starts[block] : starts[block + 1]]
         item_s, places = changes.second[mine], changes.unit[mine] - begin
         supply_s = np.array([second for second, _ in self.supplies])  # the first is the beginning of the log
         begins_s = np.unique(np.concatenate([item_s, supply_s]))

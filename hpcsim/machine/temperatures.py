@@ -51,12 +51,14 @@ class Temperatures:
         self.begin_modes = self.dev + self.racks.steady(self.log.node_w_N, self.supply_c)
         self.begin_lag_k_N = self.lag_k_N
 
-    def set_power(self, now: int, units: Units, node_w: float, gpu_w: float) -> None:
+    def set_power(
+        self, now: int, units: Units, node_w: float, gpu_w: float, node_was_w: float, gpu_was_w: float
+    ) -> None:
         """From ``now`` on a node of each of ``units``, no two alike, draws ``node_w``, and one GPU of it ``gpu_w``."""
         if now < self.now:
             raise backwards(now, self.now)
         self.now = now
-        self.log.add(now, units, node_w, gpu_w)
+        self.log.add(now, units, node_w, gpu_w, node_was_w, gpu_was_w)
 
     def set_supply(self, now: int, supply_c: float) -> None:
         """From ``now`` on the supply is at ``supply_c``."""
@@ -113,7 +115,7 @@ class Temperatures:
     def _add_up(self, log: PowerLog, first: int) -> None:
         """Add what the items of the log from the ``first`` on bring to the deviations of now."""
         racks, n = self.racks, self.racks.n
-        seconds, units, change_w, gpu_change_w = log.changes(first)
+        _, seconds, units, change_w, gpu_change_w = log.changes(first)
         # A run of neighbours in one block, whose power changes alike in one second, makes one kick to its modes.
         blocks, places = np.divmod(units, n)
         joins = (units[1:] == units[:-1] + 1) & (blocks[1:] == blocks[:-1])
