@@ -397,16 +397,14 @@ class Cluster:
         exponent = self.spec.power.speed_exponent
         while (crossing := heat.next_crossing()) is not None and crossing[0] <= now:
             unit = crossing[1]
+            factor = heat.throttle(now, unit)
             execution = self.executions.get(int(self.places.holder_U[unit]))
             if execution is None:  # an idle unit can do no less
-                heat.mark_throttled(np.array([unit]), True)
                 continue
-            slower = execution.heat * heat.relief(unit) ** (1.0 / exponent)
             execution.settle(now)
-            execution.heat = max(self.spec.power.least_speed, slower)
+            execution.heat = max(self.spec.power.least_speed, execution.heat * factor ** (1.0 / exponent))
             execution.hot_nodes += self.spec.unit_nodes
             self._turn(execution)
-            heat.mark_throttled(np.array([unit]), True)
             effects.retimed.append(execution)
         if (shutdown := heat.next_shutdown()) is not None and shutdown[0] <= now:
             hot = heat.shutdowns(now)

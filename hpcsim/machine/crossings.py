@@ -41,8 +41,9 @@ class Crossings:
     """The crossings ahead of the units of ``temperatures``, whose idle nodes and GPUs draw ``node_w`` and ``gpu_w``.
 
     It is to be told of every change after it was made. ``thresholds_c`` are those of nodes and of GPUs, by kind.
-    ``exceeded_K`` tells of each block whether a unit in it may have been above a throttle since that was last cleared;
-    all others have been below.
+    ``seen_c`` is the highest temperature of a node that examinations came upon; the GPUs', which change with the powers
+    in no time, are told by ``seen_gpu_c``. ``exceeded_K`` tells of each block whether a unit in it may have been above
+    both that and its throttle since this was last cleared.
     """
 
     def __init__(self, temperatures: Temperatures, spec: ThermalSpec, *, node_w: float, gpu_w: float) -> None:
@@ -64,6 +65,10 @@ class Crossings:
         self._state_K = np.full(blocks, _CALM)
         self._hot_K = np.zeros(blocks, np.bool_)  # a unit in it may be above its throttle
         self.exceeded_K = np.zeros(blocks, np.bool_)
+        self.seen_c = self._seen_gpu_c = -np.inf
+        # Temperatures of the hottest GPU of a block that hold if nothing changes any more in this second.
+        self.sighted_s = -1
+        self._sight_c: dict[int, float] = {}
         self._most_w, self._warmest_supply_c = node_w * _MORE_WATTS, temperatures.supply_c + _WARMER_K
         self._set_alone()
         self._limit_w_N, self._limit_gpu_w_N = self._alone_w_N.copy(), self._alone_gpu_w_N.copy()
@@ -87,6 +92,8 @@ class Crossings:
     def supplied(self, before_c: float) -> None:
         """The supply has changed; it was at ``before_c``."""
         supply_c = self._temperatures.supply_c
+        if self.sighted_s == self._temperatures.now:
+            self.unsee(np.arange(self._marked_N.size))
         if not self._warmest_supply_c - 3.0 * _WARMER_K <= supply_c <= self._warmest_supply_c:
             self._reckon_with(self._most_w, supply_c + _WARMER_K)
         else:
@@ -97,6 +104,27 @@ class Crossings:
         self._marked_N[units] = flag
         if flag or np.any(self._temperatures.log.node_w_N[units] > self._idle_w):
             self._soil(units // self._n)
+
+    def throttle(self, unit: int) -> None:
+        """Mark the unit that crosses now, to which all is advanced, under the powers with which it came there."""
+        self.see_all()
+        self.mark(np.array([unit]), True)
+
+    def see_all(self) -> None:
+        """Come upon all temperatures of now, to which all is advanced."""
+        temperatures = self._temperatures
+        self.seen_c = max(self.seen_c, float(temperatures.node_c_N.max()))
+        gpu_c_K = temperatures.gpu_c_N.reshape(-1, self._n).max(axis=1)
+        if temperatures.log.changed_s < temperatures.now:
+            self._seen_gpu_c = max(self._seen_gpu_c, float(gpu_c_K.max()))
+        else:  # they may have been others before
+            self.exceeded_K |= gpu_c_K >= self.thresholds_c[THROTTLE][1]
+
+    def unsee(self, units: Units) -> None:
+        """``units`` change in the second in which GPUs were sighted, whose temperatures do not last then."""
+        for block in np.unique(units // self._n).tolist():
+            if self._sight_c.pop(block, None) is not None:
+                self.exceeded_K[block] = True
 
     # -- what it is asked ---------------------------------------------------------------------
 
@@ -118,11 +146,19 @@ class Crossings:
             return NEVER
         return min((first[0] for kind in (THROTTLE, SHUTDOWN) if (first := self.first(kind))), default=NEVER)
 
+    @property
+    def seen_gpu_c(self) -> float:
+        """The highest temperature of a GPU that examinations came upon and that lasted."""
+        if self._temperatures.now > self.sighted_s:
+            self._seen_gpu_c = max(self._seen_gpu_c, *self._sight_c.values()) if self._sight_c else self._seen_gpu_c
+            self._sight_c.clear()
+        return self._seen_gpu_c
+
     def clear_exceeded(self) -> None:
         """Keep in ``exceeded_K`` only blocks in which a unit is above a throttle now; all is advanced to now."""
         temperatures, (limit_c, limit_gpu_c) = self._temperatures, self.thresholds_c[THROTTLE]
         above_N = (temperatures.node_c_N >= limit_c) | (temperatures.gpu_c_N >= limit_gpu_c)
-        self.exceeded_K = above_N.reshape(-1, self._n).any(axis=1) | self._dirty_K
+        self.exceeded_K &= above_N.reshape(-1, self._n).any(axis=1)
 
     # -- limits -------------------------------------------------------------------------------
 
@@ -238,8 +274,8 @@ class Crossings:
 
         top_c, top_gpu_c = np.maximum.reduce(highest_c), np.maximum.reduce(highest_gpu_c)
 
-        limit_c, limit_gpu_c = self.thresholds_c[THROTTLE]
-        hot = bool(node_c.max() >= limit_c or (inlet_c + lag_k).max() >= limit_gpu_c)
+        throttle_c, throttle_gpu_c = self.thresholds_c[THROTTLE]
+        hot = bool(node_c.max() >= throttle_c or (inlet_c + lag_k).max() >= throttle_gpu_c)
         crossing = False
         for kind, (limit_c, limit_gpu_c) in enumerate(self.thresholds_c):
             self._crossing_s[kind, block] = NEVER
@@ -264,7 +300,18 @@ class Crossings:
                 self._crossing_s[kind, block] = temperatures.now + int(waits_s[first])
                 self._crossing_unit[kind, block] = block * n + int(places[first])
         self._hot_K[block] = hot or crossing
-        self.exceeded_K[block] |= hot
+        if hot:
+            self.seen_c = max(self.seen_c, float(node_c.max()))
+            self._sight(block, float((inlet_c + lag_k).max()))
+            # From now on only what is marked can be above its throttle, and only if it gets hotter still.
+            marked = self._marked_N[here]
+            if np.count_nonzero(marked & (highest_gpu_c > max(throttle_gpu_c, float((inlet_c + lag_k).max())))):
+                self.exceeded_K[block] = True
+            elif np.count_nonzero(marked & (highest_c > max(throttle_c, self.seen_c))):
+                spans_s, supply_c = np.array([float(racks.memory_s)]), np.array([temperatures.supply_c])
+                modes = steady + dev
+                peak_c = racks.node_peak_c(block, modes, spans_s, node_w[None, :], supply_c, self.seen_c)
+                self.exceeded_K[block] |= peak_c > self.seen_c
         self._lag_w_N[here] = lag_w = lag_k / racks.gpu_r_N[here]
         self._gpus_within(block, gpu_w)
         if crossing:
@@ -278,11 +325,18 @@ class Crossings:
         else:
             self._enter(block, _CALM)
 
+    def _sight(self, block: int, gpu_c: float) -> None:
+        """The hottest GPU of a block is now at that temperature."""
+        if self._temperatures.now > self.sighted_s:
+            self._seen_gpu_c = self.seen_gpu_c
+            self.sighted_s = self._temperatures.now
+        self._sight_c[block] = gpu_c
+
     def copy(self, temperatures: Temperatures) -> Crossings:
         """An independent copy, of units that are at ``temperatures``."""
         twin = copy.copy(self)
         for name, value in vars(self).items():
-            if isinstance(value, (np.ndarray, list)):
+            if isinstance(value, (np.ndarray, list, dict)):
                 setattr(twin, name, value.copy())
         twin._temperatures = temperatures
         return twin

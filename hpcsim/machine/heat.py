@@ -77,6 +77,8 @@ class Heat:
         if self.gpu_r_U is None:
             gpu_w = gpu_was_w = 0.0
         temperatures.set_power(now, units, node_w, gpu_w, node_was_w, gpu_was_w)
+        if now == ahead.sighted_s:
+            ahead.unsee(units)
         if node_w > ahead.quiet_w or gpu_w > ahead.quiet_gpu_w:
             ahead.powered(units, node_w, gpu_w)
 
@@ -85,6 +87,12 @@ class Heat:
         before_c = self._now.supply_c
         self._now.set_supply(now, supply_c)
         self._ahead.supplied(before_c)
+
+    def throttle(self, now: int, unit: int) -> float:
+        """Mark the ``unit`` that crosses its throttle now, and say by how much it has to be relieved."""
+        self._now.advance(now)
+        self._ahead.throttle(unit)
+        return self.relief(unit)
 
     def mark_throttled(self, units: Units, flag: bool) -> None:
         """Say whether ``units`` are throttled already, so that ``next_crossing`` passes them over."""
@@ -132,6 +140,7 @@ class Heat:
     def shutdowns(self, now: int) -> Units:
         """The units, ascending, that are at a shutdown threshold or above and draw more than an idle one."""
         node_c, gpu_c = self.temperatures(now)
+        self._ahead.see_all()
         limit_c, limit_gpu_c = self._ahead.thresholds_c[SHUTDOWN]
         above = node_c >= limit_c - _ROUNDING_K
         if gpu_c is not None:
@@ -181,6 +190,7 @@ class Heat:
         temperatures.advance(now)
         self._ahead.first(THROTTLE)
         log, lag_k_N = temperatures.log, temperatures.begin_lag_k_N
+        self._hottest_c = max(self._hottest_c, self._ahead.seen_c)
         throttle_c, gpu_throttle_c = self._ahead.thresholds_c[THROTTLE]
         for block in self._likely_hottest(self._hottest_c >= throttle_c):
             pieces, start = log.pieces(block, now), temperatures.begin_modes[block]
@@ -188,6 +198,7 @@ class Heat:
                 block, start, pieces.spans_s, pieces.node_w, pieces.supply_c, self._hottest_c
             )
         if self._hottest_gpu_c is not None:
+            self._hottest_gpu_c = max(self._hottest_gpu_c, self._ahead.seen_gpu_c)
             for block in self._likely_hottest(self._hottest_gpu_c >= gpu_throttle_c, gpus=True):
                 pieces, start = log.pieces(block, now), lag_k_N[block * racks.n : (block + 1) * racks.n]
                 peak_c = racks.gpu_peak_c(block, start, pieces.spans_s, pieces.node_w, pieces.gpu_w, pieces.supply_c)

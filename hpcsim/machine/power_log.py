@@ -57,6 +57,12 @@ class PowerLog:
         self._joined: Changes | None = None  # all of it, as when it was asked for last
         self._by_block: tuple[Changes, Units, Units] | None = None  # the same, its order by block, where each begins
 
+    @property
+    def changed_s(self) -> int:
+        """The second of the last change since the beginning, of a power or of the supply; -1 if there was none."""
+        changed_s = self.supplies[-1][0] if len(self.supplies) > 1 else -1
+        return max(changed_s, self.seconds[-1]) if self.seconds else changed_s
+
     def add(self, now: int, units: Units, node_w: float, gpu_w: float, node_was_w: float, gpu_was_w: float) -> None:
         """From ``now`` on, no earlier than before, a node of each of ``units`` draws that, and drew that before."""
         self.seconds.append(now)
