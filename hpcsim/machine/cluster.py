@@ -341,6 +341,8 @@ class Cluster:
                 self._note(expected, "overdue", units, due.interrupt)
         elif due.kind == "asleep":
             self._move(now, nodes, "waking", "asleep")
+            if self.heat is not None:
+                self.heat.set_power(now, units, self.spec.power.sleep_w, 0.0)
         else:
             self.places.wake(units)
             self._move(now, nodes, "waking", "idle")
@@ -403,13 +405,21 @@ class Cluster:
     def wake(self, nodes: int, now: int) -> None:
         """Wake ``nodes`` sleeping nodes; they are there after ``wake_s``."""
         count = -(-nodes // self.spec.unit_nodes)
-        going = {unit for due in self._due if due.kind != "repaired" for unit in due.units}
+        going = set(self.units_between)
         asleep = [unit for unit in np.flatnonzero(self.places.asleep_U).tolist() if unit not in going]
         if not 0 < count <= len(asleep):
             raise ValueError(f"{nodes} nodes cannot wake: {len(asleep) * self.spec.unit_nodes} are asleep")
         self._move(now, count * self.spec.unit_nodes, "asleep", "waking")
-        self._note(now + self.spec.power.wake_s, "awake", np.array(asleep[:count]), -1)
+        units = np.array(asleep[:count])
+        self._note(now + self.spec.power.wake_s, "awake", units, -1)
+        if self.heat is not None:  # a node that wakes warms up as an idle one (assumed)
+            self.heat.set_power(now, units, self.spec.power.idle_w, self.spec.power.gpu_idle_w)
         self._log(now)
+
+    @property
+    def units_between(self) -> list[int]:
+        """The units that are on their way to sleep or back."""
+        return [unit for due in self._due if due.kind in ("asleep", "awake") for unit in due.units]
 
     # -- bookkeeping --------------------------------------------------------------------------
 
