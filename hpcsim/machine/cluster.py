@@ -37,13 +37,17 @@ _STATES = ("busy", "idle", "asleep", "waking", "down")
 
 
 class Interrupt(NamedTuple):
-    """Units that went out of service: when, until when, why, and how many jobs that ended."""
+    """Units (ascending) that went out of service: when, until when, why, and how many jobs that ended.
+
+    Telemetry has shown it since ``precursor_s`` before; 0: it came without warning.
+    """
 
     time_s: int
     until_s: int
-    units: int
+    units: Units
     cause: str
     jobs: int
+    precursor_s: int
 
 
 class Outage(NamedTuple):
@@ -319,7 +323,7 @@ class Cluster:
                 units = np.array(failure.units, np.int64)
                 self.failed_U[units] += 1
                 usual_s = round(self.spec.failures.repair_median_h * 3600)
-                self._fail(units, now + failure.repair_s, now + usual_s, "hardware", now, effects)
+                self._fail(units, now + failure.repair_s, now + usual_s, "hardware", now, effects, failure.precursor_s)
         if self.heat is not None:
             self._heat_up(self.heat, now, effects)
         self._log(now)
@@ -347,7 +351,9 @@ class Cluster:
             self.places.wake(units)
             self._move(now, nodes, "waking", "idle")
 
-    def _fail(self, units: Units, until: int, expected: int, cause: str, now: int, effects: Effects) -> None:
+    def _fail(
+        self, units: Units, until: int, expected: int, cause: str, now: int, effects: Effects, precursor_s: int = 0
+    ) -> None:
         """Take units out of service; those that are already stay so until their own repair."""
         places = self.places
         units = units[places.up_U[units] & ~places.asleep_U[units]]  # what sleeps does not fail
@@ -360,7 +366,7 @@ class Cluster:
         self._move(now, idle, "idle", "down")
         number = len(self.interrupts)
         self._note(until, "repaired", units, number)
-        self.interrupts.append(Interrupt(now, until, units.size, cause, len(failed)))
+        self.interrupts.append(Interrupt(now, until, units, cause, len(failed), precursor_s))
         effects.down.append((number, expected, units.size * self.spec.unit_nodes))
         self._note(expected, "overdue", units, number)
         effects.failed += failed
