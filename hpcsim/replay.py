@@ -23,7 +23,7 @@ from hpcsim.plugin.loader import Plugins, load_plugins
 from hpcsim.results.check import check as check_laws
 from hpcsim.results.metrics import summarise
 from hpcsim.results.run import Run
-from hpcsim.results.tables import attempts_table, jobs_table, timeline_table
+from hpcsim.results.tables import attempts_table, interrupts_table, jobs_table, timeline_table
 from hpcsim.scenario import build
 from hpcsim.scenario.load import LoadedScenario, load_scenario
 from hpcsim.strict_yaml import dump_yaml
@@ -42,7 +42,7 @@ def simulate(
     check: bool = False,
     progress: Progress | None = None,
 ) -> Run:
-    """Run a scenario and return what came of it; nothing is written to disk.
+    """Run a scenario and return what came of it; nothing is written to disk but telemetry, to a file without a name.
 
     Parameters
     ----------
@@ -80,10 +80,19 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
         workload = physics.in_places(workload, spec)
     piece = build.cut(loaded, workload, nodes)
     scheduler = build.make_scheduler(loaded, plugins.schedulers[loaded.scenario.scheduler.name])
-    simulation = build.make_simulation(loaded, piece, nodes, scheduler, spec)
+    telemetry = take_readings = None
+    if loaded.scenario.physics is not None and loaded.scenario.physics.telemetry is not None:
+        from hpcsim.results.telemetry import TelemetryFile  # with the machine floor, for few runs
+
+        telemetry = TelemetryFile.begin()
+        take_readings = telemetry.writer(piece.workload.table.column("name"))
+    simulation = build.make_simulation(loaded, piece, nodes, scheduler, spec, take_readings)
     clock.lap("load")
 
     _run(simulation, _until(loaded, workload.t0_utc, piece.start), progress)
+    if telemetry is not None and simulation.site is not None and simulation.site.telemetry is not None:
+        simulation.site.telemetry.flush()
+        telemetry.close()
     clock.lap("simulate")
 
     submit = piece.workload.column("submit_s")
@@ -125,7 +134,9 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
     }
     clock.lap("results")
     tables = {"jobs": jobs, "attempts": attempts, "timeline": timeline}
-    return Run(tables, summary, manifest, dump_yaml(loaded.resolved()), clock.timing(simulation))
+    if simulation.site is not None:
+        tables["interrupts"] = interrupts_table(simulation.site)
+    return Run(tables, summary, manifest, dump_yaml(loaded.resolved()), clock.timing(simulation), telemetry)
 
 
 def _energy(loaded: LoadedScenario, simulation: Simulation, jobs: pa.Table) -> dict[str, Any]:

@@ -120,6 +120,16 @@ def test_a_killed_job_ends_at_once_and_its_old_end_does_nothing():
     ]  # fmt: skip
 
 
+def test_the_clock_stops_at_the_last_end_and_not_at_one_that_was_overtaken():
+    def decide(view):
+        yield from (Start(job) for job in view.queue)
+        yield from (Kill(running.job) for running in view.running.values() if view.now == 5)
+
+    simulation = Simulation(workload((0, 100, 1), (5, 20, 1)), Plan(decide), nodes=10)
+    simulation.run()
+    assert simulation.now == 25
+
+
 def test_a_hold_asks_for_a_pass_later():
     jobs, *_ = run(workload((0, 5, 1)), Plan(lambda view: [Start(*view.queue)] if view.now >= 90 else [Hold(90)]))
     assert jobs[0]["start_s"] == 90

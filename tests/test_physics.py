@@ -209,6 +209,23 @@ def test_sleeping_nodes_draw_less_and_come_back_only_when_woken():
     assert sim.site.cluster.node_seconds["asleep"] == 100 * (5000 - COOLEY.power.sleep_s)
 
 
+def test_a_node_that_was_repaired_early_wakes_like_any_other():
+    failures = FailureProcess(COOLEY.failures, units=126, units_per_rack=21, seed=3, start=0)
+    cluster = Cluster(COOLEY, draw_behaviour(workload((0, 1, 1, 1)), 1), policy="packed", start=0, failures=failures)
+    usual_s = COOLEY.failures.repair_median_h * 3600
+    while not cluster.interrupts or cluster.interrupts[-1].until_s > cluster.interrupts[-1].time_s + usual_s / 2:
+        cluster.happen(cluster.next_s)
+    repaired_s = cluster.interrupts[-1].until_s
+    while cluster.next_s <= repaired_s:
+        cluster.happen(cluster.next_s)
+    nodes = cluster.places.free_nodes
+    cluster.sleep(nodes, repaired_s)
+    cluster.happen(repaired_s + COOLEY.power.sleep_s)
+    cluster.wake(nodes, repaired_s + COOLEY.power.sleep_s)
+    cluster.happen(repaired_s + COOLEY.power.sleep_s + COOLEY.power.wake_s)
+    assert cluster.places.free_nodes == nodes
+
+
 def test_what_the_machine_cannot_do_voids_the_run():
     jobs = workload((0, 10, 1, 10))
     for decide, message in (

@@ -197,9 +197,9 @@ class Simulation:
         self._run(mine, now + self.launch_latency, now, why, speed, units)
 
     def _end(self, event: simpy.Event) -> None:
-        self.now = self.env.now
         job_id, generation = cast("tuple[int, int]", event.value)
         if self._ends.get(job_id, (0, 0, 0))[1] == generation:  # else the end was overtaken by a later decision
+            self.now = self.env.now
             state = self._outcome[job_id] if self.site is None else self.site.how_it_ends(job_id, TIMEOUT)
             self._leave(job_id, state)
             if self.site is not None and not self.queue:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpcsim.engine.decisions import Decision, SetCap, SetSpeed, Sleep, Wake
+from hpcsim.engine.sampling import Sampling
 from hpcsim.machine.checkpoint import Checkpointing
 from hpcsim.machine.cluster import Cluster, Effects, Units
 from hpcsim.machine.execution import Execution
 from hpcsim.machine.places import Places
+from hpcsim.machine.telemetry import Telemetry
 from hpcsim.workload.job import Job, Workload
 
 if TYPE_CHECKING:
@@ -24,13 +26,22 @@ class Site:
 
     ``requeues``: a job that loses a node goes back into the queue, with the work that its last checkpoint
     (``checkpointing``) saved; else it is lost. For each attempt (its row in ``Attempts``) the site keeps the units,
-    the joules, the node-seconds under the thermal throttle and those of work that were lost.
+    the joules, the node-seconds under the thermal throttle and those of work that were lost. ``telemetry`` is sampled
+    while the simulation runs.
     """
 
     def __init__(
-        self, cluster: Cluster, workload: Workload, *, overrun: str, requeues: bool, checkpointing: Checkpointing | None
+        self,
+        cluster: Cluster,
+        workload: Workload,
+        *,
+        overrun: str,
+        requeues: bool,
+        checkpointing: Checkpointing | None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.cluster = cluster
+        self.telemetry = telemetry
         self.requeues = requeues
         self.checkpointing = checkpointing
         walltime, work = workload.column("walltime_s"), workload.column("runtime_s")
@@ -50,15 +61,21 @@ class Site:
         """Let it act on ``simulation``, which has just begun or been forked."""
         self._simulation = simulation
         simulation.free_nodes = self.free_nodes
+        if self.telemetry is not None:
+            Sampling(simulation, self.telemetry)
 
     def __deepcopy__(self, memo: dict[int, object]) -> Site:
-        """A copy that belongs to no simulation until it is attached to one; what never changes is shared."""
+        """A copy that belongs to no simulation until it is attached to one; what never changes is shared.
+
+        It has no telemetry: readings are of what happens and not of what might.
+        """
         twin = copy.copy(self)
-        shared = {"_simulation", "_limit_s", "_work_s", "_elapsed_s", "_outcome", "units", "checkpointing"}
+        shared = {"_simulation", "_limit_s", "_work_s", "_elapsed_s", "_outcome", "units", "checkpointing", "telemetry"}
         for name, value in vars(self).items():
             if name not in shared:
                 setattr(twin, name, copy.deepcopy(value, memo))
         twin.units = self.units.copy()
+        twin.telemetry = None
         return twin
 
     @property

@@ -37,13 +37,17 @@ _STATES = ("busy", "idle", "asleep", "waking", "down")
 
 
 class Interrupt(NamedTuple):
-    """Units that went out of service: when, until when, why, and how many jobs that ended."""
+    """Units (ascending) that went out of service: when, until when, why, and how many jobs that ended.
+
+    Telemetry has shown it since ``precursor_s`` before; 0: it came without warning.
+    """
 
     time_s: int
     until_s: int
-    units: int
+    units: Units
     cause: str
     jobs: int
+    precursor_s: int
 
 
 class Outage(NamedTuple):
@@ -345,7 +349,7 @@ class Cluster:
                 units = np.array(failure.units, np.int64)
                 self.failed_U[units] += 1
                 usual_s = round(self.spec.failures.repair_median_h * 3600)
-                self._fail(units, now + failure.repair_s, now + usual_s, "hardware", now, effects)
+                self._fail(units, now + failure.repair_s, now + usual_s, "hardware", now, effects, failure.precursor_s)
         if self.heat is not None:
             self._heat_up(self.heat, now, effects)
         self._plan()
@@ -368,11 +372,16 @@ class Cluster:
                 self._note(expected, "overdue", units, due.interrupt)
         elif due.kind == "asleep":
             self._move(now, nodes, "waking", "asleep")
+            if self.heat is not None:
+                power = self.spec.power
+                self.heat.set_power(now, units, power.sleep_w, 0.0, power.idle_w, power.gpu_idle_w)
         else:
             self.places.wake(units)
             self._move(now, nodes, "waking", "idle")
 
-    def _fail(self, units: Units, until: int, expected: int, cause: str, now: int, effects: Effects) -> None:
+    def _fail(
+        self, units: Units, until: int, expected: int, cause: str, now: int, effects: Effects, precursor_s: int = 0
+    ) -> None:
         """Take units out of service; those that are already stay so until their own repair."""
         places = self.places
         units = units[places.up_U[units] & ~places.asleep_U[units]]  # what sleeps does not fail
@@ -385,7 +394,7 @@ class Cluster:
         self._move(now, idle, "idle", "down")
         number = len(self.interrupts)
         self._note(until, "repaired", units, number)
-        self.interrupts.append(Interrupt(now, until, units.size, cause, len(failed)))
+        self.interrupts.append(Interrupt(now, until, units, cause, len(failed), precursor_s))
         effects.down.append((number, expected, units.size * self.spec.unit_nodes))
         self._note(expected, "overdue", units, number)
         effects.failed += failed
@@ -428,13 +437,22 @@ class Cluster:
     def wake(self, nodes: int, now: int) -> None:
         """Wake ``nodes`` sleeping nodes; they are there after ``wake_s``."""
         count = -(-nodes // self.spec.unit_nodes)
-        going = {unit for due in self._due if due.kind != "repaired" for unit in due.units}
+        going = set(self.units_between)
         asleep = [unit for unit in np.flatnonzero(self.places.asleep_U).tolist() if unit not in going]
         if not 0 < count <= len(asleep):
             raise ValueError(f"{nodes} nodes cannot wake: {len(asleep) * self.spec.unit_nodes} are asleep")
         self._move(now, count * self.spec.unit_nodes, "asleep", "waking")
-        self._note(now + self.spec.power.wake_s, "awake", np.array(asleep[:count]), -1)
+        units = np.array(asleep[:count])
+        self._note(now + self.spec.power.wake_s, "awake", units, -1)
+        if self.heat is not None:  # a node that wakes warms up as an idle one (assumed)
+            power = self.spec.power
+            self.heat.set_power(now, units, power.idle_w, power.gpu_idle_w, power.sleep_w, 0.0)
         self._log(now)
+
+    @property
+    def units_between(self) -> list[int]:
+        """The units that are on their way to sleep or back."""
+        return [unit for due in self._due if due.kind in ("asleep", "awake") for unit in due.units]
 
     # -- bookkeeping --------------------------------------------------------------------------
 

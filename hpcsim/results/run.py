@@ -20,16 +20,19 @@ from hpcsim.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLES = ("jobs", "attempts", "timeline")
+    from hpcsim.results.telemetry import TelemetryFile
+
+TABLES = ("jobs", "attempts", "timeline")  # of every run
 
 
 @dataclass(frozen=True, repr=False)
 class Run:
     """What a run leaves behind.
 
-    ``tables`` are Arrow tables; the properties ``jobs``, ``attempts`` and ``timeline`` are the same as pandas
-    DataFrames. ``manifest`` says where every number came from, ``scenario_yaml`` repeats the run, ``timing``
-    holds all that a clock measured (and is the only part that differs when the run is repeated).
+    ``tables`` are Arrow tables; the properties ``jobs``, ``attempts``, ``timeline`` and, with physics, ``interrupts``
+    are the same as pandas DataFrames. ``manifest`` says where every number came from, ``scenario_yaml`` repeats the
+    run, ``timing`` holds all that a clock measured (and is the only part that differs when the run is repeated).
+    ``telemetry_file``, of a run with telemetry, is a file and not a table, because it may be larger than memory.
     """
 
     tables: Mapping[str, pa.Table]
@@ -37,6 +40,7 @@ class Run:
     manifest: Mapping[str, Any]
     scenario_yaml: str
     timing: Mapping[str, Any]
+    telemetry_file: TelemetryFile | None = None
 
     def __repr__(self) -> str:
         scenario, scheduler = self.manifest["scenario"], self.manifest["scheduler"]
@@ -56,6 +60,21 @@ class Run:
     def timeline(self) -> pd.DataFrame:
         """A row per change of the queue or of the busy nodes."""
         return self._frame("timeline")
+
+    @cached_property
+    def interrupts(self) -> pd.DataFrame:
+        """A row per time that units went out of service. Raises AttributeError for a run without physics."""
+        if "interrupts" not in self.tables:
+            raise AttributeError("a run without physics has no interrupts")
+        return self._frame("interrupts")
+
+    @cached_property
+    def telemetry(self) -> pd.DataFrame:
+        """A row per sampled second and unit, read when first asked for. Raises AttributeError for a run without any."""
+        if self.telemetry_file is None:
+            raise AttributeError("this run has no telemetry; set physics.telemetry")
+        frame: pd.DataFrame = self.telemetry_file.table().to_pandas()
+        return frame
 
     def _frame(self, table: str) -> pd.DataFrame:
         frame: pd.DataFrame = self.tables[table].to_pandas()
@@ -87,8 +106,10 @@ class Run:
         return directory
 
     def _write_into(self, draft: Path, plots: bool) -> None:
-        for name in TABLES:
-            pq.write_table(self.tables[name], draft / f"{name}.parquet", compression="zstd")
+        for name, table in self.tables.items():
+            pq.write_table(table, draft / f"{name}.parquet", compression="zstd")
+        if self.telemetry_file is not None:
+            self.telemetry_file.copy_to(draft / TELEMETRY)
         (draft / "scenario.yaml").write_text(self.scenario_yaml, encoding="utf-8")
         for name, content in (
             ("summary", self.summary),
@@ -116,9 +137,16 @@ class Run:
         """Read a run directory. Raises InputError if it is not one, or not a whole one."""
         directory = Path(directory).expanduser()
         try:
-            tables = {name: pq.read_table(directory / f"{name}.parquet") for name in TABLES}
+            names = [*TABLES, *(["interrupts"] if (directory / "interrupts.parquet").exists() else [])]
+            tables = {name: pq.read_table(directory / f"{name}.parquet") for name in names}
             texts = {name: json.loads((directory / f"{name}.json").read_text("utf-8")) for name in _JSONS}
-            return cls(tables, **texts, scenario_yaml=(directory / "scenario.yaml").read_text("utf-8"))
+            telemetry_file = None
+            if (directory / TELEMETRY).exists():
+                from hpcsim.results.telemetry import TelemetryFile  # with the machine floor, for few runs
+
+                telemetry_file = TelemetryFile.open(directory / TELEMETRY)
+            scenario_yaml = (directory / "scenario.yaml").read_text("utf-8")
+            return cls(tables, **texts, scenario_yaml=scenario_yaml, telemetry_file=telemetry_file)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise InputError(f"{directory}: not a complete run directory: {error}") from error
 
@@ -127,6 +155,7 @@ class DirectoryTaken(InputError):
     """There is something under the name that a run directory was to have."""
 
 
+TELEMETRY = "telemetry.parquet"
 _JSONS = ("summary", "manifest", "timing")
 
 

@@ -5,7 +5,7 @@ All times are whole seconds since ``t0_utc``. docs/results.md gives every column
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ import pyarrow as pa
 
 from hpcsim.engine.attempts import FUTURE, NODE_FAILED, PREEMPTED, REJECTED, RUNNING, STATES
 from hpcsim.engine.simulation import Simulation
+
+if TYPE_CHECKING:
+    from hpcsim.engine.site import Site
 
 SLOWDOWN_BOUND_S = 10  # Feitelson's tau: shorter jobs count as if they ran this long
 
@@ -86,6 +89,22 @@ def attempts_table(simulation: Simulation) -> pa.Table:
             "state": _named(state, STATES[:FUTURE]),
             "why": _reasons(attempts.why),
             **_places_and_energy(simulation),
+        }
+    )
+
+
+def interrupts_table(site: Site) -> pa.Table:
+    """A row for each time that units of a machine went out of service."""
+    interrupts, unit_nodes = site.cluster.interrupts, site.cluster.spec.unit_nodes
+    return pa.table(
+        {
+            "time_s": pa.array([each.time_s for each in interrupts], pa.int64()),
+            "until_s": pa.array([each.until_s for each in interrupts], pa.int64()),
+            "cause": pa.array([each.cause for each in interrupts], pa.string()).dictionary_encode(),
+            "units": pa.array([_spans(each.units) for each in interrupts], pa.string()),
+            "nodes": pa.array([each.units.size * unit_nodes for each in interrupts], pa.int64()),
+            "jobs": pa.array([each.jobs for each in interrupts], pa.int64()),
+            "precursor_s": pa.array([each.precursor_s for each in interrupts], pa.int64()),
         }
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +15,9 @@ from hpcsim.scenario.load import LoadedScenario
 from hpcsim.workload.job import Workload
 from hpcsim.workload.synthetic import synthesise
 from hpcsim.workload.trace import read_trace
+
+if TYPE_CHECKING:
+    from hpcsim.machine.telemetry import Readings
 
 DEFAULT_DAYS = 30.0
 
@@ -116,14 +121,22 @@ def make_scheduler(loaded: LoadedScenario, kind: type) -> Scheduler:
 
 
 def make_simulation(
-    loaded: LoadedScenario, piece: Cut, nodes: int, scheduler: Scheduler, spec: MachineSpec | None = None
+    loaded: LoadedScenario,
+    piece: Cut,
+    nodes: int,
+    scheduler: Scheduler,
+    spec: MachineSpec | None = None,
+    take_readings: Callable[[Readings], None] | None = None,
 ) -> Simulation:
-    """The simulation of ``piece`` on a machine of ``nodes`` nodes, with the physics of ``spec`` if there is one."""
+    """The simulation of ``piece`` on a machine of ``nodes`` nodes, with the physics of ``spec`` if there is one.
+
+    ``take_readings`` is given the telemetry; without it none is sampled.
+    """
     site = admission = None
     if spec is not None:
         from hpcsim.scenario import physics  # scipy and the machine floor, which a run that counts nodes can do without
 
-        site = physics.make_site(loaded, piece.workload, spec, piece.start)
+        site = physics.make_site(loaded, piece.workload, spec, piece.start, take_readings)
         admission = physics.make_admission(loaded, spec, piece.workload.t0_utc)
     scenario = loaded.scenario
     return Simulation(

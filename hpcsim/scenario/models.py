@@ -51,6 +51,23 @@ class Checkpoint(Section):
     )
 
 
+class Telemetry(Section):
+    """What sensors of the machine are read, and how often, into ``telemetry.parquet``."""
+
+    interval: Seconds = Field(default=300, description="seconds from one sample to the next, at most a day")
+    units: int | None = Field(
+        default=None, ge=1, description="how many units, drawn at random, are sampled; all when left out"
+    )
+    noise: bool = Field(default=True, description="whether sensors err; else readings are exact")
+
+    @field_validator("interval")
+    @classmethod
+    def _is_a_second_to_a_day(cls, interval: int) -> int:
+        if not 1 <= interval <= 86_400:
+            raise PydanticCustomError("interval", "Input should be at least 1 s and at most 1d")
+        return interval
+
+
 class Physics(Section):
     """What the machine is besides a number of nodes. Needs ``machine.model``."""
 
@@ -90,6 +107,9 @@ class Physics(Section):
     )
     price: str | None = Field(
         default=None, min_length=1, description="CSV of electricity prices; PJM-like when left out"
+    )
+    telemetry: Telemetry | None = Field(
+        default=None, description="sensors that are read at an interval; none when left out"
     )
 
 

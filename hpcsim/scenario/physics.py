@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from hpcsim.machine.outages import maintenance_windows, recorded_outages, whole_
 from hpcsim.machine.places import Places
 from hpcsim.machine.queues import Admission, QueueRules
 from hpcsim.machine.spec import MachineSpec
+from hpcsim.machine.telemetry import Readings, Telemetry, WatchedHeat
 from hpcsim.scenario.load import LoadedScenario
 from hpcsim.streams import stream
 from hpcsim.workload.alcf import read_machine_status
@@ -53,8 +54,17 @@ def in_places(workload: Workload, spec: MachineSpec) -> Workload:
     return workload.with_nodes(taken[which])
 
 
-def make_site(loaded: LoadedScenario, workload: Workload, spec: MachineSpec, start: int) -> Site:
-    """The machine with all that the scenario's physics switches on, at second ``start``."""
+def make_site(
+    loaded: LoadedScenario,
+    workload: Workload,
+    spec: MachineSpec,
+    start: int,
+    take_readings: Callable[[Readings], None] | None = None,
+) -> Site:
+    """The machine with all that the scenario's physics switches on, at second ``start``.
+
+    Its telemetry is sampled if there is somebody to take the readings.
+    """
     scenario, physics = loaded.scenario, loaded.scenario.physics
     if physics is None:
         raise ValueError("a scenario without physics has no site")
@@ -63,9 +73,10 @@ def make_site(loaded: LoadedScenario, workload: Workload, spec: MachineSpec, sta
     def supply(now: int) -> float:
         return float(supply_c(spec.thermal, float(zero + now)))
 
-    heat = failures = class_U = None
+    heat = failures = class_U = telemetry = None
+    sampled = None if take_readings is None else physics.telemetry
     if physics.heat:
-        heat = Heat(
+        heat = (Heat if sampled is None else WatchedHeat)(
             spec.thermal,
             units=spec.units,
             units_per_rack=spec.units_per_rack,
@@ -81,9 +92,10 @@ def make_site(loaded: LoadedScenario, workload: Workload, spec: MachineSpec, sta
         )
     if physics.variation:  # half a normal: the best nodes are as fast as nodes get
         class_U = 1.0 + np.abs(stream(seed, "performance classes").normal(0.0, spec.class_spread, spec.units))
+    behaviour = draw_behaviour(workload, seed)
     cluster = Cluster(
         spec,
-        draw_behaviour(workload, seed),
+        behaviour,
         policy=physics.placement,
         start=start,
         heat=heat,
@@ -95,12 +107,29 @@ def make_site(loaded: LoadedScenario, workload: Workload, spec: MachineSpec, sta
         cap_w=inf if physics.cap_kw is None else 1000.0 * physics.cap_kw,
         limit_stretches=physics.walltime_scaling == "stretch",
     )
+    if sampled is not None and take_readings is not None:
+        if sampled.units is not None and sampled.units > spec.units:
+            raise InputError(
+                f"{loaded.place('physics', 'telemetry', 'units')}: physics.telemetry.units: found {sampled.units}, but "
+                f"{spec.name} has {spec.units} units"
+            )
+        telemetry = Telemetry(
+            cluster,
+            behaviour,
+            interval_s=sampled.interval,
+            units=sampled.units,
+            noise=sampled.noise,
+            seed=seed,
+            start=start,
+            take=take_readings,
+        )
     return Site(
         cluster,
         workload,
         overrun=scenario.overrun,
         requeues=physics.on_failure == "requeue",
         checkpointing=_checkpointing(loaded, spec),
+        telemetry=telemetry,
     )
 
 

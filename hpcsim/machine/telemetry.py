@@ -1,0 +1,234 @@
+"""What sensors say of every unit at regular seconds: temperature, power, utilisation, corrected errors.
+
+A reading is the exact solution at its second and not a step of an integration: power is constant between events, so
+to sample more often makes nothing truer. The sample of a second comes after all else that happens in that second and
+shows what is so from then on: a job is on a unit from the second in which it was given its nodes, and in the second in
+which it ends it is not.
+
+A machine that is watched does the same as one that is not. All random numbers are from streams of telemetry's own,
+and temperatures are asked of a second copy of them, because to ask changes the rounding of all that comes later.
+
+Sensors also show what the physics does not have: a fault to come (``FailureProcess.precursors``) makes the temperature
+of its node drift away. Constants in capitals are assumed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcsim.machine.cluster import Cluster
+from hpcsim.machine.heat import Heat
+from hpcsim.machine.temperatures import Temperatures
+from hpcsim.streams import stream
+from hpcsim.workload.behaviour import Behaviour
+
+Floats = npt.NDArray[np.float64]
+Units = npt.NDArray[np.int64]
+
+STATES: Final = ("busy", "idle", "asleep", "waking", "down")
+"""What a unit does, by the names of ``Cluster.nodes_in``: one on its way to sleep is waking, too."""
+_BUSY, _IDLE, _ASLEEP, _WAKING, _DOWN = range(5)
+
+BATCH_ROWS: Final = 65_536
+LONGEST_INTERVAL_S: Final = 86_400  # far below what ``FailureProcess.corrected_errors`` looks back on
+DRIFT_K: Final = 3.0  # of the node's temperature at the second of the fault; before it goes with the precursor
+
+# Of the noise: its standard deviation, and the step in which sensors tell what they measure.
+TEMPERATURE_SIGMA_K, TEMPERATURE_STEP_K = 0.5, 0.25
+POWER_SIGMA, POWER_STEP_W = 0.01, 1.0  # the former a share of the value
+UTILISATION_SIGMA, UTILISATION_STEP = 0.02, 0.01
+
+
+class Readings(NamedTuple):
+    """Some samples, one after another: R rows, one for each sampled unit, ascending. None where there is no sensor.
+
+    ``state`` is a place in ``STATES``; ``job`` the id of the job on the unit, -1 without one; ``node_w`` wall watts of
+    one node of the unit; utilisations are the job's, in [0, 1]; ``corrected_errors`` came since the sample before.
+    """
+
+    time_s: npt.NDArray[np.int64]
+    unit: Units
+    state: npt.NDArray[np.int8]
+    job: npt.NDArray[np.int64]
+    node_c: Floats | None
+    gpu_c: Floats | None
+    node_w: Floats
+    cpu_util: Floats
+    gpu_util: Floats | None
+    corrected_errors: npt.NDArray[np.int64] | None
+
+
+class WatchedHeat(Heat):
+    """A ``Heat`` with second ``sensed`` temperatures, that are told the same, for telemetry to ask.
+
+    Nobody watches a copy: its ``sensed`` is None.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.sensed: Temperatures | None = copy.deepcopy(self._now)
+
+    def set_power(
+        self, now: int, units: Units, node_w: float, gpu_w: float, node_was_w: float, gpu_was_w: float
+    ) -> None:
+        """See ``Heat``."""
+        super().set_power(now, units, node_w, gpu_w, node_was_w, gpu_was_w)
+        if self.sensed is not None:
+            self.sensed.set_power(now, units, node_w, gpu_w, node_was_w, gpu_was_w)
+
+    def set_supply(self, now: int, supply_c: float) -> None:
+        """See ``Heat``."""
+        super().set_supply(now, supply_c)
+        if self.sensed is not None:
+            self.sensed.set_supply(now, supply_c)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> WatchedHeat:
+        """An independent copy that is not watched."""
+        twin = cast(WatchedHeat, super().__deepcopy__(memo))
+        twin.sensed = None
+        return twin
+
+
+class Telemetry:
+    """The sensors of ``cluster``, read at second ``start`` and every ``interval_s`` after it.
+
+    Parameters
+    ----------
+    behaviour : of the jobs that run on it.
+    units : how many of its units, drawn at random, are sampled; None: all.
+    noise : whether sensors err; else readings are exact.
+    take : is given the readings, whole samples at a time, as soon as there are ``BATCH_ROWS`` (or those of one
+        sample, if that is more); no more are kept here.
+
+    The temperature of a cluster whose heat is no ``WatchedHeat`` is unknown, as are corrected errors without failures.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        behaviour: Behaviour,
+        *,
+        interval_s: int,
+        units: int | None,
+        noise: bool,
+        seed: int,
+        start: int,
+        take: Callable[[Readings], None],
+    ) -> None:
+        if not 1 <= interval_s <= LONGEST_INTERVAL_S:
+            raise ValueError(f"an interval of {interval_s} s; it should be 1 to {LONGEST_INTERVAL_S}")
+        self.next_s = start
+        self._interval_s = interval_s
+        self._cluster = cluster
+        self._behaviour = behaviour
+        self._take = take
+        self._resting_w = np.array([cluster.watts_in.get(state, 0.0) for state in STATES])
+        self._heat = cluster.heat.sensed if isinstance(cluster.heat, WatchedHeat) else None
+        self._units = np.arange(cluster.spec.units)
+        if units is not None:
+            self._units = np.sort(stream(seed, "telemetry: units").choice(self._units, units, replace=False))
+        self._noise = stream(seed, "telemetry: noise") if noise else None
+        self._errors = stream(seed, "telemetry: corrected errors")
+        self._counted_s = start  # corrected errors are, up to this second
+        self._room = max(1, BATCH_ROWS // self._units.size) * self._units.size
+        self._batch = self._empty_batch()
+        self._filled = 0
+
+    def sample(self, now: int) -> None:
+        """Read the sensors at ``now``, which is ``next_s``; everything that happens in this second has happened."""
+        begin, units, batch = self._filled, self._units, self._batch
+        self._filled = end = begin + units.size
+        self.next_s = now + self._interval_s
+        state_U, job_U, node_w_U = self._doing()
+        batch.time_s[begin:end] = now
+        batch.unit[begin:end] = units
+        batch.state[begin:end] = state_U[units]
+        batch.job[begin:end] = job_U[units]
+        batch.node_w[begin:end] = node_w_U[units]
+        if self._heat is not None and batch.node_c is not None:
+            self._heat.advance(now)
+            batch.node_c[begin:end] = self._heat.node_c_N[units]
+            if batch.gpu_c is not None:
+                batch.gpu_c[begin:end] = self._heat.gpu_c_N[units]
+            self._heat.restart_log()  # what is in the log is in the temperatures now
+        failures = self._cluster.failures
+        if failures is not None and batch.corrected_errors is not None:
+            # A failure that is due comes late where the next that happens is a scheduling pass. What comes after it is
+            # not known yet, and left for the next sample.
+            known_s = min(now, failures.next_time)
+            if known_s > self._counted_s:
+                batch.corrected_errors[begin:end] = failures.corrected_errors(
+                    units, self._counted_s, known_s, self._errors
+                )
+                self._counted_s = known_s
+            if batch.node_c is not None:
+                signs = failures.precursors(known_s)
+                drift_k_U = np.zeros(state_U.size)
+                drift_k_U[signs.units] = DRIFT_K * signs.strength
+                batch.node_c[begin:end] += drift_k_U[units]
+        if end == self._room:
+            self.flush()
+
+    def flush(self) -> None:
+        """Give away what there is of readings."""
+        if not self._filled:
+            return
+        full = Readings._make(None if column is None else column[: self._filled] for column in self._batch)
+        self._batch, self._filled = self._empty_batch(), 0
+        busy = full.job >= 0
+        full.cpu_util[busy] = self._behaviour.cpu_util_J[full.job[busy]]
+        if full.gpu_util is not None:
+            full.gpu_util[busy] = self._behaviour.gpu_util_J[full.job[busy]]
+        if self._noise is not None:
+            _add_noise(full, busy, self._noise)
+        self._take(full)
+
+    def _doing(self) -> tuple[npt.NDArray[np.int8], Units, Floats]:
+        """Of every unit: its state, its job, and what one of its nodes draws."""
+        cluster, places = self._cluster, self._cluster.places
+        state_U = np.where(places.up_U, np.int8(_IDLE), np.int8(_DOWN))
+        state_U[places.asleep_U] = _ASLEEP
+        state_U[cluster.units_between] = _WAKING
+        node_w_U = self._resting_w[state_U]
+        job_U = np.full(state_U.size, -1)
+        for execution in cluster.executions.values():
+            units = execution.units
+            state_U[units] = _BUSY
+            job_U[units] = execution.job_id
+            node_w_U[units] = execution.watts / execution.nodes
+        return state_U, job_U, node_w_U
+
+    def _empty_batch(self) -> Readings:
+        rows, heat = self._room, self._heat
+        return Readings(
+            time_s=np.zeros(rows, np.int64),
+            unit=np.zeros(rows, np.int64),
+            state=np.zeros(rows, np.int8),
+            job=np.zeros(rows, np.int64),
+            node_c=np.zeros(rows) if heat is not None else None,
+            gpu_c=np.zeros(rows) if heat is not None and heat.racks.has_gpus else None,
+            node_w=np.zeros(rows),
+            cpu_util=np.zeros(rows),
+            gpu_util=np.zeros(rows) if self._cluster.spec.gpus_per_node else None,
+            corrected_errors=np.zeros(rows, np.int64) if self._cluster.failures is not None else None,
+        )
+
+
+def _add_noise(readings: Readings, busy: npt.NDArray[np.bool_], rng: np.random.Generator) -> None:
+    """Let sensors err, and tell what they measure in steps. Programs that do not run are known not to."""
+    for celsius in (readings.node_c, readings.gpu_c):
+        if celsius is not None:
+            celsius += TEMPERATURE_SIGMA_K * rng.standard_normal(celsius.size)
+            celsius[:] = np.rint(celsius / TEMPERATURE_STEP_K) * TEMPERATURE_STEP_K
+    watts = readings.node_w
+    watts *= 1.0 + POWER_SIGMA * rng.standard_normal(watts.size)
+    watts[:] = np.rint(watts / POWER_STEP_W) * POWER_STEP_W
+    for utilisation in (readings.cpu_util, readings.gpu_util):
+        if utilisation is not None:
+            measured = utilisation[busy] + UTILISATION_SIGMA * rng.standard_normal(int(np.count_nonzero(busy)))
+            utilisation[busy] = np.clip(np.rint(measured / UTILISATION_STEP) * UTILISATION_STEP, 0.0, 1.0)
