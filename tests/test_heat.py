@@ -313,7 +313,8 @@ def test_a_maximum_between_changes_is_found() -> None:
     assert hottest_c > max(at_change_c, float(passing.temperatures(9000)[0].max())) + 0.1
 
 
-def test_many_changes_in_one_log_are_the_same_as_few() -> None:
+def test_many_changes_in_one_log_are_the_same_as_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpcsim.machine.heat._LOG_MOST", 1000)
     rng = np.random.default_rng(4)
     lazy, often, now = heat(units=40, units_per_rack=14), heat(units=40, units_per_rack=14), 0
     for _ in range(2500):  # the log of `lazy` fills up more than once
@@ -327,6 +328,26 @@ def test_many_changes_in_one_log_are_the_same_as_few() -> None:
         assert mine is not None
         assert yours is not None
         assert np.abs(mine - yours).max() < 1e-9
+    assert lazy.hottest_c(now + 5) == pytest.approx(often.hottest_c(now + 5), abs=1e-9)
+
+
+def test_a_log_that_is_full_of_what_nobody_looked_at_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpcsim.machine.heat._LOG_MOST", 500)
+    rng = np.random.default_rng(5)
+    lazy, often, now = heat(EQUAL, units=8), heat(EQUAL, units=8), 8000
+    for each in (lazy, often):  # a throttle was passed long ago, so no later history is followed
+        set_alike(each, 0, some([0]), 3000.0, IDLE_GPU_W)
+        set_alike(each, 7000, some([0]), IDLE_W, IDLE_GPU_W)
+        assert each.hottest_c(now)[0] > EQUAL.cpu_throttle_c
+    drawn_w = np.full(8, IDLE_W)
+    for _ in range(1200):
+        now += int(rng.integers(1, 200))
+        unit, watts = int(rng.integers(8)), IDLE_W + float(rng.integers(500))
+        lazy.set_power(now, some([unit]), watts, IDLE_GPU_W, float(drawn_w[unit]), IDLE_GPU_W)
+        drawn_w[unit] = watts
+        set_alike(often, now, some([unit]), watts, IDLE_GPU_W)
+    assert [lazy.power_w(unit)[0] for unit in range(8)] == drawn_w.tolist()
+    assert np.abs(lazy.temperatures(now + 5)[0] - often.temperatures(now + 5)[0]).max() < 1e-9
     assert lazy.hottest_c(now + 5) == pytest.approx(often.hottest_c(now + 5), abs=1e-9)
 
 

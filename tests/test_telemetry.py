@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import re
 import tempfile
@@ -379,8 +380,8 @@ def test_temperatures_and_powers_are_those_of_a_general_solver(jobs, rack, inter
 
     watched = Watched(jobs, interval_s, spec=spec, decide=decide, start=first_s)
     heat, told = watched.simulation.site.cluster.heat, []
-    heat.set_power = lambda now, units, node_w, gpu_w: (
-        told.append((now, units.copy(), node_w, gpu_w)), WatchedHeat.set_power(heat, now, units, node_w, gpu_w)
+    heat.set_power = lambda now, units, node_w, gpu_w, *was: (
+        told.append((now, units.copy(), node_w, gpu_w)), WatchedHeat.set_power(heat, now, units, node_w, gpu_w, *was)
     )  # fmt: skip
     watched.run()
     solver, end_s = Solver(spec, heat), watched.simulation.now
@@ -729,11 +730,13 @@ def test_what_is_sensed_is_what_a_heat_that_nobody_watches_says():
     plain = Heat(COOLEY.thermal, **options, rng=stream(1, "r"))
     watched = WatchedHeat(COOLEY.thermal, **options, rng=stream(1, "r"))
     for heat in (plain, watched):
-        heat.set_power(100, np.arange(2), 200.0, 50.0)
+        heat.set_power(100, np.arange(2), 200.0, 50.0, 100.0, 10.0)
         heat.set_supply(200, 25.0)
-    sensed_c, sensed_gpu_c = watched.sensed.temperatures(300)
+    watched.sensed.advance(300)
+    sensed_c, sensed_gpu_c = watched.sensed.node_c_N[:4], watched.sensed.gpu_c_N[:4]
     assert np.array_equal(plain.temperatures(300)[0], sensed_c)
     assert np.array_equal(plain.temperatures(300)[1], sensed_gpu_c)
-    twin = watched.copy()
-    twin.set_power(400, np.arange(2), 300.0, 50.0)
-    assert watched.sensed.temperatures(500)[0].max() < twin.temperatures(500)[0].max()
+    twin = copy.deepcopy(watched)
+    twin.set_power(400, np.arange(2), 300.0, 50.0, 200.0, 50.0)
+    watched.sensed.advance(500)
+    assert watched.sensed.node_c_N.max() < twin.temperatures(500)[0].max()

@@ -45,10 +45,14 @@ class PowerLog:
         self._node_w_N, self._gpu_w_N = node_w_N, gpu_w_N  # with so many of the items in them:
         self._seen = 0
         self.n = n
-        self.restart(begin_s, supply_c)
+        self._begin(begin_s, supply_c)
 
     def restart(self, begin_s: int, supply_c: float) -> None:
-        """Begin anew."""
+        """Begin anew with what is drawn now."""
+        self._catch_up()
+        self._begin(begin_s, supply_c)
+
+    def _begin(self, begin_s: int, supply_c: float) -> None:
         self.begin_s = begin_s
         self.supplies: list[tuple[int, float]] = [(begin_s, supply_c)]
         self.seconds: list[int] = []
