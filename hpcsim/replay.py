@@ -109,7 +109,7 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
     measured_to = piece.measured_to
     if not simulation.is_over:  # stopped by ``until``: nothing is known of what comes later
         measured_to = simulation.now if measured_to is None else min(measured_to, simulation.now)
-    energy = _energy(loaded, simulation, jobs)
+    energy = _energy(simulation, jobs)
     summary = summarise(jobs, timeline, nodes=nodes, measured_from=piece.measured_from, measured_to=measured_to)
     if energy:
         summary |= energy | {"seed_energy_per_job_kwh": energy["energy_kwh_per_job"]}
@@ -139,22 +139,18 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
     return Run(tables, summary, manifest, dump_yaml(loaded.resolved()), clock.timing(simulation), telemetry)
 
 
-def _energy(loaded: LoadedScenario, simulation: Simulation, jobs: pa.Table) -> dict[str, Any]:
+def _energy(simulation: Simulation, jobs: pa.Table) -> dict[str, Any]:
     """The part of the summary that only a run with physics has."""
-    site, physics = simulation.site, loaded.scenario.physics
-    if site is None or physics is None:
+    site = simulation.site
+    if site is None:
         return {}
-    from hpcsim.machine.series import default_carbon, default_price, read_carbon, read_price
     from hpcsim.results.energy import energy_summary
 
-    zero = simulation.workload.t0_utc
     state = np.array(jobs.column("state").to_pylist(), object)
     nominal = simulation.workload.column("runtime_s")[: len(state)] * jobs.column("nodes").to_numpy()
     return energy_summary(
         simulation,
         site,
-        carbon=default_carbon(zero) if physics.carbon is None else read_carbon(physics.carbon, zero),
-        price=default_price(zero) if physics.price is None else read_price(physics.price, zero),
         work_node_hours=float(nominal[state == "completed"].sum()) / 3600.0,
         ended=int(np.sum(~np.isin(state, ["rejected", "running", "waiting"]))),
     )

@@ -287,7 +287,7 @@ def test_a_scheduler_cannot_end_the_program(error):
 
 
 def test_a_scheduler_that_holds_for_ever_is_stopped():
-    with pytest.raises(SchedulerError, match="held 100001 times with nothing running"):
+    with pytest.raises(SchedulerError, match="was called 100001 times with nothing running"):
         run(workload((7, 5, 8)), Plan(lambda view: [Hold(view.now + 1)]))
 
 

@@ -334,7 +334,8 @@ def test_many_changes_in_one_log_are_the_same_as_few(monkeypatch: pytest.MonkeyP
 def test_a_log_that_is_full_of_what_nobody_looked_at_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpcsim.machine.heat._LOG_MOST", 500)
     rng = np.random.default_rng(5)
-    lazy, often, now = heat(EQUAL, units=8), heat(EQUAL, units=8), 8000
+    spec = replace(EQUAL, gpu_k_per_w=None, gpu_tau_s=None)
+    lazy, often, now = heat(spec, units=8), heat(spec, units=8), 8000
     for each in (lazy, often):  # a throttle was passed long ago, so no later history is followed
         set_alike(each, 0, some([0]), 3000.0, IDLE_GPU_W)
         set_alike(each, 7000, some([0]), IDLE_W, IDLE_GPU_W)

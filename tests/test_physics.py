@@ -13,6 +13,7 @@ from hpcsim.errors import SchedulerError
 from hpcsim.machine.catalogue import load_machine
 from hpcsim.machine.checkpoint import Checkpointing
 from hpcsim.machine.cluster import Cluster, Outage
+from hpcsim.machine.facility import Facility
 from hpcsim.machine.failures import FailureProcess
 from hpcsim.machine.heat import Heat
 from hpcsim.results.check import check
@@ -36,8 +37,11 @@ def workload(*jobs):
     )  # fmt: skip
 
 
-def simulation(jobs, scheduler, *, heat=False, failures=False, requeues=True, checkpointing=None, **options):
+def simulation(
+    jobs, scheduler, *, heat=False, failures=False, requeues=True, checkpointing=None, cap_w=np.inf, **options
+):
     """The jobs on Cooley's 126 nodes."""
+    facility = Facility(COOLEY, jobs.t0_utc, cap_w=cap_w)
     cluster = Cluster(
         COOLEY,
         draw_behaviour(jobs, 1),
@@ -47,11 +51,11 @@ def simulation(jobs, scheduler, *, heat=False, failures=False, requeues=True, ch
             COOLEY.thermal, units=126, units_per_rack=21, now=0, supply_c=30.0, node_w=COOLEY.power.idle_w,
             gpu_w=COOLEY.power.gpu_idle_w, rng=stream(1, "r"),
         ) if heat else None,
-        supply_c=lambda now: 30.0 + now % 7,
+        supply_c=facility.supply_c,
         failures=FailureProcess(COOLEY.failures, units=126, units_per_rack=21, seed=3, start=0) if failures else None,
         **options,
     )  # fmt: skip
-    site = Site(cluster, jobs, overrun="trace", requeues=requeues, checkpointing=checkpointing)
+    site = Site(cluster, jobs, overrun="trace", requeues=requeues, checkpointing=checkpointing, facility=facility)
     return Simulation(jobs, scheduler, nodes=126, site=site)
 
 
@@ -186,11 +190,12 @@ def test_a_cap_slows_all_jobs_alike_and_is_kept():
     jobs = workload(*[(i, 500, 20, 1000) for i in range(6)])
     free = simulation(jobs, easy())
     checked(free)
-    peak = max(free.site.cluster.power_log_w)
-    cap = COOLEY.power.idle_w * 126 + COOLEY.power.fixed_w + 0.6 * (peak - COOLEY.power.idle_w * 126)
+    curve = power_curve(free, free.site)
+    cap = 0.4 * curve.facility_w.min() + 0.6 * curve.facility_w.max()
     capped = simulation(jobs, easy(), cap_w=cap)
     checked(capped)
-    assert max(capped.site.cluster.power_log_w) <= cap * (1 + 1e-9)
+    peak = power_curve(capped, capped.site).facility_w.max()
+    assert 0.95 * cap < peak <= cap * (1 + 1e-12)
     assert capped.now > free.now
 
 
@@ -297,7 +302,7 @@ def test_the_books_close_whatever_happens(jobs, heat, failures, cap, checkpoints
         failures=failures,
         outages=[Outage(50_000, 60_000, 40, "outage"), Outage(150_000, 155_000, 126, "maintenance")],
         checkpointing=Checkpointing(1800, 60) if checkpoints else None,
-        cap_w=np.inf if cap is None else idle_w * (1 + cap),
+        cap_w=np.inf if cap is None else 1.3 * idle_w * (1 + cap),
     )
     checked(sim)
 

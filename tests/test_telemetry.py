@@ -29,6 +29,7 @@ from hpcsim.errors import InputError, SchedulerError
 from hpcsim.machine import telemetry as sensors
 from hpcsim.machine.catalogue import load_machine
 from hpcsim.machine.cluster import Cluster, Outage
+from hpcsim.machine.facility import Facility
 from hpcsim.machine.failures import SURGE_PER_H, FailureProcess
 from hpcsim.machine.heat import Heat
 from hpcsim.machine.telemetry import BATCH_ROWS, DRIFT_K, STATES, Telemetry, WatchedHeat
@@ -91,7 +92,7 @@ class Watched:
 
     def __init__(
         self, jobs, interval_s, *, spec=COOLEY, decide=None, heat=True, failures=False, units=None, noise=False,
-        latency=0, start=0, **options,
+        latency=0, start=0, cap_w=np.inf, **options,
     ):  # fmt: skip
         self.batches = []
         behaviour = draw_behaviour(jobs, 1)
@@ -110,7 +111,10 @@ class Watched:
             cluster, behaviour, interval_s=interval_s, units=units, noise=noise, seed=1, start=start,
             take=self.batches.append,
         )  # fmt: skip
-        site = Site(cluster, jobs, overrun="trace", requeues=True, checkpointing=None, telemetry=telemetry)
+        site = Site(
+            cluster, jobs, overrun="trace", requeues=True, checkpointing=None, telemetry=telemetry,
+            facility=Facility(spec, jobs.t0_utc, cap_w=cap_w),
+        )  # fmt: skip
         scheduler = EASY(EASY.Options()) if decide is None else Plan(decide)
         self.simulation = Simulation(jobs, scheduler, nodes=spec.nodes, start=start, site=site, launch_latency=latency)
 
@@ -428,7 +432,7 @@ def test_samples_of_every_second_add_up_to_the_energy_and_to_the_time_in_each_st
             yield from first_come(view)
 
     jobs = workload(*jobs, (0, 1, 1), (500, 1, 1), (1500, 1, 1), (2500, 1, 1))
-    cap_w = COOLEY.power.idle_w * 20 * 1.3 + COOLEY.power.fixed_w if capped else np.inf
+    cap_w = COOLEY.power.idle_w * 20 * 1.7 + COOLEY.power.fixed_w if capped else np.inf
     outages = [Outage(700, 1200, 7, "outage")]
     watched = Watched(jobs, 1, spec=cooley(20), decide=decide, heat=False, outages=outages, cap_w=cap_w).run()
     simulation, cluster = watched.simulation, watched.simulation.site.cluster

@@ -65,10 +65,17 @@ class Wake(NamedTuple):
 
 
 class SetCap(NamedTuple):
-    """Keep the power of the machine, without cooling, below ``watts`` by slowing all jobs alike; None: no cap."""
+    """Keep what machine and cooling draw together within ``watts`` by slowing all jobs alike; None: no cap."""
 
     watts: float | None
     why: str = ""
 
 
-Decision = Start | Hold | Preempt | Kill | SetSpeed | Sleep | Wake | SetCap
+class SetCooling(NamedTuple):
+    """Run the cooling plant in another of its modes, each of which supplies at another temperature."""
+
+    mode: str
+    why: str = ""
+
+
+Decision = Start | Hold | Preempt | Kill | SetSpeed | Sleep | Wake | SetCap | SetCooling

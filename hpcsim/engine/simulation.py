@@ -11,7 +11,7 @@ import copy
 import traceback
 from array import array
 from bisect import insort
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import islice
 from time import perf_counter
 from types import MappingProxyType
@@ -33,6 +33,7 @@ from hpcsim.engine.attempts import (
 from hpcsim.engine.availability import Releases
 from hpcsim.engine.decisions import Decision, Hold, Kill, Preempt, Start
 from hpcsim.engine.ledger import Ledger
+from hpcsim.engine.operations import SIGNALS
 from hpcsim.engine.view import Running, View
 from hpcsim.errors import BadDecision, SchedulerError
 from hpcsim.streams import stream
@@ -41,7 +42,7 @@ from hpcsim.workload.job import TIMEOUT, Job, Workload
 _JOBS_MADE_AT_ONCE = 4096
 _NEVER = 2**62  # a second that does not come
 _MOST_DECISIONS = 1_000_000  # of one pass: more is a scheduler that never ends
-_MOST_IDLE_HOLDS = 100_000  # a hold for every hour of a decade: who needs more waits for nothing
+_MOST_IDLE_EVENTS = 100_000  # one for every hour of a decade: who needs more waits for nothing
 _LAST = simpy.events.EventPriority(2)  # within one second, after SimPy's own URGENT (0) and NORMAL (1)
 
 
@@ -57,7 +58,11 @@ if TYPE_CHECKING:
 
 
 class Scheduler(Protocol):
-    """What a scheduler plug-in is: a name, the version of this interface, and one method."""
+    """What a scheduler plug-in is: a name, the version of this interface, and one method.
+
+    It is called when something happened and jobs wait. With an attribute ``passes_when_idle = True`` it is called
+    with an empty queue as well, and with ``wakes_on``, some of ``operations.SIGNALS``, whenever one of these changes.
+    """
 
     name: str
     api: int
@@ -145,15 +150,17 @@ class Simulation:
         self._blocked: dict[int, Job] = {}
         self._followers: dict[int, list[int]] = {}
         self._holds: list[int] = []
-        self._idle_holds = 0  # holds that ran out since anything last ran
+        self._idle_events = 0  # of holds and of the machine, since anything last started
         self.start = start
         self.now = start  # simulated time, seconds
         self._coming: list[Job] = []  # the next jobs to arrive, the first of them last
         self._pass_at = -1  # when the next pass is due; -1 if none is
 
         self._wire(start)
+        wakes_on = self._wishes()
         if site is not None:
             site.attach(self)
+            site.wake_on(wakes_on)
         for job_id, began in running_at_start.items():
             self._continue(next(workload.jobs(job_id, job_id + 1)), began)
         self._see_coming(0)
@@ -192,7 +199,7 @@ class Simulation:
         if mine.nodes > self.free_nodes:
             raise self._bad(f"started {self._called(mine)} on {mine.nodes} nodes, but only {self.free_nodes} are free")
         del self.queue[mine.id]
-        self._idle_holds = 0
+        self._idle_events = 0
         now = self.now
         self._run(mine, now + self.launch_latency, now, why, speed, units)
 
@@ -434,6 +441,7 @@ class Simulation:
             return  # overtaken by something earlier, or of no concern to any job any more
         self.now = self.env.now
         self._site_at = _NEVER
+        self._count_idle()
         self.site.happen()
         self.free_nodes = self.site.free_nodes
         self._await_site()
@@ -504,15 +512,31 @@ class Simulation:
         simpy.Timeout(self.env, until - self.now).callbacks.append(self._alarm_rings)
 
     def _alarm_rings(self, _event: simpy.Event) -> None:
+        self._holds.remove(self.env.now)
+        if self.is_over:
+            return  # the run ended with its last job: what nobody waits for does not make it longer
         self.now = self.env.now
-        self._holds.remove(self.now)
-        if not self.running and not self._coming:
-            self._idle_holds += 1
-            if self._idle_holds > _MOST_IDLE_HOLDS:
-                raise self._bad(f"held {self._idle_holds} times with nothing running and starts nothing")
+        self._count_idle()
         self._ask_for_pass()
 
+    def _count_idle(self) -> None:
+        """Refuse a scheduler that waits for ever: the machine stands idle, no job will come, and time goes on."""
+        if not self.running and not self._coming:
+            self._idle_events += 1
+            if self._idle_events > _MOST_IDLE_EVENTS:
+                raise self._bad(f"was called {self._idle_events} times with nothing running and starts nothing")
+
     # -- complaints ---------------------------------------------------------------------------
+
+    def _wishes(self) -> Collection[str]:
+        """The signals whose changes the scheduler wants to be called for, its attribute ``wakes_on``."""
+        signals = getattr(self.scheduler, "wakes_on", ())
+        several = isinstance(signals, tuple | list | set | frozenset)
+        if not several or not all(signal in SIGNALS for signal in signals):
+            raise SchedulerError(
+                f"scheduler {self.scheduler.name}: wakes_on should be a set of {', '.join(SIGNALS)} (got {signals!r})"
+            )
+        return tuple(signals)
 
     def _on_machine(self, job: Job, verb: str) -> Job:
         running = self.running.get(job.id) if type(job) is Job else None

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 from array import array
+from collections.abc import Collection
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hpcsim.engine.decisions import Decision, SetCap, SetSpeed, Sleep, Wake
+from hpcsim.engine.decisions import Decision, SetCap, SetCooling, SetSpeed, Sleep, Wake
 from hpcsim.engine.sampling import Sampling
 from hpcsim.machine.checkpoint import Checkpointing
 from hpcsim.machine.cluster import Cluster, Effects, Units
 from hpcsim.machine.execution import Execution
+from hpcsim.machine.facility import NEVER, Facility
 from hpcsim.machine.places import Places
 from hpcsim.machine.telemetry import Telemetry
 from hpcsim.workload.job import Job, Workload
@@ -25,9 +28,10 @@ class Site:
     """The cluster of a simulation, with what the scenario says about failed jobs.
 
     ``requeues``: a job that loses a node goes back into the queue, with the work that its last checkpoint
-    (``checkpointing``) saved; else it is lost. For each attempt (its row in ``Attempts``) the site keeps the units,
-    the joules, the node-seconds under the thermal throttle and those of work that were lost. ``telemetry`` is sampled
-    while the simulation runs.
+    (``checkpointing``) saved; else it is lost. ``facility`` is what stands around the machine; by default a plant in
+    its first mode, without a cap. For each attempt (its row in ``Attempts``) the site keeps the units, the joules,
+    the node-seconds under the thermal throttle and those of work that were lost. ``telemetry`` is sampled while the
+    simulation runs.
     """
 
     def __init__(
@@ -38,10 +42,14 @@ class Site:
         overrun: str,
         requeues: bool,
         checkpointing: Checkpointing | None,
+        facility: Facility | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
         self.cluster = cluster
+        self.facility = Facility(cluster.spec, workload.t0_utc) if facility is None else facility
         self.telemetry = telemetry
+        self._wakes_on: Collection[str] = ()
+        self._outside_s = NEVER  # when something around the machine next changes that matters
         self.requeues = requeues
         self.checkpointing = checkpointing
         walltime, work = workload.column("walltime_s"), workload.column("runtime_s")
@@ -64,6 +72,11 @@ class Site:
         if self.telemetry is not None:
             Sampling(simulation, self.telemetry)
 
+    def wake_on(self, signals: Collection[str]) -> None:
+        """Ask for a scheduling pass whenever one of these changes: what ``Facility.next_change_s`` knows."""
+        self._wakes_on = signals
+        self._look_outside(self._simulation.now)
+
     def __deepcopy__(self, memo: dict[int, object]) -> Site:
         """A copy that belongs to no simulation until it is attached to one; what never changes is shared.
 
@@ -85,13 +98,13 @@ class Site:
 
     @property
     def next_s(self) -> int:
-        """The second at which the machine next does something by itself."""
-        return self.cluster.next_s
+        """The second at which the machine next does something by itself, or what is around it changes."""
+        return min(self.cluster.next_s, self._outside_s)
 
     @property
     def changes(self) -> bool:
         """Whether the machine will by itself become able to run what it cannot run now."""
-        return self.cluster.recovers or self.cluster.maintenance is not None
+        return self.cluster.recovers or self.cluster.maintenance is not None or bool(self._wakes_on)
 
     @property
     def torus(self) -> Places | None:
@@ -186,14 +199,26 @@ class Site:
         elif isinstance(decision, Wake):
             cluster.wake(decision.nodes, now)
         elif isinstance(decision, SetCap):
-            cluster.set_cap(decision.watts)
+            self.facility.set_cap(decision.watts, now)
+            self._look_outside(now)
+        elif isinstance(decision, SetCooling):
+            self.facility.set_cooling(decision.mode, now)
+            if cluster.heat is not None:
+                cluster.heat.set_supply(now, self.facility.supply_c(now))
         self._hold_cap(now)
 
     def happen(self) -> None:
-        """Let happen what the machine does by itself now."""
-        effects = self.cluster.happen(self._simulation.now)
-        self.follow(effects)
-        self._hold_cap(self._simulation.now)
+        """Let happen what the machine does by itself now, or what the weather does to its cap."""
+        now = self._simulation.now
+        self.follow(self.cluster.happen(now))
+        if now >= self._outside_s:
+            self._look_outside(now)
+        self._hold_cap(now)
+
+    def _look_outside(self, now: int) -> None:
+        """Note when something around the machine next changes that a cap or the scheduler has to follow."""
+        signals = {*self._wakes_on, "supply"} if self.facility.cap_w < inf else self._wakes_on
+        self._outside_s = min((self.facility.next_change_s(signal, now) for signal in signals), default=NEVER)
 
     def follow(self, effects: Effects) -> None:
         """Tell the jobs and the books of expected ends what has happened to the machine."""
@@ -215,6 +240,8 @@ class Site:
         self._simulation.retime(execution.job_id, execution.end, execution.expected_end)
 
     def _hold_cap(self, now: int, beside: Execution | None = None) -> None:
-        for execution in self.cluster.hold_cap(now):
+        if self.facility.cap_w == inf and self.cluster.cap == 1.0:
+            return
+        for execution in self.cluster.hold_cap(now, self.facility.it_cap_w(now)):
             if execution is not beside:  # whose end is not known to the simulation yet
                 self._retime(execution)

@@ -7,15 +7,19 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from hpcsim.engine.availability import Profile, Shadow
+from hpcsim.engine.operations import Power, Signal, power_of, published
 from hpcsim.engine.room import Room, RoomOnSite
+from hpcsim.errors import InputError
 from hpcsim.workload.job import Job
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     import numpy as np
+    import numpy.typing as npt
 
     from hpcsim.engine.simulation import Simulation
+    from hpcsim.engine.site import Site
 
 
 class Running(NamedTuple):
@@ -33,7 +37,8 @@ class View:
     """The state of the simulation at the instant of a scheduling pass.
 
     Everything is computed when it is asked for. A view is valid only until ``schedule`` has yielded its last
-    decision; nothing that is decided during a pass shows in it.
+    decision; nothing that is decided during a pass shows in it. What a scenario does not model raises InputError
+    when it is asked for.
     """
 
     __slots__ = ("_simulation",)
@@ -75,6 +80,61 @@ class View:
     def rng(self) -> np.random.Generator:
         """The scheduler's own random stream, from the scenario's seed."""
         return self._simulation.scheduler_rng
+
+    # -- what the machine shows its operators, where the scenario has physics -----------------
+
+    @property
+    def power(self) -> Power:
+        """What machine and facility draw, what they may draw, and the levers on it."""
+        return power_of(self._site("power"), self._simulation.now)
+
+    @property
+    def asleep_nodes(self) -> int:
+        """Nodes that are asleep and can be woken; those on the way there or back are in neither count."""
+        return self._site("asleep_nodes").cluster.nodes_in["asleep"]
+
+    @property
+    def down_nodes(self) -> int:
+        """Nodes that are out of service."""
+        return self._site("down_nodes").cluster.nodes_in["down"]
+
+    @property
+    def node_c(self) -> npt.NDArray[np.float64]:
+        """Temperature of the nodes of each unit, degrees Celsius; a copy that cannot be written to."""
+        heat = self._site("node_c").cluster.heat
+        if heat is None:
+            raise InputError("view.node_c: this scenario models no heat; set physics.heat to true")
+        node_c = heat.temperatures(self._simulation.now)[0].copy()
+        node_c.setflags(write=False)
+        return node_c
+
+    @property
+    def carbon(self) -> Signal:
+        """Carbon intensity of the grid, g/kWh, published a day ahead."""
+        return published(self._site("carbon").facility.carbon, self._simulation.now)
+
+    @property
+    def price(self) -> Signal:
+        """Price of the grid's energy, USD/MWh, published a day ahead."""
+        return published(self._site("price").facility.price, self._simulation.now)
+
+    @property
+    def solar(self) -> Signal:
+        """Watts of the site's solar plant; the forecast is a clear sky's, as far as the last day was clear."""
+        plant, now = self._site("solar").facility.solar, self._simulation.now
+        if plant is None:
+            raise InputError("view.solar: this scenario has no solar plant; set physics.solar_kw")
+        return Signal(float(plant.power.at(now)), lambda horizon_s: plant.forecast(now, horizon_s))
+
+    def _site(self, wanted: str) -> Site:
+        site = self._simulation.site
+        if site is None:
+            raise InputError(
+                f"view.{wanted}: this scenario only counts nodes; give it machine.model and physics to have it"
+            )
+        return site
+
+    # -- what fits ----------------------------------------------------------------------------
 
     def room(self) -> Room:
         """The nodes that are free now, to be given away in this pass."""

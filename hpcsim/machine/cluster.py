@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hpcsim.machine.cooling import SUPPLY_STEP_S
 from hpcsim.machine.execution import Execution
 from hpcsim.machine.failures import FailureProcess
 from hpcsim.machine.heat import Heat
@@ -30,7 +31,6 @@ Units = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 NEVER = 2**62
-SUPPLY_STEP_S = 6 * 3600  # the supply temperature follows the seasons in steps of this length
 THERMAL_REPAIR_S = 3600  # a node that shut itself down is back after an hour (assumed)
 _GRAIN = 1024.0  # parts of a watt
 _STATES = ("busy", "idle", "asleep", "waking", "down")
@@ -107,14 +107,12 @@ class Cluster:
         outages: Sequence[Outage] = (),
         class_U: Floats | None = None,
         communication: float = 0.0,
-        cap_w: float = inf,
         limit_stretches: bool = True,
     ) -> None:
         self.spec = spec
         self.places = Places(spec, policy)
         self.heat = heat
         self.failures = failures
-        self.cap_w = cap_w
         self.cap = 1.0  # the factor on every job's speed that keeps the IT power below the cap
         self.executions: dict[int, Execution] = {}
         self.interrupts: list[Interrupt] = []
@@ -283,20 +281,12 @@ class Cluster:
             self.power_log_s.append(now)
             self.power_log_w.append(self.it_w)
 
-    def set_cap(self, watts: float | None) -> None:
-        """Keep the IT power below ``watts`` from now on, or without a limit; ``hold_cap`` carries it out."""
-        if watts is not None and not watts > 0:
-            raise ValueError(f"a cap of {watts!r} W is none; it is above 0, or None")
-        self.cap_w = inf if watts is None else watts
-
-    def hold_cap(self, now: int) -> list[Execution]:
-        """Slow all jobs down, or let them go faster, so that the IT power keeps the cap; the jobs that changed pace."""
-        if self.cap_w == inf and self.cap == 1.0:
-            return []
+    def hold_cap(self, now: int, cap_w: float) -> list[Execution]:
+        """Slow all jobs alike, or let them go faster, so that the IT power keeps a cap; the jobs that changed pace."""
         exponent = self.spec.power.speed_exponent
         uncapped_w = sum(e.nodes * e.dynamic_w * (e.chosen * e.heat) ** exponent for e in self.executions.values())
         static_w = self.it_w - self._jobs_w + self.nodes_in["busy"] * self.spec.power.idle_w
-        cap = 1.0 if self.cap_w == inf else cap_speed(self.spec.power, static_w, uncapped_w, self.cap_w)
+        cap = 1.0 if cap_w == inf else cap_speed(self.spec.power, static_w, uncapped_w, cap_w)
         if cap == self.cap:
             return []
         self.cap = cap

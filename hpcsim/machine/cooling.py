@@ -19,6 +19,7 @@ from hpcsim.machine.spec import CoolingSpec, ThermalSpec
 
 YEAR_S = 31_556_952  # of the Gregorian calendar on average, 365.2425 days
 DAY_S = 86_400
+SUPPLY_STEP_S = 6 * 3600  # weather and supply temperature are followed in steps of this length
 
 _WARMEST_DAY_UTC = 963_662_400  # 15 July 2000, noon
 _WARMEST_HOUR_S = 21 * 3600  # 15 h at UTC-6
@@ -37,9 +38,9 @@ def seasonal_c(mean_c: float, season_k: float, day_k: float, utc_s: Number) -> N
     return celsius
 
 
-def supply_c(thermal: ThermalSpec, utc_s: Number, change_k: float = 0.0) -> Number:
-    """Temperature of the air or liquid that the plant supplies; ``change_k`` is that of the cooling mode."""
-    return seasonal_c(thermal.supply_c + change_k, thermal.supply_season_k, thermal.supply_day_k, utc_s)
+def supply_c(thermal: ThermalSpec, utc_s: Number) -> Number:
+    """Temperature of the air or liquid that the plant supplies in a cooling mode that does not change it."""
+    return seasonal_c(thermal.supply_c, thermal.supply_season_k, thermal.supply_day_k, utc_s)
 
 
 def wet_bulb_c(cooling: CoolingSpec, utc_s: Number) -> Number:
@@ -79,16 +80,9 @@ def liquid_cop(cooling: CoolingSpec, supply_c: Number, utc_s: Number) -> Number:
 
 
 def overhead(cooling: CoolingSpec, supply_c: Number, utc_s: Number) -> Number:
-    """Watts of the facility beyond IT for each watt of IT: the plant's work, and what always runs."""
+    """Watts of the facility beyond IT for each watt of IT: the plant's work, and what always runs.
+
+    1 + overhead is the power usage effectiveness (PUE) of the moment.
+    """
     cop: Number = crac_cop(supply_c) if cooling.kind == "air" else liquid_cop(cooling, supply_c, utc_s)
     return 1.0 / cop + cooling.fixed_fraction
-
-
-def cooling_w(cooling: CoolingSpec, it_w: Number, supply_c: Number, utc_s: Number) -> Number:
-    """Watts that cooling, pumps, fans and lights take while the machine draws ``it_w``."""
-    return it_w * overhead(cooling, supply_c, utc_s)
-
-
-def pue(cooling: CoolingSpec, supply_c: Number, utc_s: Number) -> Number:
-    """Power usage effectiveness of the moment: facility watts per watt of IT."""
-    return 1.0 + overhead(cooling, supply_c, utc_s)

@@ -153,6 +153,11 @@ class StepSeries:
         times = np.concatenate(parts)
         return times[(times > t0) & (times < t1)]
 
+    def part(self, t0: int, t1: int) -> StepSeries:
+        """What it is from ``t0`` to ``t1``, later than that, as a series of its own."""
+        times = np.concatenate(([t0], self.boundaries(t0, t1)))
+        return StepSeries(times, self.at(times), end_s=t1)
+
     def _turns(self, t: npt.NDArray[Any]) -> Int64s:
         """How many times 52 weeks lie between a time and the one within the series whose value it has."""
         if not self.repeats:

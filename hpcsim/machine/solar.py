@@ -18,6 +18,7 @@ from hpcsim.machine.cooling import DAY_S, YEAR_S, seasonal_c
 from hpcsim.machine.power import Floats
 from hpcsim.machine.series import HOUR_S, StepSeries
 from hpcsim.streams import stream
+from hpcsim.workload.job import Int64s
 
 LATITUDE_DEG = 41.71
 LONGITUDE_DEG = -87.98
@@ -40,6 +41,28 @@ _SAMPLES_PER_HOUR = 6
 _CLOUD_LOGIT, _CLOUD_SEASON, _CLOUD_SPREAD, _CLOUD_MEMORY_H = 0.75, 0.5, 2.3, 10.0
 
 
+class SolarPlant:
+    """A plant of ``kw_dc`` kW of modules at the site; ``power`` is what it gives, in W, from simulated second 0."""
+
+    def __init__(self, kw_dc: float, t0_utc: int, days: int, seed: int) -> None:
+        self.power = solar_series(kw_dc, t0_utc, days, seed)
+        self._kw_dc, self._t0_utc = kw_dc, t0_utc
+
+    def forecast(self, now: int, horizon_s: int) -> StepSeries:
+        """The watts that may be expected from ``now`` on, for ``horizon_s``, by what has been seen up to now.
+
+        That is what it would give under a clear sky, times the share of that which it gave in the last 24 hours
+        ("smart persistence"); all of it where there was no light yet.
+        """
+        begin, end = max(0, now - DAY_S), now + horizon_s
+        hours = np.arange(begin // HOUR_S, -(-end // HOUR_S))
+        clear = hourly_w(self._kw_dc, self._t0_utc, hours, np.ones(len(hours)))
+        could_j = clear.integral(begin, now)
+        share = self.power.integral(begin, now) / could_j if could_j > 0 else 1.0
+        ahead = clear.part(now, end)
+        return StepSeries(ahead.times_s, share * ahead.values, end_s=end)
+
+
 def solar_series(kw_dc: float, t0_utc: int, days: int, seed: int) -> StepSeries:
     """Power in W of a plant with ``kw_dc`` kW of modules, mean of each hour from simulated second 0.
 
@@ -48,12 +71,16 @@ def solar_series(kw_dc: float, t0_utc: int, days: int, seed: int) -> StepSeries:
     if kw_dc < 0 or days < 1:
         raise ValueError(f"found a plant of {kw_dc} kW for {days} days, expected 0 kW or more for at least 1")
     hours = 24 * days
-    start_s = HOUR_S * np.arange(hours)
+    return hourly_w(kw_dc, t0_utc, np.arange(hours), clear_sky_share(t0_utc, hours, seed))
+
+
+def hourly_w(kw_dc: float, t0_utc: int, hour_H: Int64s, clear_H: Floats) -> StepSeries:
+    """Power in W in hours that follow each other, counted from second 0, with these shares of the clear sky's light."""
+    start_s = HOUR_S * hour_H
     sample_s = (np.arange(_SAMPLES_PER_HOUR) + 0.5) * (HOUR_S / _SAMPLES_PER_HOUR)
     utc_HS = (t0_utc + start_s)[:, None] + sample_s
-    clear = clear_sky_share(t0_utc, hours, seed)
-    output_HS = plant_share(utc_HS, clear[:, None])
-    return StepSeries(start_s, 1000.0 * kw_dc * output_HS.mean(axis=1), end_s=HOUR_S * hours)
+    output_HS = plant_share(utc_HS, clear_H[:, None])
+    return StepSeries(start_s, 1000.0 * kw_dc * output_HS.mean(axis=1), end_s=int(start_s[-1]) + HOUR_S)
 
 
 def plant_share(utc_s: Floats, clear: Floats) -> Floats:

@@ -3,7 +3,19 @@
 from pydantic import BaseModel, ConfigDict
 
 from hpcsim.engine.availability import Profile, Releases, Shadow
-from hpcsim.engine.decisions import Decision, Hold, Kill, Preempt, Start
+from hpcsim.engine.decisions import (
+    Decision,
+    Hold,
+    Kill,
+    Preempt,
+    SetCap,
+    SetCooling,
+    SetSpeed,
+    Sleep,
+    Start,
+    Wake,
+)
+from hpcsim.engine.operations import Power, Signal
 from hpcsim.engine.room import Room
 from hpcsim.engine.simulation import Scheduler
 from hpcsim.engine.view import Running, View
@@ -23,14 +35,21 @@ __all__ = [
     "Job",
     "Kill",
     "Options",
+    "Power",
     "Preempt",
     "Profile",
     "Releases",
     "Room",
     "Running",
     "Scheduler",
+    "SetCap",
+    "SetCooling",
+    "SetSpeed",
     "Shadow",
+    "Signal",
+    "Sleep",
     "Start",
     "View",
+    "Wake",
     "hookimpl",
 ]

@@ -1,7 +1,8 @@
 """Where every joule of a run went: to jobs, to idle and sleeping nodes, to repairs, fixed loads and cooling.
 
 The IT power is known as a step function (``Cluster.power_log``); what the facility draws beyond it is linear in it,
-with a factor that follows the weather in steps of six hours. So all integrals are sums. All energies are of the
+with a factor that changes with the weather, in steps of six hours, and with the cooling mode; sun, carbon intensity
+and price change every hour. So all integrals are sums. All energies are of the
 whole run, also of what a window does not measure.
 """
 
@@ -16,24 +17,45 @@ import numpy.typing as npt
 from hpcsim.engine.attempts import KILLED, NODE_FAILED, PREEMPTED
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
-from hpcsim.machine.cluster import SUPPLY_STEP_S
-from hpcsim.machine.cooling import overhead, supply_c
 from hpcsim.machine.power import conversion_loss_j
-from hpcsim.machine.series import StepSeries
+from hpcsim.machine.series import JOULES_PER_MWH
 
 Floats = npt.NDArray[np.float64]
 
 J_PER_KWH = 3.6e6
 
+_ROUNDING = 1e-9  # of a cap: a facility that keeps it may be so far above it
+
 
 @dataclass(frozen=True, slots=True)
 class PowerCurve:
-    """IT and facility power as step functions: from each of ``time_s`` on, the last until ``end_s``."""
+    """Power as step functions of time: from each of ``time_s`` on, the last until ``end_s``.
+
+    ``solar_w`` is what the site's solar plant gives, and ``cap_w`` what the facility may draw.
+    """
 
     time_s: npt.NDArray[np.int64]
     it_w: Floats
     facility_w: Floats
+    solar_w: Floats
+    cap_w: Floats
     end_s: int
+
+    @property
+    def used_solar_w(self) -> Floats:
+        """What the facility takes of the solar power; the rest is not used by anyone."""
+        return np.minimum(self.facility_w, self.solar_w)
+
+    @property
+    def grid_w(self) -> Floats:
+        """What the facility takes from the grid."""
+        return self.facility_w - self.used_solar_w
+
+    @property
+    def above_cap_w(self) -> Floats:
+        """What the facility draws beyond its cap."""
+        above = self.facility_w - self.cap_w
+        return np.where(above > _ROUNDING * self.cap_w, above, 0.0)
 
     def joules(self, watts: Floats) -> float:
         """The integral of one of its curves."""
@@ -41,31 +63,32 @@ class PowerCurve:
 
 
 def power_curve(simulation: Simulation, site: Site) -> PowerCurve:
-    """The power of the run, cut where the power of a node or the weather changed."""
-    cluster, zero = site.cluster, simulation.workload.t0_utc
-    spec = cluster.spec
+    """The power of the run, cut where that of the machine or anything around it changed."""
+    cluster, facility = site.cluster, site.facility
     log_s = np.array(cluster.power_log_s)
     log_w = np.array(cluster.power_log_w)
     first, end = int(log_s[0]), max(simulation.now, int(log_s[0]) + 1)
-    steps = np.arange(first // SUPPLY_STEP_S, -(-end // SUPPLY_STEP_S)) * SUPPLY_STEP_S
-    middle = (steps + SUPPLY_STEP_S / 2 + zero).astype(np.float64)
-    beyond = np.broadcast_to(overhead(spec.cooling, supply_c(spec.thermal, middle), middle), steps.shape)
-    time = np.union1d(log_s, np.maximum(steps, first))
+    solar = None if facility.solar is None else facility.solar.power
+    hours = () if solar is None else solar.boundaries(first, end)
+    time = np.unique(np.concatenate((log_s, facility.changes_s(first, end), np.array(hours, np.int64))))
     it_w = log_w[np.searchsorted(log_s, time, side="right") - 1]
-    facility_w = it_w * (1.0 + beyond[np.searchsorted(steps, time, side="right") - 1])
-    return PowerCurve(time, it_w, facility_w, end)
+    return PowerCurve(
+        time,
+        it_w,
+        facility_w=it_w * (1.0 + facility.overhead_T(time)),
+        solar_w=np.zeros(len(time)) if solar is None else solar.at(time),
+        cap_w=facility.cap_w_T(time),
+        end_s=end,
+    )
 
 
-def energy_summary(
-    simulation: Simulation, site: Site, *, carbon: StepSeries, price: StepSeries, work_node_hours: float, ended: int
-) -> dict[str, Any]:
+def energy_summary(simulation: Simulation, site: Site, *, work_node_hours: float, ended: int) -> dict[str, Any]:
     """The keys of the summary that need power, heat and failures; docs/results.md has their formulas."""
     cluster = site.cluster
     cluster.settle(simulation.now)
     curve = power_curve(simulation, site)
     it_j, facility_j = curve.joules(curve.it_w), curve.joules(curve.facility_w)
-    heat = cluster.heat
-    # grams are joules to kWh times g/kWh; dollars are joules to MWh times $/MWh
+    heat, grid_w = cluster.heat, curve.grid_w
     return {
         "energy_it_kwh": it_j / J_PER_KWH,
         "energy_facility_kwh": facility_j / J_PER_KWH,
@@ -74,8 +97,14 @@ def energy_summary(
         "energy_split_kwh": {name: joules / J_PER_KWH for name, joules in ledger_j(simulation, site, curve).items()},
         "pue": facility_j / it_j,
         "peak_power_kw": float(curve.facility_w.max()) / 1000.0,
-        "carbon_kg": carbon.weighted(curve.time_s, curve.facility_w, curve.end_s) / J_PER_KWH / 1000.0,
-        "cost_usd": price.weighted(curve.time_s, curve.facility_w, curve.end_s) / J_PER_KWH / 1000.0,
+        "cap_exceeded_s": int(curve.joules(np.sign(curve.above_cap_w))),
+        "cap_exceeded_kwh": curve.joules(curve.above_cap_w) / J_PER_KWH,
+        "solar_kwh": curve.joules(curve.solar_w) / J_PER_KWH,
+        "solar_used_kwh": curve.joules(curve.used_solar_w) / J_PER_KWH,
+        "grid_kwh": curve.joules(grid_w) / J_PER_KWH,
+        # kg/MWh are g/kWh
+        "carbon_kg": site.facility.carbon.weighted(curve.time_s, grid_w, curve.end_s) / JOULES_PER_MWH,
+        "cost_usd": site.facility.price.weighted(curve.time_s, grid_w, curve.end_s) / JOULES_PER_MWH,
         "hottest_node_c": None if heat is None else heat.hottest_c(simulation.now)[0],
         "hottest_gpu_c": None if heat is None else heat.hottest_c(simulation.now)[1],
         "throttled_node_hours": float(sum(site.throttled_node_s)) / 3600.0,

@@ -100,7 +100,15 @@ class Physics(Section):
     cap_kw: float | None = Field(
         default=None,
         gt=0,
-        description="kilowatts that the machine, without cooling, may draw; jobs slow down to keep it",
+        description="kilowatts that the facility may draw, the machine with its cooling; jobs slow down to keep it",
+    )
+    cooling_mode: str | None = Field(
+        default=None,
+        min_length=1,
+        description="mode that the cooling plant begins in, one of the machine's; its first when left out",
+    )
+    solar_kw: float | None = Field(
+        default=None, gt=0, description="kilowatts of solar modules at the site; their power is used before the grid's"
     )
     carbon: str | None = Field(
         default=None, min_length=1, description="Electricity Maps CSV of carbon intensities; PJM-like when left out"

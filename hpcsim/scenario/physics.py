@@ -13,12 +13,16 @@ from hpcsim.errors import InputError
 from hpcsim.machine.catalogue import build_spec, read_machine
 from hpcsim.machine.checkpoint import Checkpointing
 from hpcsim.machine.cluster import Cluster, Outage
-from hpcsim.machine.cooling import supply_c
+from hpcsim.machine.cooling import mode_change_k
+from hpcsim.machine.facility import Facility
 from hpcsim.machine.failures import FailureProcess
 from hpcsim.machine.heat import Heat
 from hpcsim.machine.outages import maintenance_windows, recorded_outages, whole_system_outages
 from hpcsim.machine.places import Places
+from hpcsim.machine.power import cap_holds
 from hpcsim.machine.queues import Admission, QueueRules
+from hpcsim.machine.series import read_carbon, read_price
+from hpcsim.machine.solar import SolarPlant
 from hpcsim.machine.spec import MachineSpec
 from hpcsim.machine.telemetry import Readings, Telemetry, WatchedHeat
 from hpcsim.scenario.load import LoadedScenario
@@ -68,11 +72,8 @@ def make_site(
     scenario, physics = loaded.scenario, loaded.scenario.physics
     if physics is None:
         raise ValueError("a scenario without physics has no site")
-    seed, zero = scenario.seed, workload.t0_utc
-
-    def supply(now: int) -> float:
-        return float(supply_c(spec.thermal, float(zero + now)))
-
+    seed = scenario.seed
+    facility = _facility(loaded, workload, spec, start)
     heat = failures = class_U = telemetry = None
     sampled = None if take_readings is None else physics.telemetry
     if physics.heat:
@@ -81,7 +82,7 @@ def make_site(
             units=spec.units,
             units_per_rack=spec.units_per_rack,
             now=start,
-            supply_c=supply(start),
+            supply_c=facility.supply_c(start),
             node_w=spec.power.idle_w,
             gpu_w=spec.power.gpu_idle_w,
             rng=stream(seed, "heat: resistances"),
@@ -99,12 +100,11 @@ def make_site(
         policy=physics.placement,
         start=start,
         heat=heat,
-        supply_c=supply,
+        supply_c=facility.supply_c,
         failures=failures,
         outages=_outages(loaded, workload, spec, start),
         class_U=class_U,
         communication=spec.communication if physics.variation else 0.0,
-        cap_w=inf if physics.cap_kw is None else 1000.0 * physics.cap_kw,
         limit_stretches=physics.walltime_scaling == "stretch",
     )
     if sampled is not None and take_readings is not None:
@@ -129,6 +129,7 @@ def make_site(
         overrun=scenario.overrun,
         requeues=physics.on_failure == "requeue",
         checkpointing=_checkpointing(loaded, spec),
+        facility=facility,
         telemetry=telemetry,
     )
 
@@ -140,6 +141,39 @@ def make_admission(loaded: LoadedScenario, spec: MachineSpec, t0_utc: int) -> Ad
         return None
     rules = QueueRules.named(spec.queues)
     return Admission(rules, t0_utc, nodes=spec.units * spec.unit_nodes, over_limit="hold")
+
+
+def _facility(loaded: LoadedScenario, workload: Workload, spec: MachineSpec, start: int) -> Facility:
+    """The cooling plant, the cap and what feeds the machine, each as the scenario says it."""
+    physics, zero = loaded.scenario.physics, workload.t0_utc
+    if physics is None:
+        raise ValueError("a scenario without physics has no facility")
+    if physics.cooling_mode is not None:
+        try:
+            mode_change_k(spec.cooling, physics.cooling_mode)
+        except InputError as error:
+            raise InputError(f"{loaded.place('physics', 'cooling_mode')}: physics.cooling_mode: {error}") from None
+    solar = None
+    if physics.solar_kw is not None:  # a year at the least: a longer run has the same again
+        days = (int(workload.column("submit_s")[-1]) + YEAR_S) // 86_400
+        solar = SolarPlant(physics.solar_kw, zero, days, loaded.scenario.seed)
+    facility = Facility(
+        spec,
+        zero,
+        cooling_mode=physics.cooling_mode,
+        cap_w=inf if physics.cap_kw is None else 1000.0 * physics.cap_kw,
+        carbon=None if physics.carbon is None else read_carbon(physics.carbon, zero),
+        price=None if physics.price is None else read_price(physics.price, zero),
+        solar=solar,
+    )
+    idle_w = spec.units * spec.unit_nodes * spec.power.idle_w + spec.power.fixed_w
+    drawn = 1.0 + facility.worst_overhead(start)
+    if not cap_holds(spec.power, idle_w, 0.0, facility.cap_w / drawn):
+        raise InputError(
+            f"{loaded.place('physics', 'cap_kw')}: physics.cap_kw: found {physics.cap_kw}, expected at least the "
+            f"{idle_w * drawn / 1000.0:.1f} kW that idle nodes and their cooling draw in the worst weather of a year"
+        )
+    return facility
 
 
 def _outages(loaded: LoadedScenario, workload: Workload, spec: MachineSpec, start: int) -> list[Outage]:
