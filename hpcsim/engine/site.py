@@ -140,12 +140,12 @@ class Site:
             job,
             len(self.joules),
             taken,
-            lead_s=start - taken,
-            work_s=work_s,
-            limit_s=limit_s,
-            extra_s=self._limit_s[job_id] - job.walltime,
-            speed=speed,
-            wanted=None if wanted is None else np.array(wanted, np.int64),
+            start - taken,
+            work_s,
+            limit_s,
+            self._limit_s[job_id] - job.walltime,
+            speed,
+            None if wanted is None else np.array(wanted, np.int64),
         )
         self.units.append(execution.units)
         self.joules.append(0.0)

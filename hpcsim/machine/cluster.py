@@ -134,6 +134,8 @@ class Cluster:
         # Of one node in each state in which no job runs on it. A node in repair is on (assumed).
         wake_w = power.idle_w if power.wake_w is None else power.wake_w
         watts = {"busy": 0.0, "idle": power.idle_w, "asleep": power.sleep_w, "waking": wake_w, "down": power.idle_w}
+        self._idle_w, self._gpu_idle_w = power.idle_w, power.gpu_idle_w
+        self._scored = policy in ("coolest", "most-reliable")
         self._state_w = {state: _grained(each) for state, each in watts.items()}
         self._jobs_w = 0.0
         self._due: list[_Due] = []
@@ -145,7 +147,9 @@ class Cluster:
         self._since_s = dict.fromkeys(_STATES, 0)  # minus the sum of the seconds at which the nodes in a state came
         self.it_w = _grained(power.fixed_w)
         nodes = spec.units * spec.unit_nodes
-        self._enter(start, nodes, "idle")
+        self.nodes_in["idle"] = nodes
+        self._since_s["idle"] = -nodes * start
+        self.it_w += nodes * self._state_w["idle"]
         self._plan()
         self._log(start)
 
@@ -156,7 +160,6 @@ class Cluster:
         job: Job,
         row: int,
         now: int,
-        *,
         lead_s: int,
         work_s: int,
         limit_s: int,
@@ -172,33 +175,17 @@ class Cluster:
         if speed != 1.0:
             self._refuse_speed(speed)
         job_id = job.id
-        places = self.places
-        units = places.take(job.nodes, holder=job_id, wanted=wanted, scores_U=self._scores(now))
+        scores_U = self._scores(now) if self._scored else None
+        units = self.places.take(job.nodes, holder=job_id, wanted=wanted, scores_U=scores_U)
         nodes = units.size * self._unit_nodes
-        execution = Execution(
-            job_id,
-            row,
-            units,
-            nodes,
-            now,
-            lead_s=lead_s,
-            work_s=work_s,
-            limit_s=limit_s,
-            extra_s=extra_s,
-            limit_stretches=self._limit_stretches,
-            beta=self._beta_J[job_id],
-            stretch=1.0 if self._class_U is None else self._stretch(self._class_U, job_id, units),
-            dynamic_w=self._dynamic_w_J[job_id],
-            gpu_w=self._gpu_w_J[job_id],
-        )
-        execution.node_w, execution.node_gpu_w = self.spec.power.idle_w, self.spec.power.gpu_idle_w
+        stretch = 1.0 if self._class_U is None else self._stretch(self._class_U, job_id, units)
+        execution = Execution(job_id, row, units, nodes, now, lead_s, work_s, limit_s, extra_s, stretch)
         self.executions[job_id] = execution
-        self._leave(now, nodes, "idle")
-        self._enter(now, nodes, "busy")
+        self._move(now, nodes, "idle", "busy")
         if speed != 1.0 or self.cap != 1.0:
             execution.chosen, execution.cap = speed, self.cap
-            execution.turn()
-        self._draw(execution)
+            execution.turn(self._beta_J[job_id], limit_stretches=self._limit_stretches)
+        self._draw(execution, self._idle_w, self._gpu_idle_w)
         self._log(now)
         return execution
 
@@ -217,14 +204,11 @@ class Cluster:
         places.release(units)
         self._jobs_w -= execution.watts
         self.it_w -= execution.watts
-        self._leave(now, nodes, "busy")
-        down = self._unit_nodes * int(np.count_nonzero(~places.up_U[units])) if places.down_units else 0
-        self._enter(now, nodes - down, "idle")
-        if down:
-            self._enter(now, down, "down")
+        self._move(now, nodes, "busy", "idle")
+        if places.down_units:
+            self._move(now, self._unit_nodes * int(np.count_nonzero(~places.up_U[units])), "idle", "down")
         if self.heat is not None:
-            idle_w, gpu_idle_w = self.spec.power.idle_w, self.spec.power.gpu_idle_w
-            self.heat.set_power(now, units, idle_w, gpu_idle_w, execution.node_w, execution.node_gpu_w)
+            self.heat.set_power(now, units, self._idle_w, self._gpu_idle_w, execution.node_w, execution.node_gpu_w)
             if execution.heat < 1.0:
                 self.heat.mark_throttled(units, False)
         self._log(now)
@@ -245,26 +229,25 @@ class Cluster:
 
     def _turn(self, execution: Execution) -> None:
         """Have a settled execution go at the speed that it now may."""
-        execution.turn()
+        execution.turn(self._beta_J[execution.job_id], limit_stretches=self._limit_stretches)
         self._jobs_w -= execution.watts
         self.it_w -= execution.watts
-        self._draw(execution)
+        self._draw(execution, execution.node_w, execution.node_gpu_w)
 
-    def _draw(self, execution: Execution) -> None:
+    def _draw(self, execution: Execution, node_was_w: float, gpu_was_w: float) -> None:
         """Book what an execution draws at its speed, where nothing of it is booked, and the heat that it makes."""
-        power, dynamic_w, gpu_w = self.spec.power, execution.dynamic_w, execution.gpu_w
+        dynamic_w, gpu_w = self._dynamic_w_J[execution.job_id], self._gpu_w_J[execution.job_id]
         if execution.speed != 1.0:
-            slowness = execution.speed**power.speed_exponent
+            slowness = execution.speed**self.spec.power.speed_exponent
             dynamic_w *= slowness
             gpu_w *= slowness
-        node_w = power.idle_w + dynamic_w
+        execution.node_w = node_w = self._idle_w + dynamic_w
+        execution.node_gpu_w = gpu_w = self._gpu_idle_w + gpu_w
         execution.watts = watts = _grained(execution.nodes * node_w)
         self._jobs_w += watts
         self.it_w += watts
         if self.heat is not None:
-            gpu_w += power.gpu_idle_w
-            self.heat.set_power(execution.since, execution.units, node_w, gpu_w, execution.node_w, execution.node_gpu_w)
-            execution.node_w, execution.node_gpu_w = node_w, gpu_w
+            self.heat.set_power(execution.since, execution.units, node_w, gpu_w, node_was_w, gpu_was_w)
 
     # -- power --------------------------------------------------------------------------------
 
@@ -284,7 +267,9 @@ class Cluster:
     def hold_cap(self, now: int, cap_w: float) -> list[Execution]:
         """Slow all jobs alike, or let them go faster, so that the IT power keeps a cap; the jobs that changed pace."""
         exponent = self.spec.power.speed_exponent
-        uncapped_w = sum(e.nodes * e.dynamic_w * (e.chosen * e.heat) ** exponent for e in self.executions.values())
+        uncapped_w = sum(
+            e.nodes * self._dynamic_w_J[e.job_id] * (e.chosen * e.heat) ** exponent for e in self.executions.values()
+        )
         static_w = self.it_w - self._jobs_w + self.nodes_in["busy"] * self.spec.power.idle_w
         cap = 1.0 if cap_w == inf else cap_speed(self.spec.power, static_w, uncapped_w, cap_w)
         if cap == self.cap:
@@ -304,7 +289,8 @@ class Cluster:
         """The second at which something happens by itself; ``NEVER`` if nothing does."""
         if self.heat is None:
             return self._planned_s
-        return min(self._planned_s, self.heat.next_s)
+        heat_s = self.heat.next_s
+        return heat_s if heat_s < self._planned_s else self._planned_s
 
     def _plan(self) -> None:
         """Look up what happens next of all that was known in advance."""
@@ -451,19 +437,14 @@ class Cluster:
         heappush(self._due, _Due(time, self._noted, kind, tuple(units.tolist()), interrupt))
         self._planned_s = min(self._planned_s, time)
 
-    def _enter(self, now: int, nodes: int, state: str) -> None:
-        """So many more nodes are in a state. Node-seconds are sums of exits less entrances, times nodes: exact."""
-        self.nodes_in[state] += nodes
-        self._since_s[state] -= nodes * now
-        self.it_w += nodes * self._state_w[state]
-
-    def _leave(self, now: int, nodes: int, state: str) -> None:
-        self._enter(now, -nodes, state)
-
     def _move(self, now: int, nodes: int, source: str, target: str) -> None:
-        """From now on ``nodes`` nodes are in another state."""
-        self._leave(now, nodes, source)
-        self._enter(now, nodes, target)
+        """From now on ``nodes`` nodes are in another state. Node-seconds are what left less what came, exactly."""
+        nodes_in, since_s, state_w, node_s = self.nodes_in, self._since_s, self._state_w, nodes * now
+        nodes_in[source] -= nodes
+        nodes_in[target] += nodes
+        since_s[source] += node_s
+        since_s[target] -= node_s
+        self.it_w += nodes * (state_w[target] - state_w[source])
 
     def settle(self, now: int) -> None:
         """Book the node-seconds up to ``now``."""
@@ -474,10 +455,8 @@ class Cluster:
         heat = self.heat
         return None if heat is None else lambda: heat.temperatures(now)[0]
 
-    def _scores(self, now: int) -> Floats | None:
-        """What the placement policy goes by: temperatures or failures seen; all alike where there are none."""
-        if self.places.policy not in ("coolest", "most-reliable"):
-            return None
+    def _scores(self, now: int) -> Floats:
+        """What a placement policy goes by: temperatures or failures seen; all alike where there are none."""
         if self.places.policy == "coolest" and self.heat is not None:
             return self.heat.temperatures(now)[0]
         return self.failed_U

@@ -60,8 +60,9 @@ class Crossings:
         self._crossing_unit = np.zeros((2, blocks), np.int64)
         self._first: list[tuple[int, int] | None] = [None, None]
         self._dirty_K = np.ones(blocks, np.bool_)  # to be examined
-        self._any_dirty = True
+        self.any_dirty = True
         self._dirty_since = temperatures.now
+        self._next_s = -1
         self._state_K = np.full(blocks, _CALM)
         self._hot_K = np.zeros(blocks, np.bool_)  # a unit in it may be above its throttle
         self.exceeded_K = np.zeros(blocks, np.bool_)
@@ -72,6 +73,8 @@ class Crossings:
         self._most_w, self._warmest_supply_c = node_w * _MORE_WATTS, temperatures.supply_c + _WARMER_K
         self._set_alone()
         self._limit_w_N, self._limit_gpu_w_N = self._alone_w_N.copy(), self._alone_gpu_w_N.copy()
+        # Since a block was examined no GPU of it has drawn more than this.
+        self._drawn_gpu_w_N = self._limit_gpu_w_N.copy()
         # When a block was examined, no GPU of it was warmer, beyond its inlet, than its power or this one would make it
         # in the end. Since this second no GPU of it has drawn more than its limit alone; NEVER if one does.
         self._lag_w_N = np.zeros(size)
@@ -135,16 +138,16 @@ class Crossings:
             passed_K = self._crossing_s[kind] < now
             self.exceeded_K |= passed_K
             self._soil(passed_K)
-        if self._any_dirty:
+        if self.any_dirty:
             self._examine_all()
         return self._first[kind]
 
     @property
     def next_s(self) -> int:
         """The second of the first crossing of any kind; ``NEVER`` if there is none."""
-        if not self._any_dirty and self._first[THROTTLE] is None and self._first[SHUTDOWN] is None:
-            return NEVER
-        return min((first[0] for kind in (THROTTLE, SHUTDOWN) if (first := self.first(kind))), default=NEVER)
+        if self.any_dirty or self._next_s < self._temperatures.now:
+            self.first(THROTTLE), self.first(SHUTDOWN)
+        return self._next_s
 
     @property
     def seen_gpu_c(self) -> float:
@@ -164,8 +167,8 @@ class Crossings:
 
     def _soil(self, blocks: Units | Flags) -> None:
         """Have these blocks, given by their numbers or as a column, examined before the next answer."""
-        if not self._any_dirty:
-            self._dirty_since, self._any_dirty = self._temperatures.now, True
+        if not self.any_dirty:
+            self._dirty_since, self.any_dirty = self._temperatures.now, True
         self._dirty_K[blocks] = True
 
     def _reckon_with(self, most_w: float, warmest_supply_c: float) -> None:
@@ -194,15 +197,16 @@ class Crossings:
 
     def _enter(self, block: int, state: int) -> None:
         """Have a block be in a state, with the limits of that."""
+        log = self._temperatures.log
         self._state_K[block] = state
         here = slice(block * self._n, (block + 1) * self._n)
         if state == _CALM:
             self._limit_w_N[here], self._limit_gpu_w_N[here] = self._alone_w_N[here], self._alone_gpu_w_N[here]
         elif state == _TENSE:
-            log = self._temperatures.log
             self._limit_w_N[here], self._limit_gpu_w_N[here] = log.node_w_N[here], log.gpu_w_N[here]
         else:
             self._limit_w_N[here] = self._limit_gpu_w_N[here] = -np.inf
+        self._drawn_gpu_w_N[here] = self._limit_gpu_w_N[here] if state != _RESTLESS else log.gpu_w_N[here]
 
     # -- examining ----------------------------------------------------------------------------
 
@@ -215,16 +219,19 @@ class Crossings:
             if late or self._hot_K[block] or not self._would_be_calm(block):
                 self._examine(block)
         self._dirty_K[:] = False
-        self._any_dirty = False
+        self.any_dirty = False
         self._set_quiet()
         for kind, crossing_s in enumerate(self._crossing_s):
             block = int(crossing_s.argmin())  # of several the lowest
             first_s = int(crossing_s[block])
             self._first[kind] = None if first_s == NEVER else (first_s, int(self._crossing_unit[kind, block]))
+        self._next_s = int(self._crossing_s.min())
 
     def _would_be_calm(self, block: int) -> bool:
         """Whether nothing crosses in a block whose units are all below their throttles; if so, it is settled."""
         temperatures, (limit_c, limit_gpu_c) = self._temperatures, self.thresholds_c[THROTTLE]
+        if self._crossing_s[:, block].min() <= temperatures.now:
+            return False  # they are not all below
         racks, here = temperatures.racks, slice(block * self._n, (block + 1) * self._n)
         node_w, gpu_w = temperatures.log.node_w_N[here], temperatures.log.gpu_w_N[here]
         inlet_c = temperatures.supply_c + racks.inlet_k_per_w @ node_w
@@ -237,7 +244,7 @@ class Crossings:
             if self._gpus_within(block, gpu_w) >= FORGOTTEN * racks.gpu_tau_s:
                 lag_w[:] = 0.0
             else:
-                np.maximum(lag_w, self._limit_gpu_w_N[here], out=lag_w)
+                np.maximum(lag_w, self._drawn_gpu_w_N[here], out=lag_w)
             most_w = np.maximum(lag_w, gpu_w)
             if np.maximum.reduce(inlet_c + racks.gpu_r_N[here] * most_w) > limit_gpu_c:
                 return False
@@ -299,7 +306,7 @@ class Crossings:
                 crossing = True
                 self._crossing_s[kind, block] = temperatures.now + int(waits_s[first])
                 self._crossing_unit[kind, block] = block * n + int(places[first])
-        self._hot_K[block] = hot or crossing
+        self._hot_K[block] = hot
         if hot:
             self.seen_c = max(self.seen_c, float(node_c.max()))
             self._sight(block, float((inlet_c + lag_k).max()))

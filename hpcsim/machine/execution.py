@@ -28,34 +28,13 @@ class Execution:
     are the seconds left until the program begins, while its nodes are being prepared.
     """
 
-    __slots__ = (
-        "_extra_s",
-        "_limit_rate",
-        "beta",
-        "cap",
-        "chosen",
-        "dynamic_w",
-        "gpu_w",
-        "heat",
-        "hot_nodes",
-        "job_id",
-        "joules",
-        "lead_s",
-        "limit_s",
-        "limit_stretches",
-        "node_gpu_w",
-        "node_w",
-        "nodes",
-        "rate",
-        "row",
-        "since",
-        "speed",
-        "stretch",
-        "throttled_node_s",
-        "units",
-        "watts",
-        "work_s",
-    )
+    # What holds of most jobs all the time. ``cap`` and ``heat`` are factors on the chosen speed, ``speed`` is the
+    # product of all, and ``hot_nodes`` are nodes that throttle: the others wait for them.
+    chosen = cap = heat = speed = 1.0
+    limit_rate = 1.0
+    joules = 0.0
+    hot_nodes = 0
+    throttled_node_s = 0
 
     def __init__(
         self,
@@ -64,16 +43,11 @@ class Execution:
         units: npt.NDArray[np.int64],
         nodes: int,
         taken: int,
-        *,
         lead_s: int,
         work_s: float,
         limit_s: float,
         extra_s: int,
-        limit_stretches: bool,
-        beta: float,
         stretch: float,
-        dynamic_w: float,
-        gpu_w: float,
     ) -> None:
         self.job_id = job_id
         self.row = row
@@ -83,26 +57,18 @@ class Execution:
         self.lead_s = lead_s
         self.work_s = work_s
         self.limit_s = limit_s
-        self._extra_s = extra_s  # of the limit, beyond the walltime
-        self.limit_stretches = limit_stretches
-        self.beta = beta
+        self.extra_s = extra_s  # of the limit, beyond the walltime
         self.stretch = stretch  # from the nodes' class and from spreading over racks; 1 is none
-        self.dynamic_w = dynamic_w  # of one node above idle at full speed
-        self.gpu_w = gpu_w  # the part of that which one GPU has
-        self.chosen = self.cap = self.heat = self.speed = self._limit_rate = 1.0
         self.rate = 1.0 / stretch  # seconds of work done in a second
         self.node_w = self.node_gpu_w = 0.0  # what a node, and one GPU of it, draw
         self.watts = 0.0
-        self.joules = 0.0
-        self.hot_nodes = 0  # nodes that throttle: the others wait for them
-        self.throttled_node_s = 0
 
-    def turn(self) -> None:
+    def turn(self, beta: float, *, limit_stretches: bool) -> None:
         """Go at the speed that ``chosen``, ``cap`` and ``heat`` now allow; everything before is settled."""
         self.speed = speed = self.chosen * self.cap * self.heat
-        self.rate = rate(self.beta, speed) / self.stretch
-        if self.limit_stretches:
-            self._limit_rate = speed
+        self.rate = rate(beta, speed) / self.stretch
+        if limit_stretches:
+            self.limit_rate = speed
 
     def settle(self, now: int) -> None:
         """Book everything up to ``now`` at the present speed and power."""
@@ -115,18 +81,18 @@ class Execution:
             self.lead_s -= lead
             elapsed -= lead
         self.work_s -= elapsed * self.rate
-        self.limit_s -= elapsed * self._limit_rate
+        self.limit_s -= elapsed * self.limit_rate
 
     @property
     def end(self) -> int:
         """The second at which it ends if nothing changes."""
-        left = min(self.work_s / self.rate, self.limit_s / self._limit_rate)
+        left = min(self.work_s / self.rate, self.limit_s / self.limit_rate)
         return self.since + self.lead_s + max(0, ceil(left - _WHOLE))
 
     @property
     def times_out(self) -> bool:
         """Whether the limit, not the work, is what ends it."""
-        return self.limit_s / self._limit_rate + _WHOLE < self.work_s / self.rate
+        return self.limit_s / self.limit_rate + _WHOLE < self.work_s / self.rate
 
     @property
     def expected_end(self) -> int:
@@ -134,5 +100,5 @@ class Execution:
 
         Where the machine lets jobs run on a little beyond their walltime, the limit is longer than it.
         """
-        left = self.limit_s - self._extra_s
-        return self.since + self.lead_s + ceil(left / self._limit_rate - _WHOLE)
+        left = self.limit_s - self.extra_s
+        return self.since + self.lead_s + ceil(left / self.limit_rate - _WHOLE)
