@@ -1,5 +1,8 @@
 """Laws of the machine inside a simulation: nothing changes without cause, and every joule is booked once."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +13,7 @@ from hpcsim.engine.decisions import Kill, SetCap, SetSpeed, Sleep, Start, Wake
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
 from hpcsim.errors import SchedulerError
+from hpcsim.machine import catalogue
 from hpcsim.machine.catalogue import load_machine
 from hpcsim.machine.checkpoint import Checkpointing
 from hpcsim.machine.cluster import Cluster, Outage
@@ -114,6 +118,39 @@ def test_the_oracles_hold_on_a_machine_with_places_and_power(data, trace):
     model = {"machine.model": "polaris", "machine.nodes": nodes, "physics": OFF}
     placed = hpcsim.simulate("bare", {"trace": path} | model, check=True)
     assert counted.jobs["start_s"].equals(placed.jobs["start_s"])
+
+
+def polaris_with(folder, **values):
+    """A machine file as that of Polaris but for some values."""
+    text = (Path(catalogue.__file__).parent / "catalog" / "polaris.yaml").read_text("utf-8")
+    for key, value in values.items():
+        text, count = re.subn(rf"(\b{key}: {{value: )[^,]+", rf"\g<1>{value}", text)
+        assert count == 1, key
+    file = folder / f"polaris-{len(list(folder.iterdir()))}.yaml"
+    file.write_text(text, "utf-8")
+    return str(file)
+
+
+@pytest.mark.parametrize("placement", ["packed", "spread", "coolest"])
+@pytest.mark.parametrize("trace", ["sdsc5k", "syn-ties"])
+def test_a_machine_that_never_gets_hot_keeps_the_schedule(data, tmp_path, trace, placement):
+    path = str(data / "oracles" / f"{trace}.swf.gz")
+    counted = hpcsim.simulate("bare", {"trace": path})
+    nodes = counted.manifest["machine"]["nodes"]
+    physics = OFF | {"heat": True, "placement": placement}
+
+    def starts(**values):
+        settings = {"trace": path, "machine.nodes": nodes, "machine.model": polaris_with(tmp_path, **values)}
+        run = hpcsim.simulate("bare", settings | {"physics": physics}, check=True)
+        return run.jobs["start_s"], run.summary
+
+    cool, summary = starts(node_k_per_w=1e-9, gpu_k_per_w=1e-9)
+    assert cool.equals(counted.jobs["start_s"])
+    assert summary["throttled_node_hours"] == 0
+    assert summary["hottest_node_c"] < 35  # as warm as what cools it
+    hot, summary = starts(node_k_per_w=0.04)  # twice as hot as Polaris: the same test sees that
+    assert not hot.equals(counted.jobs["start_s"])
+    assert summary["throttled_node_hours"] > 0
 
 
 @pytest.mark.parametrize("machine", ["polaris", "mira", "theta", "cooley", "aurora"])

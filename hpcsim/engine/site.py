@@ -13,6 +13,7 @@ from hpcsim.machine.checkpoint import Checkpointing
 from hpcsim.machine.cluster import Cluster, Effects, Units
 from hpcsim.machine.execution import Execution
 from hpcsim.machine.places import Places
+from hpcsim.machine.recorded import RecordedPlaces
 from hpcsim.workload.job import Job, Workload
 
 if TYPE_CHECKING:
@@ -23,14 +24,23 @@ class Site:
     """The cluster of a simulation, with what the scenario says about failed jobs.
 
     ``requeues``: a job that loses a node goes back into the queue, with the work that its last checkpoint
-    (``checkpointing``) saved; else it is lost. For each attempt (its row in ``Attempts``) the site keeps the units,
-    the joules, the node-seconds under the thermal throttle and those of work that were lost.
+    (``checkpointing``) saved; else it is lost. With ``recorded`` a job gets the place that it really had, if that is
+    free and its scheduler names none. For each attempt (its row in ``Attempts``) the site keeps the units, the joules,
+    the node-seconds under the thermal throttle and those of work that were lost.
     """
 
     def __init__(
-        self, cluster: Cluster, workload: Workload, *, overrun: str, requeues: bool, checkpointing: Checkpointing | None
+        self,
+        cluster: Cluster,
+        workload: Workload,
+        *,
+        overrun: str,
+        requeues: bool,
+        checkpointing: Checkpointing | None,
+        recorded: RecordedPlaces | None = None,
     ) -> None:
         self.cluster = cluster
+        self.recorded = recorded
         self.requeues = requeues
         self.checkpointing = checkpointing
         walltime = workload.column("walltime_s")
@@ -90,6 +100,10 @@ class Site:
         maintenance = self.cluster.maintenance
         return -1 if maintenance is None else maintenance[0]
 
+    def fits(self, job: Job) -> bool:
+        """Whether there is a place for ``job`` now."""
+        return self.cluster.places.fits(job.nodes)
+
     # -- one job ------------------------------------------------------------------------------
 
     def begin(self, job: Job, start: int, taken: int, speed: float, wanted: tuple[int, ...] | None) -> tuple[int, int]:
@@ -101,6 +115,9 @@ class Site:
         if self.checkpointing is not None:
             work = self.checkpointing.elapsed_for(work)
         gone = max(0, taken - start)
+        units = None if wanted is None else np.array(wanted, np.int64)
+        if units is None and self.recorded is not None:
+            units = self.recorded.free(job.id, self.cluster.places)
         execution = self.cluster.begin(
             job,
             len(self.joules),
@@ -109,8 +126,10 @@ class Site:
             work_s=max(0, work - gone),
             limit_s=max(0, self._limit[job.id] - gone),
             speed=speed,
-            wanted=None if wanted is None else np.array(wanted, np.int64),
+            wanted=units,
         )
+        if self.recorded is not None:
+            self.recorded.count(job.id, execution.units)
         self.units.append(execution.units)
         self.joules.append(0.0)
         self.throttled_node_s.append(0)
