@@ -122,6 +122,7 @@ class Simulation:
         self.scheduler = scheduler
         self.scheduler_rng = stream(seed, f"scheduler {scheduler.name}")
         self.nodes = nodes
+        self.largest_job = nodes if site is None else min(nodes, site.largest_job)  # nodes
         self.pass_interval = pass_interval
         self.launch_latency = launch_latency
         self.site = site
@@ -179,8 +180,8 @@ class Simulation:
         coming = self._coming
         while coming and coming[-1].submit <= now:
             job = coming.pop()
-            if job.nodes > self.nodes:
-                self.rejected[job.id] = "larger than the machine"
+            if job.nodes > self.largest_job:
+                self.rejected[job.id] = "larger than the machine" if job.nodes > self.nodes else "larger than any block"
                 self._finished(job.id, REJECTED)
             elif self.admission is not None:
                 self._ask_admission(self.admission, job)

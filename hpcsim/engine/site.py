@@ -100,6 +100,12 @@ class Site:
         maintenance = self.cluster.maintenance
         return -1 if maintenance is None else maintenance[0]
 
+    @property
+    def largest_job(self) -> int:
+        """Nodes of the largest job that has a place on the machine while it is empty."""
+        spec = self.cluster.spec
+        return (spec.units if spec.block_units is None else max(spec.block_units)) * spec.unit_nodes
+
     def fits(self, job: Job) -> bool:
         """Whether there is a place for ``job`` now."""
         return self.cluster.places.fits(job.nodes)
@@ -204,7 +210,8 @@ class Site:
             expected, nodes = self._out.pop(number)
             simulation.releases.remove(expected, -1 - number, nodes)
         for execution in effects.retimed:
-            self._retime(execution)
+            if execution.job_id in self.cluster.executions:  # else it lost a node in the same second
+                self._retime(execution)
 
     def _retime(self, execution: Execution) -> None:
         job = self._simulation.running[execution.job_id].job

@@ -352,7 +352,9 @@ class Cluster:
         if not units.size:
             return
         owners = self._owner_U[units]
-        failed = [self.executions[job_id] for job_id in np.unique(owners[owners >= 0]).tolist()]
+        already = {execution.job_id for execution in effects.failed}  # by another failure in this second
+        hit = [job_id for job_id in np.unique(owners[owners >= 0]).tolist() if job_id not in already]
+        failed = [self.executions[job_id] for job_id in hit]
         idle = int(np.count_nonzero(owners < 0)) * self.spec.unit_nodes
         places.set_down(units)
         self._move(now, idle, "idle", "down")

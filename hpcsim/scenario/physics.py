@@ -59,6 +59,9 @@ def machine_spec(loaded: LoadedScenario, machines: Mapping[str, Path]) -> Machin
         has = "has no torus with blocks" + (f" with {spec.nodes} nodes" if resized else "")
         place = loaded.place("physics", "placement")
         raise InputError(f"{place}: physics.placement: found {physics.placement!r}, but {spec.name} {has}")
+    if physics.placement == "coolest" and not physics.heat:
+        place = loaded.place("physics", "placement")
+        raise InputError(f"{place}: physics.placement: found 'coolest', which needs physics.heat, but that is false")
     if physics.queues and spec.queues is not None:
         _refuse_useless_queues(loaded, spec, read.places)
     return spec
