@@ -90,7 +90,7 @@ def test_a_part_of_the_machine_is_down_as_a_status_file_says(january: Path, tmp_
     [
         ("start,end\n2025-01-02 15:00:00,2025-01-32 22:56:00\n", "bad.csv:2: column end: found '2025-01-32 22:56:00'"),
         ("start,end\n\n2025-01-02 15:00:00,2025-01-01 22:56:00\n", "bad.csv:3: column END_TIMESTAMP: found 2025-01-01"),
-        ("begin,end\n2025-01-02 15:00:00,\n", "bad.csv:1: the column START_TIMESTAMP or start is missing"),
+        ("begin,end\n2025-01-02 15:00:00,\n", "bad.csv:1: the column START_TIMESTAMP is missing"),
         ("start,end\n,2025-01-02 15:00:00\n", "bad.csv:2: column START_TIMESTAMP: found nothing"),
         ("start,end\n2025-01-02 15:00:00\n", "bad.csv:2: found 1 cells, expected 2"),
         (HEADER + "p,2025-01-02 15:00:00,,perhaps,\n", "bad.csv:2: column IS_ALL_MACHINE_DOWN: found 'perhaps'"),

@@ -257,7 +257,7 @@ def _blocks_are_boxes(of: _Known) -> str | None:
     torus, blocks = of("torus"), of("block_units")
     if torus is None or blocks is None:
         return None
-    for size in blocks:
+    for size in blocks if max(blocks) <= of.units else ():
         try:
             boxes(torus, size)
         except InputError as error:

@@ -73,8 +73,7 @@ def _places(where: str, header: list[str], columns: Sequence[Column]) -> dict[st
         elif not column.optional:
             near = get_close_matches(column.name.upper(), labels, n=1)
             hint = f"; did you mean {column.name} where it says {near[0]}?" if near else ""
-            known_as = " or ".join([column.name, *column.also])
-            raise InputError(f"{where}: the column {known_as} is missing from the header{hint}")
+            raise InputError(f"{where}: the column {column.name} is missing from the header{hint}")
     return places
 
 
