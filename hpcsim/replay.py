@@ -118,6 +118,7 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
         "scenario": loaded.scenario.name,
         "seed": loaded.scenario.seed,
         "scheduler": scheduler.name,
+        "hindsight": simulation.recorded_start_s is not None,
         "t0_utc": workload.t0_utc,
         "machine": {"name": loaded.scenario.machine.name, "nodes": nodes},
         "workload": {
@@ -126,7 +127,7 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
             "jobs": len(piece.workload),
             "cleaning": dict(workload.cleaning),
         },
-        "warm_start_jobs": len(piece.running),
+        "warm_start_jobs": simulation.found_running,
         "checked": check,
         "plugins": dict(plugins.origins),
         "plugin_errors": dict(plugins.errors),

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from hpcsim.plugin import hookimpl
 
 from .backfilling import EASY, FCFS, Conservative, Hybrid
+from .recorded import Recorded
 
 
 @hookimpl
 def hpcsim_schedulers(register: Callable[[type], None]) -> None:
     """Register every built-in scheduler."""
-    for scheduler in (FCFS, EASY, Conservative, Hybrid):
+    for scheduler in (FCFS, EASY, Conservative, Hybrid, Recorded):
         register(scheduler)

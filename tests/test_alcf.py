@@ -63,6 +63,7 @@ def test_a_record_is_a_job(tmp_path: Path) -> None:
             "runtime_s": 600,
             "outcome": COMPLETED,
             "recorded_start_s": 100,
+            "recorded_place": None,
         }
     ]
     assert (workload.t0_utc, workload.machine_nodes, workload.source) == (SECOND_0, None, "made.csv")
@@ -334,7 +335,10 @@ def test_outages_of_the_whole_machine_are_merged(tmp_path: Path) -> None:
     ("row", "message"),
     [
         ("x,,1970-01-03 01:00:00,1,,", "column START_TIMESTAMP: found nothing"),
-        ("x,1970-01-03 01:00:00,1970-01-03 00:00:00,1,,", "found an end 1970-01-03 00:00:00 before"),
+        (
+            "x,1970-01-03 01:00:00,1970-01-03 00:00:00,1,,",
+            "column END_TIMESTAMP: found 1970-01-03 00:00:00, before the start",
+        ),
         ("x,1970-01-03 01:00:00,,maybe,,", "column IS_ALL_MACHINE_DOWN: found 'maybe', expected 1 or 0"),
         ("x,1970-01-03 01:00:00,,0,few,", "column NUMBER_NODES_DOWN: found 'few', expected a number"),
         ("x,yesterday,,1,,", "column START_TIMESTAMP: found 'yesterday'"),
@@ -354,3 +358,21 @@ def test_the_list_of_polaris_outages_is_read(data: Path) -> None:
     assert all(outage.nodes_down is None for outage in outages)
     down_s = sum(outage.end_utc - outage.start_utc for outage in outages if outage.end_utc is not None)
     assert 476 <= down_s / 3600 < 477
+
+
+@pytest.mark.parametrize(
+    ("location", "partition", "place"),
+    [
+        ("MIR-00C80-33FF1-1-1024", "", "MIR-00C80-33FF1-1-1024"),
+        ("UNKNOWN", "MIR-00000-7BFF1-49152", "MIR-00000-7BFF1-49152"),
+        ("MIR-R10-R13-4096", "MIR-00000-7BFF1-49152", "MIR-R10-R13-4096"),
+        ("UNKNOWN", "", None),
+        ("thetagpu19:thetagpu18", "", None),
+        ("x3005c0s19b1n0,x3005c0s25b0n0", "", None),
+        ("ANL-R00-M0-512", "ANL-R00-M0-512", None),
+    ],
+)
+def test_a_place_is_a_block_of_mira_or_none(tmp_path: Path, location: str, partition: str, place: str | None) -> None:
+    columns = [*RECORD, "LOCATION", "MACHINE_PARTITION"]
+    path = made(tmp_path, {"LOCATION": location, "MACHINE_PARTITION": partition}, columns=columns)
+    assert contents(read_alcf(path))[0]["recorded_place"] == place

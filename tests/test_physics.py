@@ -1,5 +1,8 @@
 """Laws of the machine inside a simulation: nothing changes without cause, and every joule is booked once."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,10 +12,11 @@ import hpcsim
 from hpcsim.engine.decisions import Kill, SetCap, SetSpeed, Sleep, Start, Wake
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
-from hpcsim.errors import SchedulerError
+from hpcsim.errors import InvariantBroken, SchedulerError
+from hpcsim.machine import catalogue
 from hpcsim.machine.catalogue import load_machine
 from hpcsim.machine.checkpoint import Checkpointing
-from hpcsim.machine.cluster import Cluster, Outage
+from hpcsim.machine.cluster import Cluster, Effects, Outage
 from hpcsim.machine.facility import Facility
 from hpcsim.machine.failures import FailureProcess
 from hpcsim.machine.heat import Heat
@@ -120,6 +124,39 @@ def test_the_oracles_hold_on_a_machine_with_places_and_power(data, trace):
     assert counted.jobs["start_s"].equals(placed.jobs["start_s"])
 
 
+def polaris_with(folder, **values):
+    """A machine file as that of Polaris but for some values."""
+    text = (Path(catalogue.__file__).parent / "catalog" / "polaris.yaml").read_text("utf-8")
+    for key, value in values.items():
+        text, count = re.subn(rf"(\b{key}: {{value: )[^,]+", rf"\g<1>{value}", text)
+        assert count == 1, key
+    file = folder / f"polaris-{len(list(folder.iterdir()))}.yaml"
+    file.write_text(text, "utf-8")
+    return str(file)
+
+
+@pytest.mark.parametrize("placement", ["packed", "spread", "coolest"])
+@pytest.mark.parametrize("trace", ["sdsc5k", "syn-ties"])
+def test_a_machine_that_never_gets_hot_keeps_the_schedule(data, tmp_path, trace, placement):
+    path = str(data / "oracles" / f"{trace}.swf.gz")
+    counted = hpcsim.simulate("bare", {"trace": path})
+    nodes = counted.manifest["machine"]["nodes"]
+    physics = OFF | {"heat": True, "placement": placement}
+
+    def starts(**values):
+        settings = {"trace": path, "machine.nodes": nodes, "machine.model": polaris_with(tmp_path, **values)}
+        run = hpcsim.simulate("bare", settings | {"physics": physics}, check=True)
+        return run.jobs["start_s"], run.summary
+
+    cool, summary = starts(node_k_per_w=1e-9, gpu_k_per_w=1e-9)
+    assert cool.equals(counted.jobs["start_s"])
+    assert summary["throttled_node_hours"] == 0
+    assert summary["hottest_node_c"] < 35  # as warm as what cools it
+    hot, summary = starts(node_k_per_w=0.04)  # twice as hot as Polaris: the same test sees that
+    assert not hot.equals(counted.jobs["start_s"])
+    assert summary["throttled_node_hours"] > 0
+
+
 @pytest.mark.parametrize("machine", ["polaris", "mira", "theta", "cooley", "aurora"])
 def test_every_machine_runs_with_everything_on(machine):
     physics = {"checkpoint": {"cost": "3m"}, "queues": machine != "aurora"}
@@ -134,6 +171,20 @@ def test_every_machine_runs_with_everything_on(machine):
     attempts = run.attempts.groupby("job_id")["energy_j"].sum()
     ran = run.jobs[run.jobs["attempts"] > 0].set_index("job_id")
     assert np.allclose(ran["energy_j"], attempts[ran.index])
+
+
+@pytest.mark.parametrize("policy", ["torus", "packed"])
+def test_a_job_larger_than_any_block_is_rejected_and_holds_up_nobody(policy):
+    spec = catalogue.build_spec(catalogue.machine_data("mira") | {"block_units": [1, 2, 4]})
+    jobs = workload((0, 10, 8 * 512, 10), (1, 10, 4 * 512, 10), (2, 10, 49_153, 10))
+    site = Site(
+        Cluster(spec, draw_behaviour(jobs, 1), policy=policy, start=0), jobs, overrun="trace", requeues=True,
+        checkpointing=None,
+    )  # fmt: skip
+    sim = Simulation(jobs, easy(), nodes=49_152, site=site)
+    sim.run()
+    assert sim.rejected == {0: "larger than any block", 2: "larger than the machine"}
+    assert list(sim.attempts.start) == [1]
 
 
 def test_physics_needs_a_machine():
@@ -281,6 +332,36 @@ def test_no_job_is_started_that_would_reach_into_maintenance(scheduler):
     table, _ = checked(simulation(jobs, scheduler(), outages=maintenance))
     assert [job["start_s"] for job in table] == [0, 800, 10]
     assert [job["attempts"] for job in table] == [1, 1, 1]
+
+
+def test_a_job_that_loses_nodes_twice_in_one_second_ends_once():
+    jobs = workload((0, 1000, 126, 1000))
+    outages = [Outage(400, 600, 40, "recorded"), Outage(400, 700, 40, "recorded")]
+    sim = simulation(jobs, easy(), outages=outages)
+    attempts = checked(sim)[1]
+    assert [(row["start_s"], row["end_s"], row["state"]) for row in attempts] == [
+        (0, 400, "node_failed"), (700, 1700, "completed"),
+    ]  # fmt: skip
+    assert [interrupt.jobs for interrupt in sim.site.cluster.interrupts] == [1, 0]
+
+
+def test_a_job_that_lost_a_node_has_no_other_pace_in_that_second():
+    sim = simulation(workload((0, 1000, 126, 1000)), easy())
+    sim.run(100)
+    (execution,) = sim.site.cluster.executions.values()
+    sim.site.follow(Effects(failed=[execution], retimed=[execution]))
+    assert not sim.running
+    assert list(sim.queue) == [0]
+
+
+@pytest.mark.parametrize("wrong", ["shared", "missing"])
+def test_the_check_sees_a_unit_that_two_jobs_hold_and_a_job_without_its_units(wrong):
+    sim = simulation(workload((0, 100, 2, 100), (5, 100, 2, 100)), easy())
+    checked(sim)
+    sim.site.units[1] = np.array([0, 3]) if wrong == "shared" else np.array([3])
+    said = "t=5: unit 0 is held by the jobs j0 and j1" if wrong == "shared" else "job j1 has 1 units for 2 nodes"
+    with pytest.raises(InvariantBroken, match=said):
+        checked(sim)
 
 
 # -- laws over generated workloads ----------------------------------------------------------------

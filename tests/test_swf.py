@@ -51,6 +51,7 @@ def test_a_line_is_a_job(tmp_path: Path) -> None:
             "runtime_s": 50,
             "outcome": COMPLETED,
             "recorded_start_s": 10,
+            "recorded_place": None,
         },
         {
             "name": "2",
@@ -64,6 +65,7 @@ def test_a_line_is_a_job(tmp_path: Path) -> None:
             "runtime_s": 60,
             "outcome": FAILED,
             "recorded_start_s": -1,
+            "recorded_place": None,
         },
     ]
 

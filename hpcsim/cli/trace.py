@@ -61,7 +61,8 @@ def convert(source: Path, target: Path, strict: bool, force: bool) -> None:
     workload = read_trace(source, strict=strict)
     write_trace(workload, target)
     print_cleaning(Console(stderr=True, highlight=False), workload.cleaning)
-    click.echo(f"{target}: {len(workload):,} jobs")
+    lost = workload.recorded_places if ".swf" in target.name.lower() else 0
+    click.echo(f"{target}: {len(workload):,} jobs{f', without the places of {lost:,} of them' if lost else ''}")
 
 
 def _refuse_existing(path: Path, force: bool) -> None:

@@ -34,19 +34,27 @@ class Room:
         return True
 
 
+def recorded_place_is_taken(room: Room, job: Job) -> bool:
+    """Whether the place in which the trace says that ``job`` ran is not free beside all that ``room`` gave away."""
+    if not isinstance(room, RoomOnSite) or room._recorded is None or room._places is None:
+        return False
+    return room._recorded.is_taken(job.id, room._places)
+
+
 class RoomOnSite(Room):
     """The same on a machine with places: on a torus a job needs a free block beside those that were given away.
 
     A job whose walltime would reach into scheduled maintenance does not fit.
     """
 
-    __slots__ = ("_closes_s", "_places", "_start_s")
+    __slots__ = ("_closes_s", "_places", "_recorded", "_start_s")
 
     def __init__(self, site: Site, start_s: int) -> None:
         super().__init__(site.free_nodes)
         self._start_s = start_s
         self._closes_s = site.closes_s
         self._places: Places | None = site.torus
+        self._recorded = site.recorded
 
     def take(self, job: Job) -> bool:
         """Whether ``job`` can start now beside all that was taken before; if so, its nodes are taken too."""
@@ -57,5 +65,6 @@ class RoomOnSite(Room):
                 return False
             if not self.started:
                 self._places = copy.deepcopy(self._places)  # to try out what several jobs leave of it
-            self._places.take(job.nodes)
+            had = None if self._recorded is None else self._recorded.free(job.id, self._places)
+            self._places.take(job.nodes, wanted=had)  # as the engine will
         return super().take(job)

@@ -62,6 +62,8 @@ class Scheduler(Protocol):
 
     It is called when something happened and jobs wait. With an attribute ``passes_when_idle = True`` it is called
     with an empty queue as well, and with ``wakes_on``, some of ``operations.SIGNALS``, whenever one of these changes.
+    ``hindsight = True`` asks for what only the trace knows (``View.recorded_start``, ``View.recorded_place_is_taken``),
+    which the manifest of a run repeats.
     """
 
     name: str
@@ -93,7 +95,8 @@ class Simulation:
     ----------
     nodes : whole machine; nodes are counted, not told apart.
     start : first simulated second.
-    running_at_start : recorded start of each job (by id) that is on the machine at ``start``.
+    running_at_start : recorded start of each job (by id) that is on the machine at ``start``; one for which no place
+        is left there waits.
     overrun : ``trace``: a job runs as recorded, at most 1.1 times its walltime; ``kill``: at most its walltime.
     pass_interval : passes happen only at multiples of so many seconds (0: whenever something changed).
     launch_latency : seconds between the decision to start a job and its start; its nodes are taken at once.
@@ -121,6 +124,7 @@ class Simulation:
         self.scheduler = scheduler
         self.scheduler_rng = stream(seed, f"scheduler {scheduler.name}")
         self.nodes = nodes
+        self.largest_job = nodes if site is None else min(nodes, site.largest_job)  # nodes
         self.pass_interval = pass_interval
         self.launch_latency = launch_latency
         self.site = site
@@ -133,6 +137,9 @@ class Simulation:
         walltime, runtime = workload.column("walltime_s"), workload.column("runtime_s")
         limit = walltime if overrun == "kill" else walltime * 11 // 10
         self._runtime = array("q", np.minimum(runtime, limit).tobytes())
+        self.recorded_start_s: array[int] | None = None  # -1 where unknown; only for a scheduler with hindsight
+        if getattr(scheduler, "hindsight", False):
+            self.recorded_start_s = array("q", workload.column("recorded_start_s").tobytes())
         self._outcome = np.where(runtime > limit, TIMEOUT, workload.column("outcome")).astype(np.int8).tobytes()
 
         self.queue: dict[int, Job] = {}  # waiting and eligible, by id, in order of submission
@@ -162,7 +169,10 @@ class Simulation:
             site.attach(self)
             site.wake_on(wakes_on)
         for job_id, began in running_at_start.items():
-            self._continue(next(workload.jobs(job_id, job_id + 1)), began)
+            job = next(workload.jobs(job_id, job_id + 1))
+            if site is None or site.fits(job):  # else, as those of before it lie here, it has no place: it waits
+                self._continue(job, began)
+        self.found_running = len(self.running)
         self._see_coming(0)
         self._await_arrival()
         self._await_site()
@@ -174,8 +184,8 @@ class Simulation:
         coming = self._coming
         while coming and coming[-1].submit <= now:
             job = coming.pop()
-            if job.nodes > self.nodes:
-                self.rejected[job.id] = "larger than the machine"
+            if job.nodes > self.largest_job:
+                self.rejected[job.id] = "larger than the machine" if job.nodes > self.nodes else "larger than any block"
                 self._finished(job.id, REJECTED)
             elif self.admission is not None:
                 self._ask_admission(self.admission, job)
@@ -475,7 +485,7 @@ class Simulation:
     def fork(self) -> Simulation:
         """An independent copy that goes on from here; the workload is shared, the clock is built anew."""
         twin = copy.copy(self)
-        shared = {"workload", "env", "_next_pass", "_view", "_runtime", "_outcome"}
+        shared = {"workload", "env", "_next_pass", "_view", "_runtime", "_outcome", "recorded_start_s"}
         state = {name: value for name, value in vars(self).items() if name not in shared}
         vars(twin).update(copy.deepcopy(state))
         twin._wire(self.now)

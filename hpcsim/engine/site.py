@@ -17,6 +17,7 @@ from hpcsim.machine.cluster import Cluster, Effects, Units
 from hpcsim.machine.execution import Execution
 from hpcsim.machine.facility import NEVER, Facility
 from hpcsim.machine.places import Places
+from hpcsim.machine.recorded import RecordedPlaces
 from hpcsim.machine.telemetry import Telemetry
 from hpcsim.workload.job import Job, Workload
 
@@ -29,8 +30,9 @@ class Site:
 
     ``requeues``: a job that loses a node goes back into the queue, with the work that its last checkpoint
     (``checkpointing``) saved; else it is lost. ``facility`` is what stands around the machine; by default a plant in
-    its first mode, without a cap. For each attempt (its row in ``Attempts``) the site keeps the units, the joules,
-    the node-seconds under the thermal throttle and those of work that were lost. ``telemetry`` is sampled while the
+    its first mode, without a cap. With ``recorded`` a job gets the place that it really had, if that is free and its
+    scheduler names none. For each attempt (its row in ``Attempts``) the site keeps the units, the joules, the
+    node-seconds under the thermal throttle and those of work that were lost. ``telemetry`` is sampled while the
     simulation runs.
     """
 
@@ -44,10 +46,12 @@ class Site:
         checkpointing: Checkpointing | None,
         facility: Facility | None = None,
         telemetry: Telemetry | None = None,
+        recorded: RecordedPlaces | None = None,
     ) -> None:
         self.cluster = cluster
         self.facility = Facility(cluster.spec, workload.t0_utc) if facility is None else facility
         self.telemetry = telemetry
+        self.recorded = recorded
         self._wakes_on: Collection[str] = ()
         self._outside_s = NEVER  # when something around the machine next changes that matters
         self.requeues = requeues
@@ -122,6 +126,16 @@ class Site:
         maintenance = self.cluster.maintenance
         return -1 if maintenance is None else maintenance[0]
 
+    @property
+    def largest_job(self) -> int:
+        """Nodes of the largest job that has a place on the machine while it is empty."""
+        spec = self.cluster.spec
+        return (spec.units if spec.block_units is None else max(spec.block_units)) * spec.unit_nodes
+
+    def fits(self, job: Job) -> bool:
+        """Whether there is a place for ``job`` now."""
+        return self.cluster.places.fits(job.nodes)
+
     # -- one job ------------------------------------------------------------------------------
 
     def begin(self, job: Job, start: int, taken: int, speed: float, wanted: tuple[int, ...] | None) -> tuple[int, int]:
@@ -136,6 +150,9 @@ class Site:
         if start < taken:  # it has been running
             gone = taken - start
             work_s, limit_s, start = max(0, work_s - gone), max(0, limit_s - gone), taken
+        units = None if wanted is None else np.array(wanted, np.int64)
+        if units is None and self.recorded is not None:
+            units = self.recorded.free(job_id, self.cluster.places)
         execution = self.cluster.begin(
             job,
             len(self.joules),
@@ -145,8 +162,10 @@ class Site:
             limit_s,
             self._limit_s[job_id] - job.walltime,
             speed,
-            None if wanted is None else np.array(wanted, np.int64),
+            units,
         )
+        if self.recorded is not None:
+            self.recorded.count(job.id, execution.units)
         self.units.append(execution.units)
         self.joules.append(0.0)
         self.throttled_node_s.append(0)
@@ -234,7 +253,8 @@ class Site:
             expected, nodes = self._out.pop(number)
             simulation.releases.remove(expected, -1 - number, nodes)
         for execution in effects.retimed:
-            self._retime(execution)
+            if execution.job_id in self.cluster.executions:  # else it lost a node in the same second
+                self._retime(execution)
 
     def _retime(self, execution: Execution) -> None:
         self._simulation.retime(execution.job_id, execution.end, execution.expected_end)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hpcsim.engine.availability import Profile, Shadow
 from hpcsim.engine.operations import Power, Signal, power_of, published
-from hpcsim.engine.room import Room, RoomOnSite
+from hpcsim.engine.room import Room, RoomOnSite, recorded_place_is_taken
 from hpcsim.errors import InputError
 from hpcsim.workload.job import Job
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Collection
 
     import numpy as np
@@ -80,6 +81,29 @@ class View:
     def rng(self) -> np.random.Generator:
         """The scheduler's own random stream, from the scenario's seed."""
         return self._simulation.scheduler_rng
+
+    def recorded_start(self, job: Job) -> int | None:
+        """The second at which the trace says that ``job`` was started; None where it says nothing.
+
+        At the time nobody could know: PermissionError for all but a scheduler that says so (``hindsight = True``).
+        """
+        start = self._hindsight()[job.id]
+        return start if start >= 0 else None
+
+    def recorded_place_is_taken(self, job: Job, room: Room) -> bool:
+        """Whether ``job`` could not have the place that it really had, after what ``room`` has given away.
+
+        False where the trace names no place, or the machine's placement does not follow the trace. Needs
+        ``hindsight`` as ``recorded_start`` does.
+        """
+        self._hindsight()
+        return recorded_place_is_taken(room, job)
+
+    def _hindsight(self) -> array[int]:
+        starts = self._simulation.recorded_start_s
+        if starts is None:
+            raise PermissionError("what the trace recorded is for schedulers that declare hindsight = True")
+        return starts
 
     # -- what the machine shows its operators, where the scenario has physics -----------------
 

@@ -54,7 +54,7 @@ class Fact(NamedTuple):
 class MachineFile:
     """What is known of a machine: its name, its facts in the order of ``MachineSpec``, and where they stand.
 
-    ``places`` has the keys of the machine's own file and the common ones, by path such as ("power", "idle_w").
+    ``places`` has the keys of the machine's own file, by path such as ("power", "idle_w"), and () for the whole.
     """
 
     name: str
@@ -126,13 +126,12 @@ def _packaged(name: str) -> MachineFile:
 
 
 @cache
-def _common() -> tuple[dict[Steps, Fact], Mapping[Steps, Place]]:
-    text = read_mapping(_folder() / f"{_COMMON}.yaml")
-    return _facts(text), text.key_places
+def _common() -> dict[Steps, Fact]:
+    return _facts(read_mapping(_folder() / f"{_COMMON}.yaml"))
 
 
 def _file(path: Path) -> MachineFile:
-    common, common_places = _common()
+    common = _common()
     text = read_mapping(path)
     own = _facts(text)
     name = text.data.get("name")
@@ -142,8 +141,7 @@ def _file(path: Path) -> MachineFile:
     order = {steps: place for place, steps in enumerate(_all_keys())}
     together = {**common, **own}
     facts = tuple(together[steps] for steps in sorted(together, key=lambda steps: order.get(steps, len(order))))
-    places = {**{steps: common_places[steps] for steps in common}, **text.key_places, (): text.value_places[()]}
-    return MachineFile(name, facts, places)
+    return MachineFile(name, facts, {**text.key_places, (): text.value_places[()]})
 
 
 def _all_keys() -> Iterator[Steps]:

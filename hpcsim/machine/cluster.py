@@ -364,7 +364,9 @@ class Cluster:
         if not units.size:
             return
         holders = places.holder_U[units]
-        failed = [self.executions[job_id] for job_id in np.unique(holders[holders != FREE]).tolist()]
+        already = {execution.job_id for execution in effects.failed}  # by another failure in this second
+        hit = [job_id for job_id in np.unique(holders[holders != FREE]).tolist() if job_id not in already]
+        failed = [self.executions[job_id] for job_id in hit]
         idle = int(np.count_nonzero(holders == FREE)) * self.spec.unit_nodes
         places.set_down(units)
         self._move(now, idle, "idle", "down")

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from hpcsim.errors import InputError
 from hpcsim.machine.shape import Wrong, read_section, sections_of, shown
 from hpcsim.machine.spec import MachineSpec
+from hpcsim.machine.torus import boxes
 from hpcsim.strict_yaml import Place, Steps
 
 DERIVED: Final = {
@@ -252,6 +253,18 @@ def _blocks_fit(of: _Known) -> str | None:
     return f"a block of {blocks[-1]} units on a machine of {of.units}" if blocks[-1] > of.units else None
 
 
+def _blocks_are_boxes(of: _Known) -> str | None:
+    torus, blocks = of("torus"), of("block_units")
+    if torus is None or blocks is None:
+        return None
+    for size in blocks if max(blocks) <= of.units else ():
+        try:
+            boxes(torus, size)
+        except InputError as error:
+            return str(error)
+    return None
+
+
 def _gpus_draw(key: str) -> Callable[[_Known], str | None]:
     def law(of: _Known) -> str | None:
         given = of(key) not in (None, 0.0)
@@ -351,6 +364,7 @@ _LAWS: Final[tuple[tuple[str, Callable[[_Known], str | None]], ...]] = (
     ("torus", _torus_holds_units),
     ("block_units", _blocks_of_a_torus),
     ("block_units", _blocks_fit),
+    ("block_units", _blocks_are_boxes),
     ("power.gpu_dyn_w", _gpus_draw("power.gpu_dyn_w")),
     ("power.gpu_idle_w", _gpus_draw("power.gpu_idle_w")),
     ("power.gpu_idle_w", _gpus_within_idle),

@@ -7,6 +7,7 @@ becomes an array of units. Nothing here is random.
 
 from __future__ import annotations
 
+import copy
 from bisect import bisect_left
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -78,6 +79,15 @@ class Places:
             sum(self._count_R[first : first + self._group_racks])
             for first in range(0, len(self._count_R), self._group_racks)
         ]
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Places:
+        """A copy for trying out what can be had beside what; what a job holds is shared, for it never changes."""
+        twin = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray | list | dict):
+                setattr(twin, name, value.copy())
+        twin.blocks = copy.deepcopy(self.blocks, memo)
+        return twin
 
     # -- asking -------------------------------------------------------------------------------
 

@@ -88,7 +88,7 @@ def boxes(torus: Box, size: int) -> tuple[Box, ...]:
     along_a, along_b, along_c, along_d = (range(1, ring + 1) for ring in torus)
     fitting = [box for box in product(along_a, along_b, along_c, along_d) if prod(box) == size]
     if not fitting:
-        raise InputError(f"block_units: found {size}, but no box of a torus {torus} has {size} midplanes")
+        raise InputError(f"found {size}, but no box of a torus {torus} has {size} midplanes")
 
     def partly(box: Box) -> int:
         return sum(1 < side < ring for side, ring in zip(box, torus, strict=True))

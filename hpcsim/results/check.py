@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,10 @@ import pyarrow as pa
 
 from hpcsim.engine.simulation import Simulation
 from hpcsim.errors import InvariantBroken
+from hpcsim.workload.job import Int64s
+
+if TYPE_CHECKING:
+    from hpcsim.engine.site import Site
 
 
 def check(simulation: Simulation, jobs: pa.Table, attempts: pa.Table, timeline: pa.Table) -> None:
@@ -17,7 +22,8 @@ def check(simulation: Simulation, jobs: pa.Table, attempts: pa.Table, timeline: 
 
     Busy nodes are never more than the machine has; no job starts before it was submitted or is on the machine
     twice at once; every job ends exactly once (or is rejected, or the run was stopped early); node-seconds of all
-    attempts come to what the ledger integrated while the simulation ran.
+    attempts come to what the ledger integrated while the simulation ran. On a machine with places every attempt has as
+    many units as its nodes need, and no unit is held by two attempts at once.
     """
     busy = timeline.column("busy_nodes").to_numpy()
     time = timeline.column("time_s").to_numpy()
@@ -60,6 +66,32 @@ def check(simulation: Simulation, jobs: pa.Table, attempts: pa.Table, timeline: 
         raise InvariantBroken(
             f"the attempts add up to {booked} node-seconds, the ledger integrated {simulation.ledger.busy_node_seconds}"
         )
+    if simulation.site is not None:
+        _check_units(simulation.site, attempts, taken, np.where(over, end, simulation.now + 1))
+
+
+def _check_units(site: Site, attempts: pa.Table, taken: Int64s, free_from: Int64s) -> None:
+    """Every attempt has its nodes from ``taken`` to ``free_from``, and no other has one of them then."""
+    spec, name = site.cluster.spec, attempts.column("job_id")
+    count = np.array([units.size for units in site.units], np.int64)
+    nodes = attempts.column("nodes").to_numpy()
+    _demand(count * spec.unit_nodes == nodes, lambda i: f"job {name[i]} has {count[i]} units for {nodes[i]} nodes")
+    lasting = np.flatnonzero(taken < free_from)
+    row = np.concatenate([lasting, lasting])
+    is_start = np.arange(row.size) < lasting.size
+    time = np.where(is_start, taken[row], free_from[row])
+    holder_U = np.full(spec.units, -1, np.int64)
+    for event in np.lexsort((is_start, time)).tolist():  # in one second what ends comes first
+        i = int(row[event])
+        units = site.units[i]
+        if is_start[event]:
+            held = units[holder_U[units] >= 0]
+            if held.size:
+                other = name[int(holder_U[held[0]])]
+                raise InvariantBroken(f"t={time[event]}: unit {held[0]} is held by the jobs {other} and {name[i]}")
+            holder_U[units] = i
+        else:
+            holder_U[units] = -1
 
 
 def _demand(holds: npt.ArrayLike, complaint: Callable[[int], str]) -> None:

@@ -110,6 +110,7 @@ def energy_summary(simulation: Simulation, site: Site, *, work_node_hours: float
         "throttled_node_hours": float(sum(site.throttled_node_s)) / 3600.0,
         "interrupts": len(cluster.interrupts),
         "lost_node_hours": float(sum(site.lost_node_s)) / 3600.0,
+        "recorded_places": None if site.recorded is None else dict(site.recorded.starts),
         "down_node_hours": cluster.node_seconds["down"] / 3600.0,
     }
 

@@ -30,6 +30,9 @@ FILES: tuple[Steps, ...] = (
 )
 """The keys whose values are files."""
 
+MODEL: Steps = ("machine", "model")
+"""The key whose value is a name of the catalogue or a file."""
+
 _LONGEST_SHOWN = 60  # characters of a wrong value
 
 
@@ -70,7 +73,7 @@ def override_layer(overrides: Overrides) -> Layer:
             wrong.append(str(error))
             continue
         path: Steps = tuple(key.split("."))
-        if tuple(key.split(".")) in FILES and isinstance(value, str):
+        if isinstance(value, str) and (path in FILES or (path == MODEL and _is_file_name(value))):
             value = _absolute(value, Path())
         places = _places_of(value, Place(origin), path)
         for step in reversed(path):
@@ -164,12 +167,18 @@ def _find(source: str | Path, folder: Path) -> Path:
 
 def _make_absolute(data: dict[Any, Any], folder: Path) -> None:
     """Turn every file that a scenario names into an absolute path, from one relative to ``folder``."""
-    for *above, key in FILES:
+    for *above, key in (*FILES, MODEL):
         part: Any = data
         for step in above:
             part = part.get(step) if isinstance(part, dict) else None
-        if isinstance(part, dict) and isinstance(part.get(key), str):
-            part[key] = _absolute(part[key], folder)
+        value = part.get(key) if isinstance(part, dict) else None
+        if isinstance(value, str) and ((*above, key) != MODEL or _is_file_name(value)):
+            part[key] = _absolute(value, folder)
+
+
+def _is_file_name(model: str) -> bool:
+    """Whether a machine's model is the name of a file and not of a machine of the catalogue."""
+    return model.endswith((".yaml", ".yml")) or os.sep in model
 
 
 def _absolute(path: str, folder: Path) -> str:

@@ -71,8 +71,10 @@ class Telemetry(Section):
 class Physics(Section):
     """What the machine is besides a number of nodes. Needs ``machine.model``."""
 
-    placement: Literal["packed", "spread", "contiguous", "coolest", "most-reliable", "torus"] = Field(
-        default="packed", description="which free nodes a job gets, when its scheduler names none"
+    placement: Literal["packed", "spread", "contiguous", "coolest", "most-reliable", "torus", "recorded"] = Field(
+        default="packed",
+        description="which free nodes a job gets, when its scheduler names none; 'recorded' is 'torus', but a job gets "
+        "the block that it really had, where the trace names one and it is free",
     )
     variation: bool = Field(default=True, description="whether nodes differ in speed and scattered jobs run slower")
     heat: bool = Field(default=True, description="whether nodes warm up, throttle and shut down")

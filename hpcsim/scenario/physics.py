@@ -10,7 +10,7 @@ import numpy as np
 
 from hpcsim.engine.site import Site
 from hpcsim.errors import InputError
-from hpcsim.machine.catalogue import build_spec, read_machine
+from hpcsim.machine.catalogue import Unphysical, build_spec, read_machine
 from hpcsim.machine.checkpoint import Checkpointing
 from hpcsim.machine.cluster import Cluster, Outage
 from hpcsim.machine.cooling import mode_change_k
@@ -21,12 +21,14 @@ from hpcsim.machine.outages import maintenance_windows, recorded_outages, whole_
 from hpcsim.machine.places import Places
 from hpcsim.machine.power import cap_holds
 from hpcsim.machine.queues import Admission, QueueRules
+from hpcsim.machine.recorded import RecordedPlaces
 from hpcsim.machine.series import read_carbon, read_price
 from hpcsim.machine.solar import SolarPlant
 from hpcsim.machine.spec import MachineSpec
 from hpcsim.machine.telemetry import Readings, Telemetry, WatchedHeat
 from hpcsim.scenario.load import LoadedScenario
 from hpcsim.streams import stream
+from hpcsim.strict_yaml import Place, Steps
 from hpcsim.workload.alcf import read_machine_status
 from hpcsim.workload.behaviour import draw_behaviour
 from hpcsim.workload.job import Workload
@@ -36,17 +38,54 @@ YEAR_S = 365 * 86_400
 
 def machine_spec(loaded: LoadedScenario, machines: Mapping[str, Path]) -> MachineSpec | None:
     """The machine that the scenario's physics needs; None where it has none. Raises InputError with places."""
-    if loaded.scenario.physics is None:
+    physics, machine = loaded.scenario.physics, loaded.scenario.machine
+    if physics is None:
         return None
-    machine = loaded.scenario.machine
     if machine.model is None:
         raise InputError(
             f"{loaded.place('physics')}: physics: needs machine.model, the machine that it is the physics of"
         )
-    data = read_machine(machine.model, machines).data
-    if machine.nodes is not None and machine.nodes != data["nodes"]:
+    try:
+        read = read_machine(machine.model, machines)
+    except InputError as error:
+        if Path(machine.model).is_file():
+            raise  # which says where in that file
+        raise InputError(f"{loaded.place('machine', 'model')}: machine.model: {error}") from None
+    data, places = read.data, dict(read.places)
+    resized = machine.nodes is not None and machine.nodes != data.get("nodes")
+    if resized:
         data |= {"nodes": machine.nodes, "torus": None, "block_units": None}
-    return build_spec(data)
+        places["nodes",] = loaded.layer.place(("machine", "nodes"))
+    try:
+        spec = build_spec(data)
+    except Unphysical as error:
+        raise Unphysical(error.wrong, places) from None
+    if physics.placement in ("torus", "recorded") and spec.torus is None:
+        has = "has no torus with blocks" + (f" with {spec.nodes} nodes" if resized else "")
+        place = loaded.place("physics", "placement")
+        raise InputError(f"{place}: physics.placement: found {physics.placement!r}, but {spec.name} {has}")
+    if physics.placement == "coolest" and not physics.heat:
+        place = loaded.place("physics", "placement")
+        raise InputError(f"{place}: physics.placement: found 'coolest', which needs physics.heat, but that is false")
+    if physics.queues and spec.queues is not None:
+        _refuse_useless_queues(loaded, spec, read.places)
+    return spec
+
+
+def _refuse_useless_queues(loaded: LoadedScenario, spec: MachineSpec, places: Mapping[Steps, Place]) -> None:
+    """Raise InputError if there are no such queue rules, or some queue of them could never run a job here."""
+    if spec.queues not in QueueRules.names():
+        known = ", ".join(QueueRules.names())
+        place = places.get(("queues",), spec.name)
+        raise InputError(f"{place}: queues: found {spec.queues!r}, expected one of {known}")
+    try:
+        QueueRules.named(spec.queues).check_against(spec.nodes)
+    except InputError as error:
+        place = loaded.place("machine", "nodes" if loaded.scenario.machine.nodes is not None else "model")
+        raise InputError(
+            f"{place}: the queues of {spec.queues} do not fit a machine of {spec.nodes} nodes; physics.queues: false "
+            f"leaves them out\n{error}"
+        ) from None
 
 
 def in_places(workload: Workload, spec: MachineSpec) -> Workload:
@@ -97,7 +136,7 @@ def make_site(
     cluster = Cluster(
         spec,
         behaviour,
-        policy=physics.placement,
+        policy="torus" if physics.placement == "recorded" else physics.placement,
         start=start,
         heat=heat,
         supply_c=facility.supply_c,
@@ -131,6 +170,7 @@ def make_site(
         checkpointing=_checkpointing(loaded, spec),
         facility=facility,
         telemetry=telemetry,
+        recorded=_recorded_places(loaded, workload, cluster) if physics.placement == "recorded" else None,
     )
 
 
@@ -176,12 +216,30 @@ def _facility(loaded: LoadedScenario, workload: Workload, spec: MachineSpec, sta
     return facility
 
 
+def _recorded_places(loaded: LoadedScenario, workload: Workload, cluster: Cluster) -> RecordedPlaces:
+    """The blocks that the jobs of the trace really had. Raises InputError if it names none of this machine."""
+    blocks, spec = cluster.places.blocks, cluster.spec
+    if blocks is not None:
+        recorded = RecordedPlaces(workload, blocks.table, spec.unit_nodes)
+        if recorded.jobs:
+            return recorded
+    raise InputError(
+        f"{loaded.place('physics', 'placement')}: physics.placement: found 'recorded', but {workload.source} names no "
+        f"block of {spec.name} in which a job ran"
+    )
+
+
 def _outages(loaded: LoadedScenario, workload: Workload, spec: MachineSpec, start: int) -> list[Outage]:
     """What will put units out of service besides failing hardware, in order of the starts."""
     physics, seed = loaded.scenario.physics, loaded.scenario.seed
     if physics is None:
         return []
     if physics.recorded_outages is not None:
+        if not workload.t0_utc:
+            raise InputError(
+                f"{loaded.place('physics', 'recorded_outages')}: physics.recorded_outages: outages have dates, but "
+                f"second 0 of {workload.source} has none (t0_utc 0)"
+            )
         recorded = recorded_outages(
             read_machine_status(physics.recorded_outages),
             workload.t0_utc,

@@ -7,6 +7,8 @@ Columns are found by the name in the header, whatever their case, order and numb
 * the exit status tells the outcome: 0 completed, -29 (PBS) at the limit, 143 (Cobalt) at the limit if the
   job ran for at least 0.98 of its walltime; anything else failed. ``EXIT_CODE`` is asked where
   ``EXIT_STATUS`` is empty; where neither says anything the job counts as completed;
+* the place of a job is kept where it is a block of Mira (``MIR-...``). Other machines list hosts, cut off at about
+  2,048 characters, and nothing says which of them are neighbours;
 * jobs submitted in the same second are ordered by job number: the rows lie in the order of their ends,
   and that order would tell a scheduler which job is short.
 
@@ -62,6 +64,8 @@ JOB_COLUMNS = (
     Column("NODES_USED", "number"),
     Column("EXIT_STATUS", "number"),
     Column("EXIT_CODE", "number", optional=True),
+    Column("LOCATION", "text", optional=True),
+    Column("MACHINE_PARTITION", "text", optional=True),
 )
 
 STATUS_COLUMNS = (
@@ -135,6 +139,7 @@ def read_alcf(path: str | Path, *, strict: bool = False, reservations: Reservati
         queue=rows["queue"],
         outcome=np.select([exit_status == 0, at_limit], [COMPLETED, TIMEOUT], FAILED),
         recorded_start_s=np.where(start_s >= 0, start_s - t0_utc, -1),
+        recorded_place=rows["block"],
         machine_nodes=MACHINE_NODES.get(rows["machine"][0].as_py().lower()),
         cleaning=counts,
     )
@@ -160,6 +165,7 @@ def _rows(cells: pa.Table) -> pa.Table:
             "user": _generated_id(cells["USERNAME_GENID"]),
             "project": _generated_id(cells["PROJECT_NAME_GENID"]),
             "queue": cells["QUEUE_NAME"].combine_chunks().dictionary_encode(),
+            "block": _block_name(cells),
             "machine": pc.fill_null(cells["MACHINE_NAME"].cast(pa.string()), ""),
         }
     )
@@ -189,6 +195,13 @@ def _job_number(cells: pa.Table) -> Int64s:
     return np.where(number > 0, number, pc.fill_null(digits.cast(pa.int64()), 0).to_numpy())
 
 
+def _block_name(cells: pa.Table) -> pa.DictionaryArray:
+    """The name of the block of Mira that each job had, null where neither column holds one."""
+    columns = [cells[name] for name in ("LOCATION", "MACHINE_PARTITION")]
+    names = [pc.if_else(pc.starts_with(column, "MIR-"), column, None) for column in columns]
+    return pc.coalesce(*names).combine_chunks().dictionary_encode()
+
+
 def _generated_id(cells: pa.ChunkedArray) -> pa.DictionaryArray:
     """Users and projects as text; ``123.0``, which tools make of numbers beside empty cells, is ``123``."""
     column = cells.combine_chunks().dictionary_encode()
@@ -200,9 +213,9 @@ def write_alcf(workload: Workload, path: str | Path) -> None:
     """Write the workload as job records of 57 columns, so that ``read_alcf`` gives its jobs back.
 
     The first submission becomes second 0. A start that the workload does not know is written as the
-    submission. Columns of which a workload knows nothing get a constant. Lost are the size of the machine
-    and the counts of cleaning. Raises ``InputError`` for what the format cannot say: a job that waits for
-    another, or dates that are not known (``t0_utc`` 0).
+    submission. Columns of which a workload knows nothing get a constant. Lost are the size of the machine,
+    the counts of cleaning and places that are no blocks of Mira. Raises ``InputError`` for what the format
+    cannot say: a job that waits for another, or dates that are not known (``t0_utc`` 0).
     """
     path = Path(path)
     if len(workload) and workload.t0_utc + int(workload.column("submit_s")[0]) < DAY_S:
@@ -231,6 +244,7 @@ def _record_table(workload: Workload, start: int, stop: int) -> pa.Table:
     wait_s = start_s - submit_s
     exit_status = np.array([0, 1, -29])[table["outcome"].to_numpy()]  # by COMPLETED, FAILED, TIMEOUT
     node_hours = nodes * runtime_s / 3600
+    place = table["recorded_place"].cast(pa.string())
 
     def dates(prefix: str, seconds: Int64s) -> dict[str, pa.Array]:
         moments = pa.array(seconds + workload.t0_utc).cast(pa.timestamp("s"))
@@ -252,7 +266,7 @@ def _record_table(workload: Workload, start: int, stop: int) -> pa.Table:
         "WALLTIME_SECONDS": walltime_s,
         "RUNTIME_SECONDS": runtime_s,
         **dict.fromkeys(("NODES_USED", "NODES_REQUESTED", "CORES_USED", "CORES_REQUESTED"), nodes),
-        "LOCATION": "UNKNOWN",
+        "LOCATION": pc.fill_null(place, "UNKNOWN"),
         "EXIT_STATUS": exit_status,
         "ELIGIBLE_WAIT_SECONDS": wait_s,
         "ELIGIBLE_WAIT_FACTOR": wait_s // np.maximum(1, walltime_s),
@@ -264,7 +278,7 @@ def _record_table(workload: Workload, start: int, stop: int) -> pa.Table:
         "NONCAPABILITY_USAGE_CORE_HOURS": node_hours,
         **dict.fromkeys(("BUCKETS3_A_USAGE_CORE_HOURS", "BUCKETS3_B_USAGE_CORE_HOURS"), 0),
         "BUCKETS3_C_USAGE_CORE_HOURS": node_hours,
-        "MACHINE_PARTITION": "",
+        "MACHINE_PARTITION": pc.fill_null(place, ""),
         "EXIT_CODE": exit_status,
         "MODE": "script",
         "RESID": -1,
@@ -310,7 +324,7 @@ def _outage(where: str, row: dict[str, Any]) -> Outage:
     if begin is None:
         raise InputError(f"{where}: column START_TIMESTAMP: found nothing, expected YYYY-MM-DD HH:MM:SS")
     if end is not None and end < begin:
-        raise InputError(f"{where}: found an end {end} before the start {begin}, expected it after")
+        raise InputError(f"{where}: column END_TIMESTAMP: found {end}, before the start {begin}, expected it after")
     all_down = (row["IS_ALL_MACHINE_DOWN"] if row["IS_ALL_MACHINE_DOWN"] is not None else "1").strip().lower()
     if all_down not in _yes_no:
         raise InputError(f"{where}: column IS_ALL_MACHINE_DOWN: found {all_down[:40]!r}, expected 1 or 0")

@@ -1,7 +1,7 @@
 """A job as its user submitted it, and the table of all jobs of a run with the truth about each.
 
 ``Job`` holds what a scheduler may know. What only the trace knows (how long the program really runs,
-how it ends, when it once started) stays in columns of the ``Workload`` that no plug-in is handed.
+how it ends, when and where it once started) stays in columns of the ``Workload`` that no plug-in is handed.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ SCHEMA = pa.schema(
         pa.field("runtime_s", pa.int64(), nullable=False),
         pa.field("outcome", pa.int8(), nullable=False),  # an index into OUTCOMES
         pa.field("recorded_start_s", pa.int64(), nullable=False),  # -1 where the trace does not say
+        pa.field("recorded_place", _text),  # as the trace names it; null where it does not say
     ]
 )
 
@@ -92,6 +93,11 @@ class Workload:
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
+
+    @property
+    def recorded_places(self) -> int:
+        """Of how many jobs the trace says where they ran."""
+        return len(self) - int(self.table.column("recorded_place").null_count)
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """A numeric column as a numpy array of J values, J jobs."""
@@ -162,12 +168,14 @@ def workload_from_columns(
     after: Sequence[Sequence[int] | None] | None = None,
     outcome: npt.ArrayLike | None = None,
     recorded_start_s: npt.ArrayLike | None = None,
+    recorded_place: Any = None,
     machine_nodes: int | None = None,
     cleaning: Mapping[str, int] | None = None,
 ) -> Workload:
     """A workload from plain columns of J values already in the order of submission.
 
-    ``user``, ``project`` and ``queue`` are J texts or an Arrow dictionary array; none means unknown (empty).
+    ``user``, ``project`` and ``queue`` are J texts or an Arrow dictionary array; none means unknown (empty). So is
+    ``recorded_place``, but what is unknown is null there.
     """
     count = len(name)
 
@@ -194,6 +202,7 @@ def workload_from_columns(
         whole(runtime_s, 1),
         whole(outcome, COMPLETED, np.int8),
         whole(recorded_start_s, -1),
+        pa.nulls(count, _text) if recorded_place is None else text(recorded_place),
     ]
     table = pa.Table.from_arrays(columns, schema=SCHEMA).combine_chunks()
     return Workload(table, t0_utc, source, machine_nodes, dict(cleaning or {}))

@@ -92,8 +92,8 @@ def write_swf(workload: Workload, path: str | Path) -> None:
 
     Users, projects and queues that are not numbers are numbered, and named in the header. Lost are job names
     that are not distinct numbers (the jobs are numbered from 1), a ``timeout`` before 0.98 of the walltime
-    (it is read as ``failed``) and the counts of cleaning. Raises ``InputError`` for a job that waits for
-    more than one other: the format has room for one.
+    (it is read as ``failed``), the places in which jobs ran (the header says of how many) and the counts of
+    cleaning. Raises ``InputError`` for a job that waits for more than one other: the format has room for one.
     """
     path = Path(path)
     table = workload.table
@@ -133,10 +133,12 @@ def write_swf(workload: Workload, path: str | Path) -> None:
         for label, named in (("Queue", queues), ("User", users), ("Group", projects))
         for code, name in named.items()
     )
+    places = workload.recorded_places
+    left_out = f"; Note: the places of {places} jobs are left out, SWF has no field for them\n" if places else ""
     header = (
         f"; Version: 2.2\n; UnixStartTime: {workload.t0_utc}\n; TimeZoneString: UTC\n"
         f"; MaxJobs: {len(workload)}\n; MaxRecords: {len(workload)}\n{machine}"
-        f"; Note: processors are whole nodes; written by hpcsim from {workload.source}\n{names}"
+        f"; Note: processors are whole nodes; written by hpcsim from {workload.source}\n{left_out}{names}"
     )
     lines = pa.table(dict(zip(_columns, fields, strict=True)))
     write_file(path, (header.encode(), *_lines(lines)))
