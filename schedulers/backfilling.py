@@ -9,7 +9,7 @@ from pydantic import Field
 from hpcsim import plugin
 from hpcsim.plugin import Decision, Start, View
 
-from .orders import OrderName, in_order
+from .orders import OrderName, in_order, others_in_order, urgent_first
 
 
 class FCFS:
@@ -26,7 +26,8 @@ class FCFS:
 
     def schedule(self, view: View) -> Iterator[Decision]:
         room = view.room()
-        for job in in_order(view.queue, self.order, view.now):
+        yield from urgent_first(view, room)
+        for job in others_in_order(view, room, self.order):
             if not room.take(job):
                 return
             yield Start(job, "first in the queue")
@@ -67,14 +68,15 @@ class EASY:
 
     def schedule(self, view: View) -> Iterator[Decision]:
         now, room = view.now, view.room()
-        queue = iter(in_order(view.queue, self.order, now))
+        yield from urgent_first(view, room)
+        queue = iter(others_in_order(view, room, self.order))
         for head in queue:
             if not room.take(head):
                 break
             yield Start(head, "first in the queue")
         else:
             return
-        if not room.free:
+        if not room.reach:
             return
         behind = list(queue)
         if not behind:
@@ -85,21 +87,22 @@ class EASY:
         longest = shadow - now - view.launch_latency  # that a job may last without delaying the head
         if not self.extra_nodes:
             longest, extra = longest - 1, 0
+        by_queue = room.by_queue  # else what a job takes is its nodes, whatever its queue
         for job in behind:
-            if job.nodes > room.free:
+            if job.nodes > room.reach:
                 continue
             if job.walltime <= longest:
                 why = "backfilled: ends before the head can start"
-            elif job.nodes <= extra:
+            elif (taken := room.taken_from(head, job) if by_queue else job.nodes) <= extra:
                 why = "backfilled: on nodes that the head leaves free"
             else:
                 continue
             if not room.take(job):
                 continue
             if job.walltime > longest:
-                extra -= job.nodes
+                extra -= taken
             yield Start(job, why)
-            if not room.free:
+            if not room.reach:
                 return
 
 
@@ -129,21 +132,22 @@ class Hybrid:
 
     def schedule(self, view: View) -> Iterator[Decision]:
         now, room = view.now, view.room()
-        profile = view.profile()
+        yield from urgent_first(view, room)
+        profile = view.profile(room)
         reservations = 0
-        for job in in_order(view.queue, self.order, now):
+        for job in others_in_order(view, room, self.order):
             may_reserve = self.depth is None or reservations < self.depth
-            if not may_reserve and job.nodes > room.free:
+            if not may_reserve and job.nodes > room.reach:
                 continue
             span = view.launch_latency + job.walltime
-            start = profile.earliest(job.nodes, span)
+            start = profile.earliest(job.nodes, span, job)
             if start == now and room.take(job):
-                profile.reserve(now, span, job.nodes)
+                profile.reserve(now, span, job.nodes, job)
                 yield Start(job, "backfilled: delays no reservation" if reservations else "first in the queue")
             elif may_reserve:
-                profile.reserve(start, span, job.nodes)
+                profile.reserve(start, span, job.nodes, job)
                 reservations += 1
-            if not room.free:
+            if not room.reach:
                 return
 
 

@@ -12,11 +12,11 @@ learning: F1 to F4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from math import log2, log10, sqrt
 from typing import Literal
 
-from hpcsim.plugin import Job
+from hpcsim.plugin import Job, Room, Start, View
 
 OrderName = Literal[
     "fcfs", "lcfs", "sjf", "ljf", "saf", "laf", "sqf", "expansion", "wfp3", "unicef", "f1", "f2", "f3", "f4"
@@ -51,3 +51,18 @@ def in_order(jobs: Collection[Job], order: OrderName, now: int) -> Iterable[Job]
         return jobs
     key = KEYS[order]
     return sorted(jobs, key=lambda job: key(job, now))
+
+
+def urgent_first(view: View, room: Room) -> Iterator[Start]:
+    """Start all jobs that may stop others for themselves and can start now: the order of the queue holds up none."""
+    for job in view.urgent:
+        if room.take(job):
+            yield Start(job, "urgent: may stop other jobs")
+
+
+def others_in_order(view: View, room: Room, order: OrderName) -> Iterable[Job]:
+    """The waiting jobs in the order named ``order``, but for those that ``room`` has given nodes to."""
+    if not room.started:
+        return in_order(view.queue, order, view.now)
+    started = {job.id for job in room.started}
+    return in_order([job for job in view.queue if job.id not in started], order, view.now)

@@ -15,23 +15,31 @@ if TYPE_CHECKING:
 class Room:
     """The free nodes of a pass, for a scheduler to spend.
 
-    ``free`` are the nodes left, ``started`` the jobs that it agreed to, in order. ``take`` says whether a job can
-    start now and, if so, counts its nodes as taken: what it agrees to, the engine carries out.
+    ``free`` are the nodes left that any job can have, ``reach`` the most that one job could still get: the same,
+    unless some queue has nodes of its own. ``started`` are the jobs that it agreed to, in order. ``take`` says
+    whether a job can start now and, if so, counts its nodes as taken: what it agrees to, the engine carries out.
     """
 
-    __slots__ = ("free", "started")
+    __slots__ = ("free", "reach", "started")
+
+    by_queue = False
+    """Whether it depends on a job's queue what it can have: then ``taken_from`` is to be asked."""
 
     def __init__(self, free: int) -> None:
-        self.free = free
+        self.free = self.reach = free
         self.started: list[Job] = []
 
     def take(self, job: Job) -> bool:
         """Whether ``job`` can start now beside all that was taken before; if so, its nodes are taken too."""
         if job.nodes > self.free:
             return False
-        self.free -= job.nodes
+        self.free = self.reach = self.free - job.nodes
         self.started.append(job)
         return True
+
+    def taken_from(self, head: Job, job: Job) -> int:
+        """How many of the nodes that the blocked ``head`` counts on ``job`` would have if it started now."""
+        return job.nodes
 
 
 class RoomOnSite(Room):

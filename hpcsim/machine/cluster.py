@@ -59,14 +59,14 @@ class Outage(NamedTuple):
 class Effects:
     """What an event did.
 
-    ``failed`` jobs lost a node; ``retimed`` ones run on at another pace. ``down`` lists nodes that went away as
-    (number of the interrupt, second at which they are expected back, nodes), again when that has passed; ``up`` the
+    ``failed`` jobs lost a node; ``retimed`` ones run on at another pace. ``down`` lists units that went away as
+    (number of the interrupt, second at which they are expected back, units), again when that has passed; ``up`` the
     numbers of those that are back.
     """
 
     failed: list[Execution] = field(default_factory=list)
     retimed: list[Execution] = field(default_factory=list)
-    down: list[tuple[int, int, int]] = field(default_factory=list)
+    down: list[tuple[int, int, Units]] = field(default_factory=list)
     up: list[int] = field(default_factory=list)
 
 
@@ -158,11 +158,18 @@ class Cluster:
         limit_s: int,
         speed: float,
         wanted: Units | None,
+        own: Units | None = None,
     ) -> Execution:
-        """Put ``job`` on units (``wanted``, or those that the placement policy picks) from ``now`` on."""
+        """Put ``job`` on units (``wanted``, or those that the placement policy picks) from ``now`` on.
+
+        ``own`` are units of its own queue, which it gets besides and may be none; None where its queue has no pool.
+        """
         power, behaviour = self.spec.power, self._behaviour
         self._refuse_speed(speed)
-        units = self.places.take(job.nodes, wanted=wanted, scores_U=self._scores(now))
+        if own is None:
+            units = self.places.take(job.nodes, wanted=wanted, scores_U=self._scores(now))
+        else:
+            units = self.places.take_beside(own, job.nodes, wanted=wanted, scores_U=self._scores(now))
         stretch = 1.0
         if self._class_U is not None:  # a parallel program goes at the pace of its slowest node
             stretch = float(self._class_U[units].max())
@@ -337,7 +344,7 @@ class Cluster:
             interrupt = self.interrupts[due.interrupt]
             if interrupt.until_s > now:
                 expected = now + (now - interrupt.time_s)
-                effects.down.append((due.interrupt, expected, nodes))
+                effects.down.append((due.interrupt, expected, units))
                 self._note(expected, "overdue", units, due.interrupt)
         elif due.kind == "asleep":
             self._move(now, nodes, "waking", "asleep")
@@ -353,13 +360,14 @@ class Cluster:
             return
         owners = self._owner_U[units]
         failed = [self.executions[job_id] for job_id in np.unique(owners[owners >= 0]).tolist()]
+        failed = [execution for execution in failed if execution not in effects.failed]  # in this second, by another
         idle = int(np.count_nonzero(owners < 0)) * self.spec.unit_nodes
         places.set_down(units)
         self._move(now, idle, "idle", "down")
         number = len(self.interrupts)
         self._note(until, "repaired", units, number)
         self.interrupts.append(Interrupt(now, until, units.size, cause, len(failed)))
-        effects.down.append((number, expected, units.size * self.spec.unit_nodes))
+        effects.down.append((number, expected, units))
         self._note(expected, "overdue", units, number)
         effects.failed += failed
 
