@@ -39,7 +39,7 @@ class _Then(NamedTuple):
 
     def extra(self) -> int:
         """General nodes that the head will not need; less than 0 if it does not find enough."""
-        if self.own + min(self.left, self.free) < self.head.nodes:
+        if self.own + max(0, min(self.left, self.free)) < self.head.nodes:
             return -_ALL
         return self.free - max(0, self.head.nodes - self.own)
 
@@ -98,7 +98,7 @@ class RoomByQueue(Room):
             return False
         pool = self._pools.get(job.queue)
         given = self._to_give(job)
-        if pool is not None and given.general > pool.left:
+        if pool is not None and given.general > max(0, pool.left):
             return False
         if given.general > self.free and not self._stop_for(job, given.general - self.free):
             return False
@@ -130,7 +130,9 @@ class RoomByQueue(Room):
         pool = self._pools.get(job.queue)
         own, left, free = (0, _ALL, self.free) if pool is None else (pool.own, pool.left, self.free)
         now = self._now
-        time = now if own + min(left, free) >= job.nodes else -1  # it fits, but something else keeps it from starting
+        time = (
+            now if own + max(0, min(left, free)) >= job.nodes else -1
+        )  # it fits, but something else keeps it from starting
         for end, holder, nodes in self.ends():
             if time >= 0 and end > time and end > now:
                 break
@@ -138,7 +140,7 @@ class RoomByQueue(Room):
             if pool is not None:
                 own += self._own_back(holder, job.queue)
                 left += self._left_back(holder, job.queue)
-            if time < 0 and own + min(left, free) >= job.nodes:
+            if time < 0 and own + max(0, min(left, free)) >= job.nodes:
                 time = end
         if time < 0:
             raise ValueError(f"job {job.name} of {job.nodes} nodes never fits: only {own + min(left, free)} in all")
@@ -230,7 +232,7 @@ class ProfileByQueue(Profile):
             if (
                 own.least(start, duration) >= mine
                 and self.least(start, duration) >= rest
-                and left.least(start, duration) >= rest
+                and (not rest or left.least(start, duration) >= rest)
             ):
                 return start
         raise ValueError(f"a job of {nodes} nodes never fits into its pool")

@@ -108,7 +108,7 @@ class Centre:
         own = 0
         if pools is not None and job.queue in pools.pools:
             own = min(job.nodes, pools.own_free(job.queue))
-            left = pools.general_left(job.queue)
+            left = max(0, pools.general_left(job.queue))
             if job.nodes - own > left:
                 raise ValueError(
                     f"its queue {job.queue} has {own} free nodes of its own and may take {left} more of the others"

@@ -1,8 +1,9 @@
 """The simulated cluster: jobs arrive, are started by a scheduler, run and end, on SimPy's clock.
 
 Event order within one second: new queue rules, then ends, arrivals and holds that run out, then what the machine does
-by itself, then exactly one scheduling pass. Simulated time is whole seconds. A job that ends frees its nodes for the pass of the same
-second. What a pass decides is collected first, then checked and carried out in the order of the decisions.
+by itself, then exactly one scheduling pass. Simulated time is whole seconds. A job that ends frees its nodes for the
+pass of the same second. What a pass decides is collected first, then checked and carried out in the order of the
+decisions.
 """
 
 from __future__ import annotations
@@ -212,6 +213,8 @@ class Simulation:
         elif mine.nodes > self.free_nodes:
             raise self._bad(f"started {self._called(mine)} on {mine.nodes} nodes, but only {self.free_nodes} are free")
         del self.queue[mine.id]
+        if self.centre is not None:
+            self.centre.admission.started(mine)
         self._idle_holds = 0
         now = self.now
         self._run(mine, now + self.launch_latency, now, why, speed, units)
@@ -358,8 +361,6 @@ class Simulation:
             except ValueError as error:
                 raise self._bad(f"started {self._called(job)}, but {error}") from None
             self.free_nodes = self.site.free_nodes
-        if self.centre is not None:
-            self.centre.admission.started(job)
         self.running[job_id] = Running(job, start, expected_end)
         self.releases.add(expected_end, job_id, job.nodes if self.pools is None else self._general_nodes(job))
         self.ledger.change(taken, job.nodes)

@@ -81,8 +81,11 @@ class NodePools:
         return self._unit_nodes * self.places.usable(self._own.get(queue, _NONE)).size
 
     def general_left(self, queue: str) -> int:
-        """How many general nodes jobs of ``queue``, which has a pool now, may take besides those that they have."""
-        return max(0, self.pools[queue].shared - self._general[queue])
+        """How many general nodes jobs of ``queue``, which has a pool now, may take besides those that they have.
+
+        Less than 0 where they had more already when the rules changed.
+        """
+        return self.pools[queue].shared - self._general[queue]
 
     def coming_back(self, holder: int, nodes: int) -> int:
         """How many of the ``nodes`` that ``holder`` holds come back as general ones when it gives them up."""
@@ -114,9 +117,11 @@ class NodePools:
             self._hand_over(own)
             return own, wanted
         general = job.nodes - own.size * self._unit_nodes
-        if general > self.general_left(job.queue):
-            left = self.general_left(job.queue)
-            raise ValueError(f"queue {job.queue} may take {left} more general nodes, and this takes {general} of them")
+        left = self.general_left(job.queue)
+        if general > max(0, left):
+            raise ValueError(
+                f"queue {job.queue} may take {max(0, left)} more general nodes, and this takes {general} of them"
+            )
         return own, wanted
 
     def begin(self, job: Job, units: Units, own: Units | None) -> None:
