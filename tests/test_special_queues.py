@@ -115,12 +115,18 @@ SCHEDULERS: dict[str, Callable[[], Any]] = {
 
 # -- generated centres ----------------------------------------------------------------------------
 
-pools = st.none() | st.builds(Pool, exclusive=st.integers(0, 3), shared=st.integers(1, 4))
+pool = st.builds(Pool, exclusive=st.integers(0, 3), shared=st.integers(1, 4))
 few = st.none() | st.integers(1, 3)
 
 
 @st.composite
-def centres(draw: st.DrawFn, periods: int = 2, special: bool = True, limited: bool = True) -> QueueRules:
+def centres(
+    draw: st.DrawFn,
+    periods: int = 2,
+    special: bool = True,
+    limited: bool = True,
+    pools: st.SearchStrategy[Pool | None] = st.none() | pool,  # noqa: B008
+) -> QueueRules:
     """``a`` and ``b`` may have pools; ``p`` is preemptable, ``d`` may stop its jobs; ``g`` is ordinary."""
 
     def period() -> list[Queue]:
@@ -139,10 +145,10 @@ def centres(draw: st.DrawFn, periods: int = 2, special: bool = True, limited: bo
 
 job_rows = st.lists(
     st.tuples(
-        st.integers(0, 150), st.integers(1, 60), st.integers(1, NODES), st.integers(1, 60), st.sampled_from("gabpd")
+        st.integers(0, 100), st.integers(1, 60), st.integers(1, NODES), st.integers(1, 60), st.sampled_from("gabpd")
     ),
     min_size=1,
-    max_size=22,
+    max_size=25,
 ).map(sorted)
 outages = st.lists(
     st.tuples(st.integers(1, 180), st.integers(1, 40), st.integers(1, NODES)), max_size=3
@@ -479,8 +485,8 @@ class Comparing:
                     assert nodes == ahead.general_T[second - view.now]
 
 
-@settings(deadline=None, max_examples=150)
-@given(job_rows, centres(), outages)
+@settings(deadline=None, max_examples=250)
+@given(job_rows, centres(limited=False, pools=pool), outages)
 def test_rooms_shadows_and_profiles_say_what_counting_says(
     rows: list[Any], centre: QueueRules, out: list[Outage]
 ) -> None:
@@ -568,6 +574,17 @@ def test_what_a_stopped_job_leaves_over_is_free_in_the_same_pass() -> None:
     assert times(attempts)[2:4] == [("j3", 20, 30, "completed"), ("j2", 20, 70, "completed")]
 
 
+def test_what_a_stopped_job_had_of_its_own_queue_is_free_for_that_queue_in_the_same_pass() -> None:
+    queues = [queue("g"), queue("p", preemptable=True, pool=Pool(2, 4)), queue("d", may_preempt=("p",))]
+    jobs = workload((0, 50, 5, 50, "p"), (0, 50, 7, 50, "g"), (10, 20, 2, 20, "d"), (10, 9, 2, 9, "p"))
+    _, attempts = run(simulation(jobs, easy(), rules(queues)))
+    assert [(*row, units["units"]) for row, units in zip(times(attempts), attempts, strict=True)] == [
+        ("j0", 0, 10, "preempted", "0-2,10-11"), ("j1", 0, 50, "completed", "3-9"),
+        ("j2", 10, 30, "completed", "0-1"), ("j3", 10, 19, "completed", "10-11"),
+        ("j0", 30, 80, "completed", "0-2,10-11"),
+    ]  # fmt: skip
+
+
 def test_a_demand_job_stops_nobody_where_even_that_would_not_be_enough() -> None:
     jobs = workload((0, 50, 5, 50, "p"), (0, 50, 4, 50, "g"), (10, 10, 9, 10, "d"))
     _, attempts = run(simulation(jobs, easy(), rules(DEMAND)))
@@ -617,6 +634,13 @@ def test_exclusive_nodes_are_used_beside_a_blocked_head_and_a_full_machine(sched
         ("j1", 100, 150, "completed"), ("j4", 110, 119, "completed"),
     ]  # fmt: skip
     assert [row["units"] for row in attempts] == ["0-8", "9-10", "11", "0-8", "9"]
+
+
+def test_jobs_of_the_queue_of_a_blocked_head_leave_it_its_nodes() -> None:
+    queues = [queue("g"), queue("a", pool=Pool(4, 0))]
+    jobs = workload((0, 50, 2, 50, "a"), (10, 9, 3, 9, "a"), (10, 99, 1, 99, "a"), (10, 99, 1, 99, "a"))
+    _, attempts = run(simulation(jobs, easy(), rules(queues)))
+    assert [(row["job_id"], row["start_s"]) for row in attempts] == [("j0", 0), ("j2", 10), ("j1", 50), ("j3", 59)]
 
 
 def test_a_job_takes_its_own_nodes_first_and_as_many_others_as_its_pool_lets_it() -> None:
@@ -705,7 +729,7 @@ def test_exclusive_nodes_that_fail_come_back_to_their_queue() -> None:
 
 @pytest.mark.parametrize("scheduler", ["easy", "conservative"])
 def test_jobs_do_not_reach_into_maintenance_on_exclusive_nodes_either(scheduler: str) -> None:
-    jobs = workload((0, 30, 2, 60, "a"), (0, 30, 2, 40, "a"))
+    jobs = workload((0, 30, 3, 60, "a"), (0, 30, 3, 40, "a"))
     out = [Outage(50, 70, NODES, "maintenance")]
     _, attempts = run(simulation(jobs, SCHEDULERS[scheduler](), rules(DEBUG), outages=out))
     assert times(attempts) == [("j1", 0, 30, "completed"), ("j0", 70, 100, "completed")]
@@ -792,16 +816,14 @@ def test_a_job_that_is_put_back_under_rules_that_leave_it_no_nodes_is_rejected()
 
 
 def test_new_rules_come_before_anything_else_of_their_second() -> None:
-    """The job that ends at the turn ends under the new limit: two more may run, not one."""
-    before, after = [queue("g", running=Limits(user=1))], [queue("g", running=Limits(user=2))]
-    jobs = workload(*[(at, TURN_S, 1, TURN_S, "g") for at in (0, 0, 0, 0)])
+    """The job that ends at the turn ends under the new limit, which leaves no place for another one."""
+    before, after = [queue("g", running=Limits(user=2))], [queue("g", running=Limits(user=1))]
     jobs = workload_from_columns(
         t0_utc=0, source="test", name=["j0", "j1", "j2"], submit_s=[0, 0, 0], nodes=[1, 1, 1],
-        walltime_s=[TURN_S] * 3, runtime_s=[TURN_S] * 3, user=["u"] * 3, queue=["g"] * 3,
+        walltime_s=[200] * 3, runtime_s=[TURN_S, 150, 9], user=["u"] * 3, queue=["g"] * 3,
     )  # fmt: skip
-    sim = simulation(jobs, easy(), rules(before, after))
-    _, attempts = run(sim)
-    assert [row["start_s"] for row in attempts] == [0, TURN_S, TURN_S]
+    _, attempts = run(simulation(jobs, easy(), rules(before, after)))
+    assert [row["start_s"] for row in attempts] == [0, 0, 150]
 
 
 # -- scenarios ------------------------------------------------------------------------------------

@@ -117,11 +117,9 @@ class NodePools:
             self._hand_over(own)
             return own, wanted
         general = job.nodes - own.size * self._unit_nodes
-        left = self.general_left(job.queue)
-        if general > max(0, left):
-            raise ValueError(
-                f"queue {job.queue} may take {max(0, left)} more general nodes, and this takes {general} of them"
-            )
+        left = max(0, self.general_left(job.queue))
+        if general > left:
+            raise ValueError(f"queue {job.queue} may take {left} more general nodes, and this takes {general} of them")
         return own, wanted
 
     def begin(self, job: Job, units: Units, own: Units | None) -> None:
