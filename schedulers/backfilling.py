@@ -9,7 +9,7 @@ from pydantic import Field
 from hpcsim import plugin
 from hpcsim.plugin import Decision, Start, View
 
-from .orders import OrderName, in_order, others_in_order, urgent_first
+from .orders import OrderName, in_order, still_waiting, urgent_first
 
 
 class FCFS:
@@ -25,9 +25,11 @@ class FCFS:
         self.order = options.order
 
     def schedule(self, view: View) -> Iterator[Decision]:
-        room = view.room()
-        yield from urgent_first(view, room)
-        for job in others_in_order(view, room, self.order):
+        room, waiting = view.room(), view.queue
+        if room.special:
+            yield from urgent_first(view, room)
+            waiting = still_waiting(view, room)
+        for job in in_order(waiting, self.order, view.now):
             if not room.take(job):
                 return
             yield Start(job, "first in the queue")
@@ -67,9 +69,12 @@ class EASY:
         self.extra_nodes = options.extra_nodes
 
     def schedule(self, view: View) -> Iterator[Decision]:
-        now, room = view.now, view.room()
-        yield from urgent_first(view, room)
-        queue = iter(others_in_order(view, room, self.order))
+        now, room, waiting = view.now, view.room(), view.queue
+        special = room.special
+        if special:
+            yield from urgent_first(view, room)
+            waiting = still_waiting(view, room)
+        queue = iter(in_order(waiting, self.order, now))
         for head in queue:
             if not room.take(head):
                 break
@@ -87,13 +92,12 @@ class EASY:
         longest = shadow - now - view.launch_latency  # that a job may last without delaying the head
         if not self.extra_nodes:
             longest, extra = longest - 1, 0
-        by_queue = room.by_queue  # else what a job takes is its nodes, whatever its queue
         for job in behind:
-            if job.nodes > room.reach:
+            if job.nodes > room.free and not (special and job.id in special):
                 continue
             if job.walltime <= longest:
                 why = "backfilled: ends before the head can start"
-            elif (taken := room.taken_from(head, job) if by_queue else job.nodes) <= extra:
+            elif (taken := room.taken_from(head, job) if special else job.nodes) <= extra:
                 why = "backfilled: on nodes that the head leaves free"
             else:
                 continue
@@ -131,13 +135,16 @@ class Hybrid:
         self.depth = options.depth
 
     def schedule(self, view: View) -> Iterator[Decision]:
-        now, room = view.now, view.room()
-        yield from urgent_first(view, room)
+        now, room, waiting = view.now, view.room(), view.queue
+        special = room.special
+        if special:
+            yield from urgent_first(view, room)
+            waiting = still_waiting(view, room)
         profile = view.profile(room)
         reservations = 0
-        for job in others_in_order(view, room, self.order):
+        for job in in_order(waiting, self.order, now):
             may_reserve = self.depth is None or reservations < self.depth
-            if not may_reserve and job.nodes > room.reach:
+            if not may_reserve and job.nodes > room.free and not (special and job.id in special):
                 continue
             span = view.launch_latency + job.walltime
             start = profile.earliest(job.nodes, span, job)

@@ -54,15 +54,16 @@ def in_order(jobs: Collection[Job], order: OrderName, now: int) -> Iterable[Job]
 
 
 def urgent_first(view: View, room: Room) -> Iterator[Start]:
-    """Start all jobs that may stop others for themselves and can start now: the order of the queue holds up none."""
+    """Start all jobs that may stop others for themselves and can start now: the order of the queue holds up none.
+
+    There are such jobs only where there are ``room.special`` ones.
+    """
     for job in view.urgent:
         if room.take(job):
             yield Start(job, "urgent: may stop other jobs")
 
 
-def others_in_order(view: View, room: Room, order: OrderName) -> Iterable[Job]:
-    """The waiting jobs in the order named ``order``, but for those that ``room`` has given nodes to."""
-    if not room.started:
-        return in_order(view.queue, order, view.now)
+def still_waiting(view: View, room: Room) -> Collection[Job]:
+    """The waiting jobs but for those that ``room`` has given nodes to."""
     started = {job.id for job in room.started}
-    return in_order([job for job in view.queue if job.id not in started], order, view.now)
+    return [job for job in view.queue if job.id not in started] if started else view.queue

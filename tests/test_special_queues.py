@@ -209,11 +209,9 @@ class Watched:
             assert coming.pop(job_id) == len(set(execution.units.tolist()) - owned)
         down = set(np.flatnonzero(~places.up_U).tolist()) - held
         assert sum(coming.values()) == len(down - owned)
-        special = {job.id for job in view.queue if sim.centre.admission.may_preempt(job) or job.queue in exclusive}
-        assert special <= sim.special.keys() <= {job.id for job in view.queue}
-        assert [job.id for job in view.urgent] == [
-            job.id for job in view.queue if sim.centre.admission.may_preempt(job)
-        ]
+        urgent = [job.id for job in view.queue if sim.centre.admission.period.queues[job.queue].may_preempt]
+        assert sim.special.keys() == {*urgent, *(job.id for job in view.queue if job.queue in exclusive)}
+        assert [job.id for job in view.urgent] == urgent
         assert [job.id for job in view.queue] == sorted(job.id for job in view.queue)
         for running in view.running.values():
             assert view.preemptable(running.job) == (running.job.queue == "p" and sim.special_rules)  # type: ignore[attr-defined]
@@ -421,7 +419,7 @@ class Comparing:
     def look(self, view: View) -> Iterator[Decision]:
         ahead, room = Ahead(view, self.simulation), view.room()
         waiting = list(view.queue)
-        if waiting and room.by_queue:
+        if waiting and room.special:
             self.compare_profile(view, [*waiting])
         for at, job in enumerate(waiting):
             if at % 3 == 2:  # leave some waiting
@@ -444,7 +442,7 @@ class Comparing:
             found = view.shadow(job, room)
             assert found.time == view.now + time
             assert found.extra == ahead.extra(job, time)
-        if left and room.by_queue:
+        if left and room.special:
             self.compare_backfilling(view, room, ahead, left)
 
     def compare_backfilling(self, view: View, room: Any, ahead: Ahead, left: list[Job]) -> None:
@@ -901,3 +899,13 @@ def test_the_pools_that_the_centres_published(machine: str, day: str, expected: 
     assert (demand, preemptable) == (
         ({"demand": ("preemptable",)}, {"preemptable"}) if machine == "polaris" else ({}, set())
     )
+
+
+def test_the_example_of_the_documentation_is_right(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "queues.md").read_text()
+    path = tmp_path / "mine.yaml"
+    path.write_text(text[text.index("```yaml\n") + 8 :].split("```")[0])
+    found = QueueRules.read(path)
+    found.check_against(560)
+    assert [period.pools for period in found.periods] == [{"debug": Pool(8, 16)}, {"debug": Pool(8, 0)}]
+    assert found.periods[1].stops == {"demand": {"spare"}}

@@ -60,6 +60,16 @@ class _Pool:
         self.left = left
 
 
+class _Stoppable:
+    """The jobs that jobs of one queue may still stop, and the general nodes that they have."""
+
+    __slots__ = ("jobs", "nodes")
+
+    def __init__(self, jobs: list[Stoppable]) -> None:
+        self.jobs = jobs
+        self.nodes = sum(each.nodes for each in jobs)
+
+
 class RoomByQueue(Room):
     """The nodes of a pass where queues differ.
 
@@ -69,10 +79,9 @@ class RoomByQueue(Room):
     """
 
     __slots__ = (
-        "_closes_s", "_given", "_latency_s", "_now", "_pools", "_simulation", "_stoppable", "_then", "stopped",
+        "_closes_s", "_given", "_latency_s", "_now", "_pools", "_simulation", "_stoppable", "_then", "special",
+        "stopped",
     )  # fmt: skip
-
-    by_queue = True
 
     def __init__(self, simulation: Simulation) -> None:
         super().__init__(simulation.free_nodes)
@@ -80,24 +89,40 @@ class RoomByQueue(Room):
         self._now = simulation.now
         self._latency_s = simulation.launch_latency
         self._closes_s = -1 if simulation.site is None else simulation.site.closes_s
-        self._given: dict[int, _Given] = {}
+        self._given: dict[int, _Given] = {}  # to jobs that have not got just general nodes
         self._then: _Then | None = None
+        self.special = simulation.special.keys()
         self.stopped: set[int] = set()
-        pools = simulation.pools
+        queues = {job.queue for job in simulation.special.values()}
+        pools, centre = simulation.pools, simulation.centre
         self._pools: dict[str, _Pool] = {}
         if pools is not None:
-            queues = {job.queue for job in simulation.special.values()} & pools.pools.keys()
-            self._pools = {queue: _Pool(pools.own_free(queue), pools.general_left(queue)) for queue in sorted(queues)}
-        urgent = {job.queue: job for job in simulation.special.values()}.values()
-        self._stoppable = max((sum(each.nodes for each in self._stoppable_for(job)) for job in urgent), default=0)
+            for queue in sorted(queues & pools.pools.keys()):
+                self._pools[queue] = _Pool(pools.own_free(queue), pools.general_left(queue))
+        self._stoppable: dict[str, _Stoppable] = {}
+        if centre is not None:
+            for queue in sorted(queues & centre.stops.keys()):
+                self._stoppable[queue] = _Stoppable(centre.stoppable(queue))
         self._stretch()
 
     def take(self, job: Job) -> bool:
         """Whether ``job`` can start now beside all that was taken before; if so, its nodes are taken too."""
         if self._closes_s >= 0 and self._now + self._latency_s + job.walltime > self._closes_s:
             return False
-        pool = self._pools.get(job.queue)
-        given = self._to_give(job)
+        if job.id not in self.special:
+            if job.nodes > self.free:
+                return False
+            self.free -= job.nodes
+        elif not self._take_by_queue(job):
+            return False
+        self.started.append(job)
+        self._stretch()
+        if self._then is not None and self._now + self._latency_s + job.walltime > self._then.time:
+            self._then = self._then.without(self._given_to(job))
+        return True
+
+    def _take_by_queue(self, job: Job) -> bool:
+        given, pool = self._to_give(job), self._pools.get(job.queue)
         if pool is not None and given.general > max(0, pool.left):
             return False
         if given.general > self.free and not self._stop_for(job, given.general - self.free):
@@ -107,10 +132,6 @@ class RoomByQueue(Room):
             pool.left -= given.general
         self.free -= given.general
         self._given[job.id] = given
-        self.started.append(job)
-        self._stretch()
-        if self._then is not None and self._now + self._latency_s + job.walltime > self._then.time:
-            self._then = self._then.without(given)
         return True
 
     def taken_from(self, head: Job, job: Job) -> int:
@@ -119,8 +140,10 @@ class RoomByQueue(Room):
         That is how many fewer general nodes others may then take beyond the head's shadow; more than there are if
         the head would not find enough.
         """
+        if job.id not in self.special:
+            return job.nodes
         then = self._then
-        if then is None or then.head is not head:
+        if then is None or then.head.id != head.id:
             self.shadow(head)
             then = self._then
         return 0 if then is None else then.extra() - then.without(self._to_give(job)).extra()
@@ -151,7 +174,7 @@ class RoomByQueue(Room):
         """When general nodes come back after what the pass has done: (second, holder, nodes), sorted."""
         ends = [each for each in self._simulation.releases if each[1] not in self.stopped]
         for job in self.started:
-            insort(ends, (self._now + self._latency_s + job.walltime, job.id, self._given[job.id].general))
+            insort(ends, (self._now + self._latency_s + job.walltime, job.id, self._given_to(job).general))
         return ends
 
     def profiles(self) -> dict[str, tuple[Profile, Profile]]:
@@ -169,21 +192,24 @@ class RoomByQueue(Room):
         own = 0 if pool is None else min(pool.own, job.nodes)
         return _Given(job.queue, own, job.nodes - own)
 
+    def _given_to(self, job: Job) -> _Given:
+        return self._given.get(job.id) or _Given(job.queue, 0, job.nodes)
+
     def _stop_for(self, job: Job, missing: int) -> bool:
         """Whether jobs can be stopped so that ``missing`` general nodes become free; if so, they are."""
-        chosen = to_stop([each for each in self._stoppable_for(job) if each.job_id not in self.stopped], missing)
-        for each in chosen or ():
+        stoppable = self._stoppable.get(job.queue)
+        chosen = None if stoppable is None or stoppable.nodes < missing else to_stop(stoppable.jobs, missing)
+        if chosen is None:
+            return False
+        for each in chosen:
             self.stopped.add(each.job_id)
             self.free += each.nodes
-            self._stoppable -= each.nodes
             for queue, pool in self._pools.items():
                 pool.own += self._own_back(each.job_id, queue)
                 pool.left += self._left_back(each.job_id, queue)
-        return chosen is not None
-
-    def _stoppable_for(self, job: Job) -> list[Stoppable]:
-        centre = self._simulation.centre
-        return [] if centre is None else centre.stoppable(job)
+        for queue, before in self._stoppable.items():
+            self._stoppable[queue] = _Stoppable([each for each in before.jobs if each.job_id not in self.stopped])
+        return True
 
     def _own_back(self, holder: int, queue: str) -> int:
         """The nodes of ``queue`` that come back when ``holder`` goes."""
@@ -204,8 +230,9 @@ class RoomByQueue(Room):
         return share.general if share is not None and share.queue == queue else 0
 
     def _stretch(self) -> None:
-        """Say how far it reaches: a job could have all general nodes, and those of its queue or of jobs it may stop."""
-        self.reach = self.free + max((pool.own for pool in self._pools.values()), default=0) + self._stoppable
+        """Say how far it reaches: to all general nodes, and those of the job's queue or of jobs that it may stop."""
+        own = max((pool.own for pool in self._pools.values()), default=0)
+        self.reach = self.free + own + max((each.nodes for each in self._stoppable.values()), default=0)
 
 
 class ProfileByQueue(Profile):

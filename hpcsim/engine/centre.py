@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 class Centre:
     """The queue rules of a simulation that began at second ``start``.
 
-    ``special`` are the queues that have nodes or rights of their own now: a pool, or jobs that may stop others.
-    ``pools`` are the node pools, None where no period has any. Raises ValueError where the machine has no places
-    for pools, or where it takes free blocks, and not just nodes, to start a job.
+    ``special`` are the queues that have nodes or rights of their own now: a pool, or jobs that may stop others;
+    ``stops`` says from which queues these are. ``pools`` are the node pools, None if no period has any. Raises
+    ValueError where the machine has no places for pools, or where a start takes a free block and not just nodes.
     """
 
     def __init__(self, admission: Admission, site: Site | None, start: int) -> None:
         self.admission = admission
         self.pools: NodePools | None = None
         admission.turn_to(start)
-        pooled, self._preempting = admission.pooled, frozenset(admission.preempting)
-        if (pooled or self._preempting) and site is not None and site.torus is not None:
+        pooled = admission.pooled
+        if (pooled or admission.preempting) and site is not None and site.torus is not None:
             raise ValueError("on a torus, queues cannot have node pools and cannot stop other jobs")
         if pooled:
             if site is None:
@@ -50,7 +50,9 @@ class Centre:
         return twin
 
     def _name_special(self) -> None:
-        self.special = frozenset({*self.admission.period.pools, *self._preempting})
+        period = self.admission.period
+        self.stops = period.stops
+        self.special = frozenset({*period.pools, *self.stops})
 
     # -- the life of a job --------------------------------------------------------------------
 
@@ -90,17 +92,19 @@ class Centre:
 
     # -- starts -------------------------------------------------------------------------------
 
-    def stoppable(self, job: Job) -> list[Stoppable]:
-        """The running jobs that may be stopped for the waiting ``job``, each with the general nodes it would free."""
-        admission, pools, running = self.admission, self.pools, self._simulation.running
-        if job.queue not in self._preempting or not admission.may_preempt(job):
-            return []
+    def stoppable(self, queue: str) -> list[Stoppable]:
+        """The running jobs that jobs of ``queue`` may stop, each with the general nodes that this would free."""
+        victims, pools = self.stops.get(queue, ()), self.pools
         return [
             Stoppable(start, job_id, nodes)
-            for job_id, (other, start, _) in running.items()
-            if admission.may_preempt(job, other)
-            and (nodes := other.nodes if pools is None else pools.coming_back(job_id, other.nodes))
+            for job_id, (job, start, _) in self._simulation.running.items()
+            if job.queue in victims and (nodes := job.nodes if pools is None else pools.coming_back(job_id, job.nodes))
         ]
+
+    def preemptable(self, job: Job) -> bool:
+        """Whether the job, when it runs, may be stopped for jobs of other queues."""
+        queue = self.admission.period.queues.get(job.queue)
+        return queue is not None and queue.preemptable
 
     def clear_for(self, job: Job) -> list[Job]:
         """The jobs that must be stopped so that ``job`` can start now; ValueError where it cannot."""
@@ -116,7 +120,7 @@ class Centre:
         missing = job.nodes - own - free
         if missing <= 0:
             return []
-        jobs = self.stoppable(job)
+        jobs = self.stoppable(job.queue)
         chosen = to_stop(jobs, missing)
         if chosen is None:
             of_queue = f" and {own} of queue {job.queue}" if own else ""
@@ -130,11 +134,13 @@ class Centre:
         """Let the rules of this second be in force; whether jobs that wait may now start that could not before."""
         simulation = self._simulation
         turned = self.admission.turn_to(simulation.now)
-        pools = self.admission.period.pools
-        moved = self.pools is not None and self.pools.pools != pools
-        if moved and simulation.site is not None:
-            simulation.site.move_pools(pools)
+        before = self.stops
         self._name_special()
+        moved = self.stops != before
+        pools = self.admission.period.pools
+        if self.pools is not None and simulation.site is not None and self.pools.pools != pools:
+            simulation.site.move_pools(pools)
+            moved = True
         for job_id, rule in turned.refused:
             simulation.turn_away(job_id, rule)
         self._let_run(turned.freed)

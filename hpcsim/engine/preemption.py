@@ -22,6 +22,8 @@ def to_stop(jobs: Collection[Stoppable], missing: int) -> list[Stoppable] | None
     smallest that is enough by itself, so that few nodes are left over, or else the largest. In the end none is
     stopped whose nodes are not needed: of those that could be spared, the oldest is spared first.
     """
+    if sum(job.nodes for job in jobs) < missing:
+        return None
     stopped: list[Stoppable] = []
     found = 0
     youngest_first = sorted(jobs, key=lambda job: (-job.start, job.nodes, job.job_id))
@@ -31,8 +33,6 @@ def to_stop(jobs: Collection[Stoppable], missing: int) -> list[Stoppable] | None
             enough = (at for at, job in enumerate(ascending) if job.nodes >= missing - found)
             stopped.append(ascending.pop(next(enough, -1)))
             found += stopped[-1].nodes
-    if found < missing:
-        return None
     for job in reversed(stopped):
         if found - job.nodes >= missing:
             stopped.remove(job)

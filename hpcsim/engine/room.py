@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from hpcsim.workload.job import Job
@@ -16,14 +17,15 @@ class Room:
     """The free nodes of a pass, for a scheduler to spend.
 
     ``free`` are the nodes left that any job can have, ``reach`` the most that one job could still get: the same,
-    unless some queue has nodes of its own. ``started`` are the jobs that it agreed to, in order. ``take`` says
-    whether a job can start now and, if so, counts its nodes as taken: what it agrees to, the engine carries out.
+    unless some queue has nodes or rights of its own. ``started`` are the jobs that it agreed to, in order. ``take``
+    says whether a job can start now and, if so, counts its nodes as taken: what it agrees to, the engine carries out.
     """
 
     __slots__ = ("free", "reach", "started")
 
-    by_queue = False
-    """Whether it depends on a job's queue what it can have: then ``taken_from`` is to be asked."""
+    special: Collection[int] = ()
+    """The ids of waiting jobs for which other things hold than for the rest, by their queue: nodes of its own, or jobs
+    that they may stop. Mostly none. ``taken_from`` has to be asked for these."""
 
     def __init__(self, free: int) -> None:
         self.free = self.reach = free

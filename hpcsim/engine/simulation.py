@@ -208,13 +208,11 @@ class Simulation:
             )
         if type(why) is not str:
             raise self._bad(f"started {self._called(mine)} with the reason {why!r}; a reason is text")
-        if self.special and self.centre is not None and mine.id in self.special:
+        if self.centre is not None:
             self._clear_for(mine, self.centre)
         elif mine.nodes > self.free_nodes:
             raise self._bad(f"started {self._called(mine)} on {mine.nodes} nodes, but only {self.free_nodes} are free")
         del self.queue[mine.id]
-        if self.centre is not None:
-            self.centre.admission.started(mine)
         self._idle_holds = 0
         now = self.now
         self._run(mine, now + self.launch_latency, now, why, speed, units)
@@ -433,7 +431,8 @@ class Simulation:
             raise self._bad(f"started {self._called(job)} on {job.nodes} nodes, but {error}") from None
         for each in stopped:
             self._preempt(each)
-        del self.special[job.id]
+        self.special.pop(job.id, None)
+        centre.admission.started(job)
 
     def _await_period(self) -> None:
         """Note when other queue rules come into force, as long as there are jobs that they could concern."""

@@ -68,13 +68,13 @@ class View:
         sim = self._simulation
         if sim.centre is None or not sim.special:
             return ()
-        urgent = [job for job in sim.special.values() if sim.centre.admission.may_preempt(job)]
+        urgent = [job for job in sim.special.values() if job.queue in sim.centre.stops]
         return sorted(urgent, key=lambda job: job.id)
 
     def preemptable(self, job: Job) -> bool:
         """Whether the running ``job`` may be stopped at any time for jobs of other queues."""
         sim = self._simulation
-        return sim.centre is not None and job.id in sim.running and sim.centre.admission.preemptable(job)
+        return sim.centre is not None and job.id in sim.running and sim.centre.preemptable(sim.running[job.id].job)
 
     @property
     def running(self) -> Mapping[int, Running]:
@@ -103,7 +103,7 @@ class View:
     def shadow(self, job: Job, room: Room) -> Shadow:
         """When the blocked ``job`` can start at the latest, after what ``room`` has given away in this pass."""
         sim = self._simulation
-        if isinstance(room, RoomByQueue):
+        if room.special and isinstance(room, RoomByQueue):
             shadow = room.shadow(job)
         else:
             shadow = sim.releases.shadow(job.nodes, room.free, sim.now, room.started, sim.launch_latency)

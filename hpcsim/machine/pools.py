@@ -125,12 +125,16 @@ class NodePools:
     def begin(self, job: Job, units: Units, own: Units | None) -> None:
         """``job`` has got ``units``, of which ``own`` are exclusive to its queue."""
         if job.queue in self._queues:
-            general = job.nodes - (0 if own is None else own.size * self._unit_nodes)
-            self.shares[job.id] = Share(job.queue, max(0, general))
-            self._general[job.queue] += max(0, general)
+            of_own = 0 if own is None else own.size * self._unit_nodes
+            general = max(0, job.nodes - of_own)
+            self.shares[job.id] = Share(job.queue, general)
+            self._general[job.queue] += general
+        elif not self._late:
+            return
+        if self._late:  # what it has got may be due to others when it gives it up
             self.note(job.id, units)
-        elif self._late:  # it may have got units that will be exclusive when it gives them up
-            self.note(job.id, units)
+        elif of_own:
+            self.returns[job.id] = Returns(general, {job.queue: of_own})
 
     def end(self, job_id: int, units: Units) -> None:
         """A job has given up ``units``; those that belong to another queue by now change hands."""

@@ -159,31 +159,15 @@ class Admission:
         """The queue that the job is in, as on the day of its submission: its priority and walltimes."""
         return self._live[job.id].rules
 
-    def pool_of(self, queue: str) -> Pool | None:
-        """The nodes that a queue of the period may use; None for all that are exclusive to no other."""
-        return self.period.queues[queue].pool
-
     @property
     def pooled(self) -> tuple[str, ...]:
-        """The queues that have nodes of their own in any period."""
+        """The queues that have a pool in any period."""
         return self._ever(lambda queue: queue.pool is not None)
 
     @property
     def preempting(self) -> tuple[str, ...]:
         """The queues whose jobs may stop others in any period."""
         return self._ever(lambda queue: bool(queue.may_preempt))
-
-    def preemptable(self, job: Job) -> bool:
-        """Whether the job, once it runs, may be stopped for jobs of other queues."""
-        return self._live[job.id].rules.preemptable
-
-    def may_preempt(self, job: Job, other: Job | None = None) -> bool:
-        """Whether running jobs may be stopped for this one: those of any queue, or the job ``other``."""
-        victims = self._live[job.id].rules.may_preempt
-        if other is None:
-            return bool(victims)
-        rules = self._live[other.id].rules
-        return rules.preemptable and rules.name in victims
 
     def _ever(self, says: Callable[[Queue], bool]) -> tuple[str, ...]:
         """The queues of which this is true in any period, in the order of the file."""
