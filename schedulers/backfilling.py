@@ -9,7 +9,7 @@ from pydantic import Field
 from hpcsim import plugin
 from hpcsim.plugin import Decision, Start, View
 
-from .orders import OrderName, in_order
+from .orders import OrderName, in_order, still_waiting, urgent_first
 
 
 class FCFS:
@@ -25,8 +25,11 @@ class FCFS:
         self.order = options.order
 
     def schedule(self, view: View) -> Iterator[Decision]:
-        room = view.room()
-        for job in in_order(view.queue, self.order, view.now):
+        room, waiting = view.room(), view.queue
+        if room.special:
+            yield from urgent_first(view, room)
+            waiting = still_waiting(view, room)
+        for job in in_order(waiting, self.order, view.now):
             if not room.take(job):
                 return
             yield Start(job, "first in the queue")
@@ -66,15 +69,19 @@ class EASY:
         self.extra_nodes = options.extra_nodes
 
     def schedule(self, view: View) -> Iterator[Decision]:
-        now, room = view.now, view.room()
-        queue = iter(in_order(view.queue, self.order, now))
+        now, room, waiting = view.now, view.room(), view.queue
+        special = room.special
+        if special:
+            yield from urgent_first(view, room)
+            waiting = still_waiting(view, room)
+        queue = iter(in_order(waiting, self.order, now))
         for head in queue:
             if not room.take(head):
                 break
             yield Start(head, "first in the queue")
         else:
             return
-        if not room.free:
+        if not room.reach:
             return
         behind = list(queue)
         if not behind:
@@ -86,20 +93,20 @@ class EASY:
         if not self.extra_nodes:
             longest, extra = longest - 1, 0
         for job in behind:
-            if job.nodes > room.free:
+            if job.nodes > room.free and not (special and job.id in special):
                 continue
             if job.walltime <= longest:
                 why = "backfilled: ends before the head can start"
-            elif job.nodes <= extra:
+            elif (taken := room.taken_from(head, job) if special else job.nodes) <= extra:
                 why = "backfilled: on nodes that the head leaves free"
             else:
                 continue
             if not room.take(job):
                 continue
             if job.walltime > longest:
-                extra -= job.nodes
+                extra -= taken
             yield Start(job, why)
-            if not room.free:
+            if not room.reach:
                 return
 
 
@@ -128,22 +135,26 @@ class Hybrid:
         self.depth = options.depth
 
     def schedule(self, view: View) -> Iterator[Decision]:
-        now, room = view.now, view.room()
-        profile = view.profile()
+        now, room, waiting = view.now, view.room(), view.queue
+        special = room.special
+        if special:
+            yield from urgent_first(view, room)
+            waiting = still_waiting(view, room)
+        profile = view.profile(room)
         reservations = 0
-        for job in in_order(view.queue, self.order, now):
+        for job in in_order(waiting, self.order, now):
             may_reserve = self.depth is None or reservations < self.depth
-            if not may_reserve and job.nodes > room.free:
+            if not may_reserve and job.nodes > room.free and not (special and job.id in special):
                 continue
             span = view.launch_latency + job.walltime
-            start = profile.earliest(job.nodes, span)
+            start = profile.earliest(job.nodes, span, job)
             if start == now and room.take(job):
-                profile.reserve(now, span, job.nodes)
+                profile.reserve(now, span, job.nodes, job)
                 yield Start(job, "backfilled: delays no reservation" if reservations else "first in the queue")
             elif may_reserve:
-                profile.reserve(start, span, job.nodes)
+                profile.reserve(start, span, job.nodes, job)
                 reservations += 1
-            if not room.free:
+            if not room.reach:
                 return
 
 

@@ -12,11 +12,11 @@ learning: F1 to F4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from math import log2, log10, sqrt
 from typing import Literal
 
-from hpcsim.plugin import Job
+from hpcsim.plugin import Job, Room, Start, View
 
 OrderName = Literal[
     "fcfs", "lcfs", "sjf", "ljf", "saf", "laf", "sqf", "expansion", "wfp3", "unicef", "f1", "f2", "f3", "f4"
@@ -51,3 +51,19 @@ def in_order(jobs: Collection[Job], order: OrderName, now: int) -> Iterable[Job]
         return jobs
     key = KEYS[order]
     return sorted(jobs, key=lambda job: key(job, now))
+
+
+def urgent_first(view: View, room: Room) -> Iterator[Start]:
+    """Start all jobs that may stop others for themselves and can start now: the order of the queue holds up none.
+
+    There are such jobs only where there are ``room.special`` ones.
+    """
+    for job in view.urgent:
+        if room.take(job):
+            yield Start(job, "urgent: may stop other jobs")
+
+
+def still_waiting(view: View, room: Room) -> Collection[Job]:
+    """The waiting jobs but for those that ``room`` has given nodes to."""
+    started = {job.id for job in room.started}
+    return [job for job in view.queue if job.id not in started] if started else view.queue

@@ -316,6 +316,14 @@ def test_an_outage_ends_the_jobs_on_its_nodes(requeues, states):
         assert (attempts[1]["start_s"], attempts[1]["end_s"]) == (600, 1600)
 
 
+def test_a_job_that_two_outages_of_one_second_hit_fails_once():
+    outages = [Outage(400, 600, 40, "outage"), Outage(400, 700, 40, "outage")]
+    sim = simulation(workload((0, 1000, 126, 1000)), easy(), outages=outages)
+    _, attempts = checked(sim)
+    assert [(row["end_s"], row["state"]) for row in attempts] == [(400, "node_failed"), (1700, "completed")]
+    assert [interrupt.jobs for interrupt in sim.site.cluster.interrupts] == [1, 0]
+
+
 def test_a_checkpoint_keeps_what_it_saved():
     jobs = workload((0, 1000, 126, 5000))
     outage = [Outage(450, 600, 126, "outage")]

@@ -171,17 +171,14 @@ def test_before_the_first_period_the_day_of_earlier_as_of_holds() -> None:
 
 
 def test_special_queues() -> None:
+    polaris = QueueRules.named("polaris").at(utc("2024-07-01"))
+    assert polaris.stops == {"demand": {"preemptable"}}
+    assert [name for name, queue in polaris.queues.items() if queue.preemptable] == ["preemptable"]
+    assert polaris.pools == {"debug": Pool(exclusive=8, shared=16)}
     admission = Admission(QueueRules.named("polaris"), utc("2024-07-01"))
-    victim, urgent, other = job(0, 10, queue="preemptable"), job(1, 56, queue="demand"), job(2, 10, queue="prod")
-    for each in (victim, urgent, other):
-        assert isinstance(admission.submit(each, 0), Admitted)
-    assert [admission.preemptable(each) for each in (victim, urgent, other)] == [True, False, False]
-    assert [admission.may_preempt(each) for each in (victim, urgent, other)] == [False, True, False]
-    assert admission.may_preempt(urgent, victim)
-    assert not admission.may_preempt(urgent, other)
-    assert admission.pool_of("debug") == Pool(exclusive=8, shared=16)
-    assert admission.pool_of("prod") is None
-    assert admission.queue_of(other).priority == "production"
+    assert (admission.pooled, admission.preempting) == (("debug",), ("demand",))
+    admission.submit(job(0, 10, queue="prod"), 0)
+    assert admission.queue_of(job(0)).priority == "production"
     theta = Admission(QueueRules.named("theta"), utc("2019-01-01"))
     theta.submit(job(0, 14, 60, "default"), 0)
     assert theta.queue_of(job(0)).allocation == 128

@@ -93,8 +93,20 @@ class Profile:
         """The steps as (second, nodes free from then on)."""
         return list(zip(self._times, self._free, strict=True))
 
-    def earliest(self, nodes: int, duration: int) -> int:
-        """The first second from which ``nodes`` stay free for ``duration`` seconds."""
+    def at(self, time: int) -> int:
+        """The nodes free at second ``time``, which is not before the first step."""
+        return self._free[bisect_right(self._times, time) - 1]
+
+    def least(self, start: int, duration: int) -> int:
+        """The fewest nodes that are free at any second from ``start`` on for ``duration`` seconds (1 or more)."""
+        first = bisect_right(self._times, start) - 1
+        return min(self._free[first : bisect_left(self._times, start + duration, first + 1)])
+
+    def earliest(self, nodes: int, duration: int, job: Job | None = None) -> int:
+        """The first second from which ``nodes`` stay free for ``duration`` seconds.
+
+        They are for ``job``, if one is given: that matters only where its queue has nodes of its own.
+        """
         times, free = self._times, self._free
         last = len(times) - 1
         start = -1
@@ -108,8 +120,8 @@ class Profile:
                     return start
         raise ValueError(f"a job of {nodes} nodes never fits: only {free[-1]} nodes in the end")
 
-    def reserve(self, start: int, duration: int, nodes: int) -> None:
-        """Take ``nodes`` out for ``duration`` seconds from ``start``; they must be free then."""
+    def reserve(self, start: int, duration: int, nodes: int, job: Job | None = None) -> None:
+        """Take ``nodes`` out for ``duration`` seconds from ``start``, for ``job``; they must be free then."""
         first = self._step_at(start)
         after = self._step_at(start + duration)
         for i in range(first, after):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from hpcsim.workload.job import Job
@@ -15,23 +16,32 @@ if TYPE_CHECKING:
 class Room:
     """The free nodes of a pass, for a scheduler to spend.
 
-    ``free`` are the nodes left, ``started`` the jobs that it agreed to, in order. ``take`` says whether a job can
-    start now and, if so, counts its nodes as taken: what it agrees to, the engine carries out.
+    ``free`` are the nodes left that any job can have, ``reach`` the most that one job could still get: the same,
+    unless some queue has nodes or rights of its own. ``started`` are the jobs that it agreed to, in order. ``take``
+    says whether a job can start now and, if so, counts its nodes as taken: what it agrees to, the engine carries out.
     """
 
-    __slots__ = ("free", "started")
+    __slots__ = ("free", "reach", "started")
+
+    special: Collection[int] = ()
+    """The ids of waiting jobs for which other things hold than for the rest, by their queue: nodes of its own, or jobs
+    that they may stop. Mostly none. ``taken_from`` has to be asked for these."""
 
     def __init__(self, free: int) -> None:
-        self.free = free
+        self.free = self.reach = free
         self.started: list[Job] = []
 
     def take(self, job: Job) -> bool:
         """Whether ``job`` can start now beside all that was taken before; if so, its nodes are taken too."""
         if job.nodes > self.free:
             return False
-        self.free -= job.nodes
+        self.free = self.reach = self.free - job.nodes
         self.started.append(job)
         return True
+
+    def taken_from(self, head: Job, job: Job) -> int:
+        """How many of the nodes that the blocked ``head`` counts on ``job`` would have if it started now."""
+        return job.nodes
 
 
 def recorded_place_is_taken(room: Room, job: Job) -> bool:

@@ -12,7 +12,7 @@ from hpcsim.machine.telemetry import Telemetry
 if TYPE_CHECKING:
     from hpcsim.engine.simulation import Simulation
 
-_LAST = simpy.events.EventPriority(3)  # within one second, after the scheduling pass (2)
+_LAST = simpy.events.EventPriority(4)  # within one second, after the scheduling pass (3)
 
 
 class Sampling(simpy.Event):

@@ -1,8 +1,9 @@
 """The simulated cluster: jobs arrive, are started by a scheduler, run and end, on SimPy's clock.
 
-Event order within one second: ends, then arrivals and holds that run out, then exactly one scheduling pass
-(SimPy priority 2). Simulated time is whole seconds. A job that ends frees its nodes for the pass of the same
-second. What a pass decides is collected first, then checked and carried out in the order of the decisions.
+Event order within one second: new queue rules, then ends, arrivals and holds that run out, then what the machine does
+by itself, then exactly one scheduling pass. Simulated time is whole seconds. A job that ends frees its nodes for the
+pass of the same second. What a pass decides is collected first, then checked and carried out in the order of the
+decisions.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import traceback
 from array import array
 from bisect import insort
 from collections.abc import Callable, Collection, Iterable, Mapping
-from itertools import islice
+from itertools import islice, takewhile
 from time import perf_counter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol, cast, get_args
+from typing import TYPE_CHECKING, Any, Protocol, cast, get_args
 
 import numpy as np
 import simpy
@@ -43,11 +44,14 @@ _JOBS_MADE_AT_ONCE = 4096
 _NEVER = 2**62  # a second that does not come
 _MOST_DECISIONS = 1_000_000  # of one pass: more is a scheduler that never ends
 _MOST_IDLE_EVENTS = 100_000  # one for every hour of a decade: who needs more waits for nothing
-_LAST = simpy.events.EventPriority(2)  # within one second, after SimPy's own URGENT (0) and NORMAL (1)
+# Within one second; ends and arrivals are SimPy's timeouts, whose priority is 1.
+_FIRST, _AFTER_ENDS, _LAST = (simpy.events.EventPriority(number) for number in (0, 2, 3))
 
 
 if TYPE_CHECKING:
+    from hpcsim.engine.centre import Centre
     from hpcsim.engine.site import Site
+    from hpcsim.machine.pools import NodePools
     from hpcsim.machine.queues import Admission
 
     class _Clock(simpy.Environment):
@@ -102,7 +106,8 @@ class Simulation:
     launch_latency : seconds between the decision to start a job and its start; its nodes are taken at once.
     seed : of the random stream that the scheduler is given.
     site : the machine's places, power, heat and failures; without it nodes are only counted.
-    admission : the centre's queue rules; without them every job that the machine can hold is admitted.
+    admission : the centre's queue rules; without them every job that the machine can hold is admitted. Node pools
+        need a ``site`` with places; on a torus there are none, and no queue may stop other jobs.
     """
 
     def __init__(
@@ -128,8 +133,9 @@ class Simulation:
         self.pass_interval = pass_interval
         self.launch_latency = launch_latency
         self.site = site
-        self.admission = admission
-        self._held: dict[int, Job] = {}  # admitted, but over a limit on running jobs
+        self.centre: Centre | None = None
+        self.pools: NodePools | None = None
+        self.held: dict[int, Job] = {}  # admitted, but over a limit on running jobs
         self._site_at = _NEVER  # when the machine next does something by itself
         self._passes_when_idle = bool(getattr(scheduler, "passes_when_idle", False))
 
@@ -143,11 +149,13 @@ class Simulation:
         self._outcome = np.where(runtime > limit, TIMEOUT, workload.column("outcome")).astype(np.int8).tobytes()
 
         self.queue: dict[int, Job] = {}  # waiting and eligible, by id, in order of submission
+        self.special: dict[int, Job] = {}  # those of them whose queue has nodes or rights of its own
         self.running: dict[int, Running] = {}
         self.releases = Releases()
         self.free_nodes = nodes
         self.state = bytearray([FUTURE]) * len(workload)  # how each job ended
         self.rejected: dict[int, str] = {}  # job id -> the rule it broke
+        self.rejected_late: dict[int, int] = {}  # those that waited until another period's rules -> when it began
         self.attempts = Attempts()
         self.ledger = Ledger(start)
         self.pass_seconds = array("d")  # how long each pass took by the clock on the wall
@@ -168,14 +176,24 @@ class Simulation:
         if site is not None:
             site.attach(self)
             site.wake_on(wakes_on)
+        if admission is not None:
+            from hpcsim.engine.centre import Centre  # which a run without queue rules need not load
+
+            self.centre = Centre(admission, site, start)
+            self.centre.attach(self)
+            self.pools = self.centre.pools
         for job_id, began in running_at_start.items():
             job = next(workload.jobs(job_id, job_id + 1))
             if site is None or site.fits(job):  # else, as those of before it lie here, it has no place: it waits
                 self._continue(job, began)
         self.found_running = len(self.running)
+        if self.pools is not None and site is not None:
+            self.pools.open()
+            self.free_nodes = site.free_nodes
         self._see_coming(0)
         self._await_arrival()
         self._await_site()
+        self._await_period()
 
     # -- the three things that happen to a job ------------------------------------------------
 
@@ -187,11 +205,12 @@ class Simulation:
             if job.nodes > self.largest_job:
                 self.rejected[job.id] = "larger than the machine" if job.nodes > self.nodes else "larger than any block"
                 self._finished(job.id, REJECTED)
-            elif self.admission is not None:
-                self._ask_admission(self.admission, job)
+            elif self.centre is not None:
+                if self.state[job.id] == FUTURE:  # else it has been on the machine from the start
+                    self.centre.submit(job)
             elif job.after is not None:
                 self._wait_for_others(job)
-            elif self.state[job.id] == FUTURE:  # else it has been on the machine from the start
+            elif self.state[job.id] == FUTURE:
                 self.queue[job.id] = job
             if not coming:
                 self._see_coming(job.id + 1)
@@ -206,7 +225,9 @@ class Simulation:
             )
         if type(why) is not str:
             raise self._bad(f"started {self._called(mine)} with the reason {why!r}; a reason is text")
-        if mine.nodes > self.free_nodes:
+        if self.centre is not None:
+            self._clear_for(mine, self.centre)
+        elif mine.nodes > self.free_nodes:
             raise self._bad(f"started {self._called(mine)} on {mine.nodes} nodes, but only {self.free_nodes} are free")
         del self.queue[mine.id]
         self._idle_events = 0
@@ -292,7 +313,7 @@ class Simulation:
     def _preempt(self, job: Job) -> None:
         mine = self._on_machine(job, "preempted")
         self._leave(mine.id, PREEMPTED, comes_back=True)
-        self._enqueue_late(mine)
+        self._put_back(mine)
 
     def _kill(self, job: Job) -> None:
         waiting = len(self.queue)
@@ -302,24 +323,12 @@ class Simulation:
 
     # -- changes of state ---------------------------------------------------------------------
 
-    def _ask_admission(self, admission: Admission, job: Job) -> None:
-        """Let the centre's rules route, hold or refuse a job that has just been submitted."""
-        from hpcsim.machine.queues import Refused  # which a run without queue rules need not load
-
-        if self.state[job.id] != FUTURE:  # it has been on the machine from the start
-            return
-        answer = admission.submit(job, self.now)
-        if isinstance(answer, Refused):
-            self.rejected[job.id] = answer.rule
-            self._finished(job.id, REJECTED)
-            return
-        job = job._replace(queue=answer.queue)
-        if not answer.may_run:
-            self._held[job.id] = job
-        elif job.after is not None:
+    def let_wait(self, job: Job) -> None:
+        """Take in a job that may run by the queue rules: it waits in the queue, or first for others that it names."""
+        if job.after is not None:
             self._wait_for_others(job)
         else:
-            self.queue[job.id] = job
+            self._enqueue_late(job)
 
     def _wait_for_others(self, job: Job) -> None:
         """Put ``job`` into the queue once every job that it names has ended, in whatever way."""
@@ -337,10 +346,18 @@ class Simulation:
 
     def _enqueue_late(self, job: Job) -> None:
         """Put into the queue a job that was submitted before others that wait: at its place among them."""
-        self.queue[job.id] = job
-        in_order = sorted(self.queue.items())
-        self.queue.clear()
-        self.queue.update(in_order)
+        queue = self.queue
+        later = list(takewhile(job.id.__lt__, reversed(queue)))
+        queue[job.id] = job
+        for job_id in reversed(later):
+            queue[job_id] = queue.pop(job_id)
+        if self.centre is not None and job.queue in self.centre.special:
+            self.special[job.id] = job
+
+    def _put_back(self, job: Job) -> None:
+        """Put back into the queue a job that was taken off the machine, unless the rules by now leave it no nodes."""
+        if self.centre is None or not self.centre.rules_out(job):
+            self._enqueue_late(job)
 
     def _run(
         self, job: Job, start: int, taken: int, why: str, speed: float = 1.0, wanted: tuple[int, ...] | None = None
@@ -359,10 +376,8 @@ class Simulation:
             except ValueError as error:
                 raise self._bad(f"started {self._called(job)}, but {error}") from None
             self.free_nodes = self.site.free_nodes
-        if self.admission is not None:
-            self.admission.started(job)
         self.running[job_id] = Running(job, start, expected_end)
-        self.releases.add(expected_end, job_id, job.nodes)
+        self.releases.add(expected_end, job_id, job.nodes if self.pools is None else self._general_nodes(job))
         self.ledger.change(taken, job.nodes)
         self._generation = generation = self._generation + 1
         self._ends[job_id] = (end, generation, self.attempts.begin(job_id, taken, start, why))
@@ -371,20 +386,20 @@ class Simulation:
     def _continue(self, job: Job, began: int) -> None:
         """Put on the machine a job that has been running since ``began``, before the first second."""
         self.state[job.id] = RUNNING
-        if self.admission is not None:
-            job = job._replace(queue=self.admission.found_running(job, self.now))
+        if self.centre is not None:
+            job = job._replace(queue=self.centre.admission.found_running(job, self.now))
         self._run(job, began, self.now, "running at the start")
 
     def _leave(self, job_id: int, state: int, *, comes_back: bool = False) -> None:
         """Take ``job_id`` off the machine now; ``state`` says how this attempt ended."""
         job, _, expected_end = self.running.pop(job_id)
         _, _, row = self._ends.pop(job_id)
+        self.releases.remove(expected_end, job_id, job.nodes if self.pools is None else self._general_nodes(job))
         if self.site is None:
             self.free_nodes += job.nodes
         else:
             self.site.end(job_id, work_is_lost=state > TIMEOUT)
             self.free_nodes = self.site.free_nodes
-        self.releases.remove(expected_end, job_id, job.nodes)
         self.ledger.change(self.now, -job.nodes)
         self.attempts.end[row] = self.now
         if self.attempts.start[row] > self.now:  # ended while it was being launched
@@ -392,19 +407,8 @@ class Simulation:
         self.attempts.state[row] = state
         if not comes_back:
             self._finished(job_id, state)
-        if self.admission is not None:
-            self._tell_admission(self.admission, job, comes_back)
-
-    def _tell_admission(self, admission: Admission, job: Job, comes_back: bool) -> None:
-        if comes_back:
-            admission.requeued(job)
-            return
-        for job_id in admission.ended(job):
-            held = self._held.pop(job_id)
-            if held.after is not None:
-                self._wait_for_others(held)
-            else:
-                self._enqueue_late(held)
+        if self.centre is not None:
+            self.centre.left(job, comes_back=comes_back)
 
     def _finished(self, job_id: int, state: int) -> None:
         self.state[job_id] = state
@@ -415,6 +419,55 @@ class Simulation:
             if not self._open_after[follower]:
                 self._release(follower)
 
+    # -- queue rules --------------------------------------------------------------------------
+
+    def refuse(self, job_id: int, rule: str) -> None:
+        """Reject a job that is submitted: ``rule`` says why it may not start."""
+        self.rejected[job_id] = rule
+        self._finished(job_id, REJECTED)
+
+    def turn_away(self, job_id: int, rule: str) -> None:
+        """Reject a job that waits, or has just been taken off the machine: by ``rule`` it could never start again."""
+        for waiting in (self.queue, self.special, self.held, self._blocked):
+            waiting.pop(job_id, None)
+        if self._open_after.pop(job_id, None) is not None:
+            for followers in self._followers.values():
+                followers[:] = [follower for follower in followers if follower != job_id]
+        self.rejected_late[job_id] = self.now
+        self.refuse(job_id, rule)
+
+    def _general_nodes(self, job: Job) -> int:
+        """How many nodes that all jobs may have come back when the running ``job`` ends."""
+        return job.nodes if self.pools is None else self.pools.coming_back(job.id, job.nodes)
+
+    def _clear_for(self, job: Job, centre: Centre) -> None:
+        """Stop the jobs that the rules let be stopped for ``job``, as far as it needs their nodes to start now."""
+        try:
+            stopped = centre.clear_for(job)
+        except ValueError as error:
+            raise self._bad(f"started {self._called(job)} on {job.nodes} nodes, but {error}") from None
+        for each in stopped:
+            self._preempt(each)
+        self.special.pop(job.id, None)
+        centre.admission.started(job)
+
+    def _await_period(self) -> None:
+        """Note when other queue rules come into force, as long as there are jobs that they could concern."""
+        if self.centre is None or self.is_over:
+            return
+        begins = self.centre.admission.next_period_s
+        if begins < _NEVER:
+            self._schedule(begins - self.now, _FIRST, self._period_begins)
+
+    def _period_begins(self, _event: simpy.Event) -> None:
+        if self.centre is None or self.is_over:
+            return
+        self.now = self.env.now
+        if self.centre.turn():
+            self._await_site()
+            self._ask_for_pass()
+        self._await_period()
+
     # -- the machine itself -------------------------------------------------------------------
 
     def fail(self, job_id: int, *, comes_back: bool) -> None:
@@ -422,14 +475,15 @@ class Simulation:
         job = self.running[job_id].job
         self._leave(job_id, NODE_FAILED, comes_back=comes_back)
         if comes_back:
-            self._enqueue_late(job)
+            self._put_back(job)
 
     def retime(self, job_id: int, end: int, expected_end: int) -> None:
         """A running job has another pace: it now ends at ``end``, by its limit at ``expected_end`` at the latest."""
         job, start, expected = self.running[job_id]
         if expected_end != expected:
-            self.releases.remove(expected, job_id, job.nodes)
-            self.releases.add(expected_end, job_id, job.nodes)
+            nodes = job.nodes if self.pools is None else self._general_nodes(job)
+            self.releases.remove(expected, job_id, nodes)
+            self.releases.add(expected_end, job_id, nodes)
             self.running[job_id] = Running(job, start, expected_end)
         self._generation = generation = self._generation + 1
         self._ends[job_id] = (end, generation, self._ends[job_id][2])
@@ -444,7 +498,7 @@ class Simulation:
         at = self.site.next_s
         if at != self._site_at and at < _NEVER:
             self._site_at = at
-            simpy.Timeout(self.env, max(0, at - self.now), at).callbacks.append(self._site_is_due)
+            self._schedule(max(0, at - self.now), _AFTER_ENDS, self._site_is_due, at)
 
     def _site_is_due(self, event: simpy.Event) -> None:
         if event.value != self._site_at or self.site is None or self.is_over:
@@ -480,7 +534,7 @@ class Simulation:
     @property
     def is_over(self) -> bool:
         """Whether every job has ended."""
-        return not (self._coming or self.queue or self.running or self._blocked or self._held)
+        return not (self._coming or self.queue or self.running or self._blocked or self.held)
 
     def fork(self) -> Simulation:
         """An independent copy that goes on from here; the workload is shared, the clock is built anew."""
@@ -491,6 +545,8 @@ class Simulation:
         twin._wire(self.now)
         if twin.site is not None:
             twin.site.attach(twin)
+        if twin.centre is not None:
+            twin.centre.attach(twin)
         for job_id, (end, generation, _) in twin._ends.items():
             simpy.Timeout(twin.env, end - self.now, (job_id, generation)).callbacks.append(twin._end)
         for until in twin._holds:
@@ -498,6 +554,7 @@ class Simulation:
         twin._await_arrival()
         twin._site_at = _NEVER
         twin._await_site()
+        twin._await_period()
         if twin._pass_at >= 0:
             twin._next_pass.due_in(twin._pass_at - twin.now)
         return twin
@@ -511,6 +568,19 @@ class Simulation:
         if self._coming:
             delay = self._coming[-1].submit - self.now  # negative only for jobs submitted before the start
             simpy.Timeout(self.env, delay if delay > 0 else 0).callbacks.append(self._arrive)
+
+    def _schedule(
+        self,
+        delay: int,
+        priority: simpy.events.EventPriority,
+        callback: Callable[[simpy.Event], None],
+        value: Any = None,
+    ) -> None:
+        """Have ``callback`` called after ``delay`` seconds, in the order of ``priority`` within that second."""
+        event = simpy.Event(self.env)
+        event._ok, event._value = True, value
+        event.callbacks.append(callback)
+        self.env.schedule(event, priority, delay)
 
     def _see_coming(self, job_id: int) -> None:
         """Make the next few thousand jobs from ``job_id`` on, the next one last."""
@@ -572,7 +642,7 @@ class Simulation:
         return BadDecision(f"t={self.now}: scheduler {self.scheduler.name} {what}")
 
     def _refuse_a_stall(self) -> None:
-        waiting = [job.name for job in (*self.queue.values(), *self._held.values(), *self._blocked.values())]
+        waiting = [job.name for job in (*self.queue.values(), *self.held.values(), *self._blocked.values())]
         if waiting:
             some = ", ".join(waiting[:5]) + (f" and {len(waiting) - 5} more" if len(waiting) > 5 else "")
             reason = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from array import array
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,8 @@ from hpcsim.machine.cluster import Cluster, Effects, Units
 from hpcsim.machine.execution import Execution
 from hpcsim.machine.facility import NEVER, Facility
 from hpcsim.machine.places import Places
+from hpcsim.machine.pools import NodePools
+from hpcsim.machine.queue_rules import Pool
 from hpcsim.machine.recorded import RecordedPlaces
 from hpcsim.machine.telemetry import Telemetry
 from hpcsim.workload.job import Job, Workload
@@ -63,7 +65,8 @@ class Site:
         self._elapsed_s = array("q", elapsed.tobytes())  # of a job that begins anew, with its checkpoints
         self._outcome = workload.column("outcome").tobytes()
         self._saved: dict[int, int] = {}  # job -> seconds of work that its checkpoints keep
-        self._out: dict[int, tuple[int, int]] = {}  # interrupt -> (expected repair, nodes)
+        self._out: dict[int, tuple[int, int, Units]] = {}  # interrupt -> (expected repair, general nodes, units)
+        self.pools: NodePools | None = None  # where the queue rules have any: then not all nodes are general
         self.units: list[Units] = []
         self.joules = array("d")
         self.throttled_node_s = array("q")
@@ -97,7 +100,7 @@ class Site:
 
     @property
     def free_nodes(self) -> int:
-        """Nodes on which a job could start now."""
+        """Nodes on which any job could start now."""
         return self.cluster.places.free_nodes
 
     @property
@@ -153,6 +156,9 @@ class Site:
         units = None if wanted is None else np.array(wanted, np.int64)
         if units is None and self.recorded is not None:
             units = self.recorded.free(job_id, self.cluster.places)
+        own = None
+        if self.pools is not None:
+            own, units = self.pools.choose(job, units)
         execution = self.cluster.begin(
             job,
             len(self.joules),
@@ -163,9 +169,12 @@ class Site:
             self._limit_s[job_id] - job.walltime,
             speed,
             units,
+            own,
         )
         if self.recorded is not None:
             self.recorded.count(job.id, execution.units)
+        if self.pools is not None:
+            self.pools.begin(job, execution.units, own)
         self.units.append(execution.units)
         self.joules.append(0.0)
         self.throttled_node_s.append(0)
@@ -186,6 +195,8 @@ class Site:
         """Take a job off the machine now; ``work_is_lost`` if it did not end by itself."""
         execution, now = self.cluster.executions[job_id], self._simulation.now
         self.cluster.end(execution, now)
+        if self.pools is not None:
+            self.pools.end(job_id, execution.units)
         row = execution.row
         self.joules[row] = execution.joules
         self.throttled_node_s[row] = execution.throttled_node_s
@@ -244,17 +255,42 @@ class Site:
         simulation = self._simulation
         for execution in effects.failed:
             simulation.fail(execution.job_id, comes_back=self.requeues)
-        for number, expected, nodes in effects.down:
+        for number, expected, units in effects.down:
             if number in self._out:
-                simulation.releases.remove(self._out[number][0], -1 - number, nodes)
-            self._out[number] = (expected, nodes)
-            simulation.releases.add(expected, -1 - number, nodes)
+                self._expect_no_more(number)
+            self._expect(number, expected, units)
         for number in effects.up:
-            expected, nodes = self._out.pop(number)
-            simulation.releases.remove(expected, -1 - number, nodes)
+            self._expect_no_more(number)
         for execution in effects.retimed:
             if execution.job_id in self.cluster.executions:  # else it lost a node in the same second
                 self._retime(execution)
+
+    def _expect(self, number: int, expected: int, units: Units) -> None:
+        """Book when the units that an interrupt took are expected back."""
+        nodes = units.size * self.cluster.spec.unit_nodes
+        if self.pools is not None:
+            nodes = self.pools.note(-1 - number, units)
+        self._out[number] = expected, nodes, units
+        self._simulation.releases.add(expected, -1 - number, nodes)
+
+    def _expect_no_more(self, number: int) -> None:
+        expected, nodes, _ = self._out.pop(number)
+        self._simulation.releases.remove(expected, -1 - number, nodes)
+        if self.pools is not None:
+            self.pools.forget(-1 - number)
+
+    def move_pools(self, pools: Mapping[str, Pool]) -> None:
+        """Let other node pools be in force, and correct the books of what comes back when."""
+        simulation = self._simulation
+        if self.pools is not None and self.pools.turn_to(pools):
+            for job_id, (job, _, expected_end) in simulation.running.items():
+                simulation.releases.remove(expected_end, job_id, self.pools.coming_back(job_id, job.nodes))
+                nodes = self.pools.note(job_id, self.cluster.executions[job_id].units)
+                simulation.releases.add(expected_end, job_id, nodes)
+            for number, (expected, _, units) in [*self._out.items()]:
+                self._expect_no_more(number)
+                self._expect(number, expected, units)
+        simulation.free_nodes = self.free_nodes
 
     def _retime(self, execution: Execution) -> None:
         self._simulation.retime(execution.job_id, execution.end, execution.expected_end)

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from hpcsim.engine.availability import Profile, Shadow
+from hpcsim.engine.by_queue import ProfileByQueue, RoomByQueue
 from hpcsim.engine.operations import Power, Signal, power_of, published
 from hpcsim.engine.room import Room, RoomOnSite, recorded_place_is_taken
 from hpcsim.errors import InputError
@@ -59,13 +60,27 @@ class View:
 
     @property
     def free_nodes(self) -> int:
-        """Nodes on which a job could start now."""
+        """Nodes on which any job could start now; those that are exclusive to a queue are not among them."""
         return self._simulation.free_nodes
 
     @property
     def queue(self) -> Collection[Job]:
         """The jobs that may start, in the order of submission."""
         return self._simulation.queue.values()
+
+    @property
+    def urgent(self) -> Collection[Job]:
+        """Those of the queue that may stop other jobs for themselves, in the order of submission; mostly none."""
+        sim = self._simulation
+        if sim.centre is None or not sim.special:
+            return ()
+        urgent = [job for job in sim.special.values() if job.queue in sim.centre.stops]
+        return sorted(urgent, key=lambda job: job.id)
+
+    def preemptable(self, job: Job) -> bool:
+        """Whether the running ``job`` may be stopped at any time for jobs of other queues."""
+        sim = self._simulation
+        return sim.centre is not None and job.id in sim.running and sim.centre.preemptable(sim.running[job.id].job)
 
     @property
     def running(self) -> Mapping[int, Running]:
@@ -163,6 +178,8 @@ class View:
     def room(self) -> Room:
         """The nodes that are free now, to be given away in this pass."""
         sim = self._simulation
+        if sim.special:
+            return RoomByQueue(sim)
         if sim.site is None:
             return Room(sim.free_nodes)
         return RoomOnSite(sim.site, sim.now + sim.launch_latency)
@@ -170,17 +187,30 @@ class View:
     def shadow(self, job: Job, room: Room) -> Shadow:
         """When the blocked ``job`` can start at the latest, after what ``room`` has given away in this pass."""
         sim = self._simulation
-        shadow = sim.releases.shadow(job.nodes, room.free, sim.now, room.started, sim.launch_latency)
+        if room.special and isinstance(room, RoomByQueue):
+            shadow = room.shadow(job)
+        else:
+            shadow = sim.releases.shadow(job.nodes, room.free, sim.now, room.started, sim.launch_latency)
         if sim.site is not None:
             closes, opens = sim.site.closed
             if closes < shadow.time + sim.launch_latency + job.walltime and shadow.time < opens:
                 return Shadow(opens, 0)  # it cannot end before the maintenance: it starts after it
         return shadow
 
-    def profile(self) -> Profile:
-        """Free nodes from now on by expected ends: the caller's own copy, to put reservations into."""
+    def profile(self, room: Room | None = None) -> Profile:
+        """Free nodes from now on by expected ends, after what ``room`` has given away in this pass, if it is given.
+
+        It is the caller's own copy, to put reservations into.
+        """
         sim = self._simulation
-        profile = Profile(sim.now, sim.free_nodes, sim.releases)
+        if room is None:
+            room = self.room()
+        if isinstance(room, RoomByQueue):
+            profile: Profile = ProfileByQueue(sim.now, room)
+        else:
+            profile = Profile(sim.now, sim.free_nodes, sim.releases)
+            for job in room.started:
+                profile.reserve(sim.now, sim.launch_latency + job.walltime, job.nodes)
         if sim.site is not None:
             profile.close(*sim.site.closed)
         return profile

@@ -63,14 +63,14 @@ class Outage(NamedTuple):
 class Effects:
     """What an event did.
 
-    ``failed`` jobs lost a node; ``retimed`` ones run on at another pace. ``down`` lists nodes that went away as
-    (number of the interrupt, second at which they are expected back, nodes), again when that has passed; ``up`` the
+    ``failed`` jobs lost a node; ``retimed`` ones run on at another pace. ``down`` lists units that went away as
+    (number of the interrupt, second at which they are expected back, units), again when that has passed; ``up`` the
     numbers of those that are back.
     """
 
     failed: list[Execution] = field(default_factory=list)
     retimed: list[Execution] = field(default_factory=list)
-    down: list[tuple[int, int, int]] = field(default_factory=list)
+    down: list[tuple[int, int, Units]] = field(default_factory=list)
     up: list[int] = field(default_factory=list)
 
 
@@ -166,17 +166,22 @@ class Cluster:
         extra_s: int,
         speed: float,
         wanted: Units | None,
+        own: Units | None = None,
     ) -> Execution:
         """Put ``job`` on units (``wanted``, or those that the placement policy picks) from ``now`` on.
 
         Before it runs it is prepared for ``lead_s``. It has ``work_s`` seconds of work to do at full speed, and ends
-        after ``limit_s`` of them at the latest, which is ``extra_s`` beyond what is left of its walltime.
+        after ``limit_s`` of them at the latest, which is ``extra_s`` beyond what is left of its walltime. ``own`` are
+        units of its own queue, which it gets besides and may be none; None where its queue has no pool.
         """
         if speed != 1.0:
             self._refuse_speed(speed)
         job_id = job.id
         scores_U = self._scores(now) if self._scored else None
-        units = self.places.take(job.nodes, holder=job_id, wanted=wanted, scores_U=scores_U)
+        if own is None:
+            units = self.places.take(job.nodes, holder=job_id, wanted=wanted, scores_U=scores_U)
+        else:
+            units = self.places.take_beside(own, job.nodes, holder=job_id, wanted=wanted, scores_U=scores_U)
         nodes = units.size * self._unit_nodes
         stretch = 1.0 if self._class_U is None else self._stretch(self._class_U, job_id, units)
         execution = Execution(job_id, row, units, nodes, now, lead_s, work_s, limit_s, extra_s, stretch)
@@ -344,7 +349,7 @@ class Cluster:
             interrupt = self.interrupts[due.interrupt]
             if interrupt.until_s > now:
                 expected = now + (now - interrupt.time_s)
-                effects.down.append((due.interrupt, expected, nodes))
+                effects.down.append((due.interrupt, expected, units))
                 self._note(expected, "overdue", units, due.interrupt)
         elif due.kind == "asleep":
             self._move(now, nodes, "waking", "asleep")
@@ -373,7 +378,7 @@ class Cluster:
         number = len(self.interrupts)
         self._note(until, "repaired", units, number)
         self.interrupts.append(Interrupt(now, until, units, cause, len(failed), precursor_s))
-        effects.down.append((number, expected, units.size * self.spec.unit_nodes))
+        effects.down.append((number, expected, units))
         self._note(expected, "overdue", units, number)
         effects.failed += failed
 

@@ -1,8 +1,8 @@
 """Places: which units of the machine are free, and which of them a job gets.
 
-A unit is open if no job holds it, it is up and it is awake. The open units of a rack are the bits of one integer, and
-their number is kept for every rack and dragonfly group: a choice looks at groups and racks, and only what was chosen
-becomes an array of units. Nothing here is random.
+A unit is open if no job holds it, it is up, it is awake and it is not set aside for a queue. The open units of a rack
+are the bits of one integer, and their number is kept for every rack and dragonfly group: a choice looks at groups and
+racks, and only what was chosen becomes an array of units. Nothing here is random.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Places:
     Of equals the lowest number is taken: of units, racks, groups, runs and blocks.
 
     ``holder_U``, ``up_U``, ``asleep_U``: which job holds the unit (``FREE``: none), it is not down, it sleeps; to be
-    read only.
+    read only. ``aside_U``: the unit is set aside for jobs that name it (``take_beside``); no policy chooses it.
     ``free_nodes``: nodes of the open units. ``down_units``: units that are down, busy ones included.
     """
 
@@ -65,13 +65,14 @@ class Places:
         self.holder_U = np.full(units, FREE, np.int32)
         self.up_U = np.ones(units, np.bool_)
         self.asleep_U = np.zeros(units, np.bool_)
+        self.aside_U = np.zeros(units, np.bool_)
         self.free_nodes = units * spec.unit_nodes
         self.down_units = 0
         self._rack_units = spec.units_per_rack
         self._group_racks = spec.racks_per_group or 1  # a group of one rack is that rack
         self._block_units = sorted(spec.block_units or ())
         self._held: dict[int, _Held] = {}  # by the first unit: no two jobs hold the same
-        # Bits of each rack: its units that are up and awake, and those of them that no job holds.
+        # Bits of each rack: its units that are up, awake and not set aside, and those of them that no job holds.
         self._ready_R = [(1 << min(self._rack_units, units - first)) - 1 for first in range(0, units, self._rack_units)]
         self._open_R = self._ready_R.copy()
         self._count_R = [bits.bit_count() for bits in self._open_R]
@@ -93,8 +94,13 @@ class Places:
 
     @property
     def open_U(self) -> npt.NDArray[np.bool_]:
-        """Whether a job could get the unit now."""
-        return np.asarray((self.holder_U == FREE) & self.up_U & ~self.asleep_U)
+        """Whether any job could get the unit now."""
+        return np.asarray((self.holder_U == FREE) & self.up_U & ~self.asleep_U & ~self.aside_U)
+
+    def usable(self, units: Units) -> Units:
+        """Those of ``units`` that no job holds and that are up and awake, set aside or not."""
+        usable: Units = units[(self.holder_U[units] == FREE) & self.up_U[units] & ~self.asleep_U[units]]
+        return usable
 
     def size(self, nodes: int) -> int | None:
         """The nodes that a job of ``nodes`` takes: whole units, and the next block that exists where only blocks do.
@@ -188,6 +194,30 @@ class Places:
         self._held[int(units[0])] = _Held(units, parts, block)
         return units
 
+    def take_beside(
+        self,
+        own: Units,
+        nodes: int,
+        *,
+        holder: int = 0,
+        wanted: Units | None = None,
+        scores_U: npt.NDArray[np.floating] | None = None,
+    ) -> Units:
+        """Give the job ``holder`` of ``nodes`` the usable units ``own``, set aside, and what else it needs.
+
+        ``wanted`` are the units besides. Raises ValueError as ``take`` does; the array returned is released as one.
+        """
+        count = -(-nodes // self.spec.unit_nodes) - own.size
+        if count > 0:
+            others = self.take(count * self.spec.unit_nodes, holder=holder, wanted=wanted, scores_U=scores_U)
+            del self._held[int(others[0])]
+            units = np.union1d(own, others)
+        else:
+            units = np.sort(own)
+        self.holder_U[own] = holder
+        self._held[int(units[0])] = _Held(units, self._bits(units), -1)
+        return units
+
     def release(self, units: Units) -> None:
         """Take back exactly what one ``take`` gave; raises ValueError for anything else."""
         held = self._held.get(int(units[0])) if units.size else None
@@ -221,12 +251,19 @@ class Places:
         """These units are awake again."""
         self._mark(self.asleep_U, units, False)
 
+    def set_aside(self, units: Units, aside: bool = True) -> None:
+        """Keep these units from all policies, or from none any more; ValueError if a job holds one of them."""
+        busy = units[self.holder_U[units] != FREE]
+        if busy.size:
+            raise ValueError(f"units {_some(busy)} are busy and cannot change hands")
+        self._mark(self.aside_U, units, aside)
+
     def _mark(self, column_U: npt.NDArray[np.bool_], units: Units, value: bool) -> None:
         """Set a column and what follows from it: units become ready, or cease to be."""
         units = np.unique(units)
-        before = self.up_U[units] & ~self.asleep_U[units]
+        before = self._ready(units)
         column_U[units] = value
-        changed = units[before != (self.up_U[units] & ~self.asleep_U[units])]
+        changed = units[before != self._ready(units)]
         self.down_units = self.up_U.size - int(np.count_nonzero(self.up_U))
         ready = value if column_U is self.up_U else not value  # what the changed ones are now
         if self.blocks is not None:
@@ -235,6 +272,11 @@ class Places:
         for rack, bits in self._bits(changed):
             self._ready_R[rack] ^= bits
         self._change(self._bits(changed[self.holder_U[changed] == FREE]), 1 if ready else -1)
+
+    def _ready(self, units: Units) -> npt.NDArray[np.bool_]:
+        """Whether a policy could choose the units if no job held them."""
+        ready: npt.NDArray[np.bool_] = self.up_U[units] & ~(self.asleep_U[units] | self.aside_U[units])
+        return ready
 
     # -- choosing: how many units of which racks, or which units --------------------------------
 
@@ -304,6 +346,7 @@ class Places:
             "busy": units[self.holder_U[units] != FREE],
             "down": units[~self.up_U[units]],
             "asleep": units[self.asleep_U[units]],
+            "exclusive to a queue": units[self.aside_U[units]],
         }
         told = ", ".join(f"{what}: {_some(which)}" for what, which in because.items() if which.size)
         if told:

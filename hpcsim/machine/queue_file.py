@@ -21,11 +21,12 @@ period names it again, the keys given there replace the earlier ones:
     in this queue. ``user`` and ``project`` are jobs of one user or project, ``jobs`` all jobs, ``nodes`` the nodes of
     all jobs, ``user_node_hours`` what one user's jobs ask for.
 ``pool``
-    {exclusive, shared}: nodes that only this queue may use, and how many of the others it may use besides.
+    {exclusive, shared}: nodes that only this queue may use, and how many of the others all its running jobs may use
+    besides.
 ``priority``
     production (default), debug, backfill or fifo; see ``PRIORITIES``.
 ``preemptable``, ``may_preempt``
-    whether its running jobs may be stopped for others, and for which queues' jobs it does so.
+    whether its running jobs may be stopped for others; which queues' jobs may be stopped for its own. Not both.
 """
 
 from __future__ import annotations
@@ -85,6 +86,12 @@ class QueueRules:
         """The period that holds at the Unix time ``utc``."""
         number = bisect_right(self.periods, utc, key=attrgetter("start_utc")) - 1
         return self.periods[number if number >= 0 else self.earlier]
+
+    def around(self, utc: int) -> tuple[int | None, int | None]:
+        """Since when and until when (Unix times) the rules of the time ``utc`` hold; None for without end."""
+        number = bisect_right(self.periods, utc, key=attrgetter("start_utc"))
+        starts = [None, *(period.start_utc for period in self.periods), None]
+        return starts[number], starts[number + 1]
 
     def check_against(self, nodes: int) -> None:
         """``InputError`` if a machine of ``nodes`` nodes could serve no job of some queue, in any period."""
@@ -229,6 +236,8 @@ class _Reader:
             for victim in known.get("may_preempt", ()):
                 if victim in facts and not facts[victim].get("preemptable"):
                     self.complain((*path, "may_preempt"), f"the jobs of {victim} are not preemptable")
+            if known.get("preemptable") and "may_preempt" in known:
+                self.complain((*path, "may_preempt"), "jobs that may be stopped for others cannot stop any")
             if "routes" in known:
                 self.routing(name, known, facts, path)
             fewest, most = known.get("nodes", (1, _MOST))

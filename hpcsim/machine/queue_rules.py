@@ -129,9 +129,14 @@ class Period:
         """The pools by the name of their queue."""
         return {name: queue.pool for name, queue in self.queues.items() if queue.pool is not None}
 
-    def open_nodes(self, queue: Queue, nodes: int) -> int:
-        """How many of the machine's ``nodes`` a job of ``queue`` may have at the most."""
-        own, shared = queue.pool or (0, nodes)
+    @property
+    def stops(self) -> dict[str, frozenset[str]]:
+        """Of the queues whose jobs may stop others: from which queues these are."""
+        return {name: frozenset(queue.may_preempt) for name, queue in self.queues.items() if queue.may_preempt}
+
+    def open_nodes(self, queue: Queue | None, nodes: int) -> int:
+        """How many of the machine's ``nodes`` a job of ``queue``, or of one that is no more, may have at the most."""
+        own, shared = (0, nodes) if queue is None or queue.pool is None else queue.pool
         unowned = nodes - sum(pool.exclusive for pool in self.pools.values())
         return min(own + min(shared, unowned), nodes) if unowned >= 0 else 0
 

@@ -145,19 +145,24 @@ def timeline_table(simulation: Simulation) -> pa.Table:
     back = _comes_back(simulation)[over].astype(np.int64)
     state = np.frombuffer(bytes(simulation.state), np.uint8)
     submit = workload.column("submit_s")
-    came = np.maximum(submit[: simulation.arrived][state[: simulation.arrived] != REJECTED], simulation.start)
-    time = np.concatenate([[simulation.start], came, taken, freed])
+    late = simulation.rejected_late
+    state = state[: simulation.arrived].copy()
+    state[list(late)] = FUTURE  # until then they waited
+    came = np.maximum(submit[: simulation.arrived][state != REJECTED], simulation.start)
+    time = np.concatenate([[simulation.start], came, taken, freed, np.fromiter(late.values(), np.int64)])
     order = np.argsort(time, kind="stable")
     time = time[order]
     first = np.flatnonzero(np.diff(time, prepend=time[0] - 1))
 
-    def level(at_arrival: Any, at_start: Any, at_end: Any) -> npt.NDArray[np.int64]:
+    def level(at_arrival: Any, at_start: Any, at_end: Any, at_rejection: Any = 0) -> npt.NDArray[np.int64]:
         change = np.zeros(time.size, np.int64)
         arrived, started = 1 + came.size, 1 + came.size + taken.size
-        change[1:arrived], change[arrived:started], change[started:] = at_arrival, at_start, at_end
+        ended = started + freed.size
+        change[1:arrived], change[arrived:started], change[started:ended] = at_arrival, at_start, at_end
+        change[ended:] = at_rejection
         return np.cumsum(np.add.reduceat(change[order], first))
 
-    waiting, running, busy = level(1, -1, back), level(0, 1, -1), level(0, nodes, -nodes[over])
+    waiting, running, busy = level(1, -1, back, -1), level(0, 1, -1), level(0, nodes, -nodes[over])
     changed = (np.diff(waiting) != 0) | (np.diff(running) != 0) | (np.diff(busy) != 0)
     kept = np.concatenate([[True], changed])
     columns = {"time_s": time[first], "queue": waiting, "running": running, "busy_nodes": busy}

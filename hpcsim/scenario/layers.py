@@ -25,10 +25,11 @@ Overrides = Mapping[str, object] | Sequence[str | tuple[str, object]]
 FILES: tuple[Steps, ...] = (
     ("trace",),
     ("physics", "recorded_outages"),
+    ("physics", "queues"),
     ("physics", "carbon"),
     ("physics", "price"),
 )
-"""The keys whose values are files."""
+"""The keys whose values, where they are text, are files."""
 
 MODEL: Steps = ("machine", "model")
 """The key whose value is a name of the catalogue or a file."""

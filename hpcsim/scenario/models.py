@@ -7,7 +7,7 @@ where they are looked up. Numbers are never made from text (``strict``), so that
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -89,7 +89,11 @@ class Physics(Section):
         description="file of recorded outages (MACHINESTATUS, or start,end) to replay instead of drawn outages and "
         "maintenance; relative to this file",
     )
-    queues: bool = Field(default=True, description="whether the queue rules of the machine's centre hold")
+    queues: bool | Annotated[str, Field(min_length=1)] = Field(
+        default=True,
+        description="whether the queue rules of the machine's centre hold; or a YAML file of others, relative to "
+        "this file",
+    )
     on_failure: Literal["requeue", "lose"] = Field(
         default="requeue", description="what becomes of a job that loses a node"
     )

@@ -175,12 +175,24 @@ def make_site(
 
 
 def make_admission(loaded: LoadedScenario, spec: MachineSpec, t0_utc: int) -> Admission | None:
-    """The queue rules of the machine's centre, if the scenario wants them and there are some."""
+    """The queue rules that the scenario wants: those of the machine's centre, those of a file, or none.
+
+    Raises InputError with the place in the rules where a queue stands that no node of the machine can serve.
+    """
     physics = loaded.scenario.physics
-    if physics is None or not physics.queues or spec.queues is None:
+    if physics is None or physics.queues is False or (physics.queues is True and spec.queues is None):
         return None
-    rules = QueueRules.named(spec.queues)
-    return Admission(rules, t0_utc, nodes=spec.units * spec.unit_nodes, over_limit="hold")
+    rules = QueueRules.read(physics.queues) if isinstance(physics.queues, str) else QueueRules.named(spec.queues or "")
+    nodes = spec.units * spec.unit_nodes
+    rules.check_against(nodes)
+    admission = Admission(rules, t0_utc, nodes=nodes, over_limit="hold")
+    if physics.placement == "torus" and (admission.pooled or admission.preempting):
+        special = ", ".join(dict.fromkeys((*admission.pooled, *admission.preempting)))
+        raise InputError(
+            f"{loaded.place('physics', 'placement')}: physics.placement: on a torus queues cannot have node pools or "
+            f"stop other jobs, as the queue rules {rules.name} let {special}; take another placement or no queues"
+        )
+    return admission
 
 
 def _facility(loaded: LoadedScenario, workload: Workload, spec: MachineSpec, start: int) -> Facility:
