@@ -62,6 +62,7 @@ def test_polaris_is_down_when_the_list_says_so(data: Path, january: Path, tmp_pa
         lost += cut_short["lost_node_s"].sum()
         assert len(cut_short) > 10
         assert (attempts["start_s"] == over).sum() > 10  # those that wait begin with its end
+    lost += attempts.loc[attempts["state"] == "preempted", "lost_node_s"].sum()  # to jobs of the queue demand
     assert summary["lost_node_hours"] == pytest.approx(lost / 3600)
 
 
