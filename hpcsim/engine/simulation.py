@@ -346,11 +346,11 @@ class Simulation:
 
     def _enqueue_late(self, job: Job) -> None:
         """Put into the queue a job that was submitted before others that wait: at its place among them."""
-        queue = self.queue
-        later = list(takewhile(job.id.__lt__, reversed(queue)))
-        queue[job.id] = job
-        for job_id in reversed(later):
-            queue[job_id] = queue.pop(job_id)
+        queue, job_id = self.queue, job.id
+        later = list(takewhile(job_id.__lt__, reversed(queue))) if queue and next(reversed(queue)) > job_id else ()
+        queue[job_id] = job
+        for later_id in reversed(later):
+            queue[later_id] = queue.pop(later_id)
         if self.centre is not None and job.queue in self.centre.special:
             self.special[job.id] = job
 

@@ -60,6 +60,7 @@ class Site:
         self.checkpointing = checkpointing
         walltime, work = workload.column("walltime_s"), workload.column("runtime_s")
         self._limit_s = array("q", (walltime if overrun == "kill" else walltime * 11 // 10).tobytes())
+        self._longest_s = int(walltime.max(initial=0))
         self._work_s = array("q", work.tobytes())  # without checkpoints
         elapsed = work if checkpointing is None else checkpointing.elapsed_for(work)
         self._elapsed_s = array("q", elapsed.tobytes())  # of a job that begins anew, with its checkpoints
@@ -112,6 +113,11 @@ class Site:
     def changes(self) -> bool:
         """Whether the machine will by itself become able to run what it cannot run now."""
         return self.cluster.recovers or self.cluster.maintenance is not None or bool(self._wakes_on)
+
+    def only_counts(self, start_s: int) -> bool:
+        """Whether any job that starts at ``start_s`` needs nothing but enough free nodes."""
+        closes_s = self.closes_s
+        return self.cluster.places.blocks is None and (closes_s < 0 or start_s + self._longest_s <= closes_s)
 
     @property
     def torus(self) -> Places | None:

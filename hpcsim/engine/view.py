@@ -180,7 +180,7 @@ class View:
         sim = self._simulation
         if sim.special:
             return RoomByQueue(sim)
-        if sim.site is None:
+        if sim.site is None or sim.site.only_counts(sim.now + sim.launch_latency):
             return Room(sim.free_nodes)
         return RoomOnSite(sim.site, sim.now + sim.launch_latency)
 

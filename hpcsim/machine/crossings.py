@@ -5,7 +5,8 @@ A block (of ``thermal.Racks``) is in one of three states, which say what may hap
 - *calm*: every unit draws no more than would bring it to its throttle if its neighbours were there too and its inlet
   were the warmest there is. Nothing crosses while all units keep to that, for a rack whose units are all at the
   threshold, none of which is given more than it can lose there, does not get any warmer.
-- *tense*: some unit draws more, but under the present powers nothing crosses. Then nothing does under lower ones.
+- *tense*: some unit draws more, but under the present powers nothing crosses. Then nothing does under lower ones, nor
+  while the others draw so little more that the inlets cannot warm up by what is still missing.
 - *restless*: a crossing is ahead. Any change may bring it forward or put it off.
 
 A block that may have left its state is examined when somebody asks: first whether it would be calm with the inlet of
@@ -55,6 +56,8 @@ class Crossings:
             (spec.cpu_throttle_c, spec.gpu_throttle_c if racks.has_gpus else np.inf),
             (spec.node_shutdown_c, spec.gpu_shutdown_c if racks.has_gpus else np.inf),
         )
+        warming_k_per_w = float(racks.inlet_k_per_w.sum(axis=1).max())  # of the warmest inlet, by all of a block
+        self._w_per_inlet_k = 1.0 / warming_k_per_w if warming_k_per_w else np.inf
         self._marked_N = np.arange(size) >= racks.units  # as throttled
         self._crossing_s = np.full((2, blocks), NEVER)
         self._crossing_unit = np.zeros((2, blocks), np.int64)
@@ -195,17 +198,22 @@ class Crossings:
         else:
             self.quiet_w = self.quiet_gpu_w = -np.inf
 
-    def _enter(self, block: int, state: int) -> None:
-        """Have a block be in a state, with the limits of that."""
+    def _enter(self, block: int, state: int, missing_k: float = 0.0) -> None:
+        """Have a block be in a state, with the limits of that; its inlets may get warmer by ``missing_k``."""
         log = self._temperatures.log
         self._state_K[block] = state
         here = slice(block * self._n, (block + 1) * self._n)
         if state == _CALM:
             self._limit_w_N[here], self._limit_gpu_w_N[here] = self._alone_w_N[here], self._alone_gpu_w_N[here]
-        elif state == _TENSE:
+        elif state == _RESTLESS:
+            self._limit_w_N[here] = self._limit_gpu_w_N[here] = -np.inf
+        elif missing_k == 0.0:
             self._limit_w_N[here], self._limit_gpu_w_N[here] = log.node_w_N[here], log.gpu_w_N[here]
         else:
-            self._limit_w_N[here] = self._limit_gpu_w_N[here] = -np.inf
+            node_w = log.node_w_N[here]
+            more_w = np.minimum(self._alone_w_N[here], node_w + missing_k * self._w_per_inlet_k)
+            self._limit_w_N[here] = np.maximum(node_w, more_w)
+            self._limit_gpu_w_N[here] = np.maximum(log.gpu_w_N[here], self._alone_gpu_w_N[here])
         self._drawn_gpu_w_N[here] = self._limit_gpu_w_N[here] if state != _RESTLESS else log.gpu_w_N[here]
 
     # -- examining ----------------------------------------------------------------------------
@@ -235,7 +243,8 @@ class Crossings:
         racks, here = temperatures.racks, slice(block * self._n, (block + 1) * self._n)
         node_w, gpu_w = temperatures.log.node_w_N[here], temperatures.log.gpu_w_N[here]
         inlet_c = temperatures.supply_c + racks.inlet_k_per_w @ node_w
-        if np.maximum.reduce(inlet_c + racks.r_N[here] * node_w) > limit_c:
+        missing_k = limit_c - float(np.maximum.reduce(inlet_c + racks.r_N[here] * node_w))
+        if missing_k < 0.0:
             return False
         within = bool((node_w <= self._alone_w_N[here]).all())
         if racks.has_gpus:
@@ -246,11 +255,12 @@ class Crossings:
             else:
                 np.maximum(lag_w, self._drawn_gpu_w_N[here], out=lag_w)
             most_w = np.maximum(lag_w, gpu_w)
-            if np.maximum.reduce(inlet_c + racks.gpu_r_N[here] * most_w) > limit_gpu_c:
+            missing_k = min(missing_k, limit_gpu_c - float(np.maximum.reduce(inlet_c + racks.gpu_r_N[here] * most_w)))
+            if missing_k < 0.0:
                 return False
             within = within and bool((most_w <= self._alone_gpu_w_N[here]).all())
         self._crossing_s[:, block] = NEVER
-        self._enter(block, _CALM if within else _TENSE)
+        self._enter(block, _CALM if within else _TENSE, missing_k)
         return True
 
     def _gpus_within(self, block: int, gpu_w: Floats) -> float:

@@ -64,6 +64,8 @@ class Places:
         units = spec.units
         self.holder_U = np.full(units, FREE, np.int32)
         self.up_U = np.ones(units, np.bool_)
+        self._all_U = np.arange(units)
+        self._all_U.setflags(write=False)
         self.asleep_U = np.zeros(units, np.bool_)
         self.aside_U = np.zeros(units, np.bool_)
         self.free_nodes = units * spec.unit_nodes
@@ -71,6 +73,7 @@ class Places:
         self._rack_units = spec.units_per_rack
         self._group_racks = spec.racks_per_group or 1  # a group of one rack is that rack
         self._block_units = sorted(spec.block_units or ())
+        self._sizes: dict[int, int | None] = {}
         self._held: dict[int, _Held] = {}  # by the first unit: no two jobs hold the same
         # Bits of each rack: its units that are up, awake and not set aside, and those of them that no job holds.
         self._ready_R = [(1 << min(self._rack_units, units - first)) - 1 for first in range(0, units, self._rack_units)]
@@ -107,6 +110,12 @@ class Places:
 
         None if the machine has no place of that size even when empty.
         """
+        size = self._sizes.get(nodes, -1)
+        if size == -1:  # jobs ask for the same few sizes again and again
+            size = self._sizes[nodes] = self._size(nodes)
+        return size
+
+    def _size(self, nodes: int) -> int | None:
         unit_nodes = self.spec.unit_nodes
         units = -(-nodes // unit_nodes)
         if self._block_units:
@@ -134,10 +143,11 @@ class Places:
             return 0.0
         held = self._held.get(int(units[0]))
         parts = held.parts if held is not None and held.units is units else self._bits(units)
-        spread = _beyond_least(len(parts), units.size, self._rack_units, len(self._count_R))
-        if self._group_racks == 1:
+        racks, group_racks = len(parts), self._group_racks
+        spread = 0.0 if racks == 1 else _beyond_least(racks, units.size, self._rack_units, len(self._count_R))
+        if group_racks == 1 or racks == 1:
             return spread
-        touched = len({rack // self._group_racks for rack, _ in parts})
+        touched = len({rack // group_racks for rack, _ in parts})
         per_group = self._rack_units * self._group_racks
         return (spread + _beyond_least(touched, units.size, per_group, len(self._count_G))) / 2
 
@@ -378,11 +388,14 @@ class Places:
     def _units(self, parts: _Parts) -> Units:
         """The units, ascending, that are these bits of racks."""
         first, bits = parts[0]
-        if len(parts) == 1:
-            return _ones_of_rack(bits) + first * self._rack_units
-        for rack, part in parts:
+        begin = first * self._rack_units
+        for rack, part in parts[1:]:
             bits |= part << (rack - first) * self._rack_units
-        return _ones(bits) + first * self._rack_units
+        lowest = bits & -bits
+        if not bits & (bits + lowest):  # a run
+            begin += lowest.bit_length() - 1
+            return self._all_U[begin : begin + bits.bit_count()]
+        return (_ones_of_rack(bits) if len(parts) == 1 else _ones(bits)) + begin
 
     def _bits(self, units: Units) -> _Parts:
         """Units, ascending, as bits of their racks."""
