@@ -572,6 +572,20 @@ def test_what_a_stopped_job_leaves_over_is_free_in_the_same_pass() -> None:
     assert times(attempts)[2:4] == [("j3", 20, 30, "completed"), ("j2", 20, 70, "completed")]
 
 
+def test_what_a_pass_has_started_is_not_stopped_in_it() -> None:
+    jobs = workload((0, 50, 6, 50, "p"), (10, 50, 5, 50, "p"), (10, 9, 4, 9, "d"))
+    _, attempts = run(simulation(jobs, Plan(greedy), rules(DEMAND), launch_latency=2))
+    assert times(attempts)[:3] == [
+        ("j0", 2, 10, "preempted"), ("j1", 12, 62, "completed"), ("j2", 12, 21, "completed"),
+    ]  # fmt: skip
+
+
+def test_nobody_is_stopped_twice() -> None:
+    jobs = workload((0, 50, 6, 50, "p"), (0, 50, 6, 50, "g"), (10, 20, 4, 20, "d"), (10, 20, 4, 20, "d"))
+    _, attempts = run(simulation(jobs, easy(), rules(DEMAND)))
+    assert times(attempts)[2:4] == [("j2", 10, 30, "completed"), ("j3", 30, 50, "completed")]
+
+
 def test_what_a_stopped_job_had_of_its_own_queue_is_free_for_that_queue_in_the_same_pass() -> None:
     queues = [queue("g"), queue("p", preemptable=True, pool=Pool(2, 4)), queue("d", may_preempt=("p",))]
     jobs = workload((0, 50, 5, 50, "p"), (0, 50, 7, 50, "g"), (10, 20, 2, 20, "d"), (10, 9, 2, 9, "p"))

@@ -93,12 +93,18 @@ class Centre:
     # -- starts -------------------------------------------------------------------------------
 
     def stoppable(self, queue: str) -> list[Stoppable]:
-        """The running jobs that jobs of ``queue`` may stop, each with the general nodes that this would free."""
-        victims, pools = self.stops.get(queue, ()), self.pools
+        """The running jobs that jobs of ``queue`` may stop, each with the general nodes that this would free.
+
+        What the present pass has started is not stopped in it.
+        """
+        simulation, victims, pools = self._simulation, self.stops.get(queue, ()), self.pools
+        started_now = simulation.now + simulation.launch_latency
         return [
             Stoppable(start, job_id, nodes)
-            for job_id, (job, start, _) in self._simulation.running.items()
-            if job.queue in victims and (nodes := job.nodes if pools is None else pools.coming_back(job_id, job.nodes))
+            for job_id, (job, start, _) in simulation.running.items()
+            if job.queue in victims
+            and start < started_now
+            and (nodes := job.nodes if pools is None else pools.coming_back(job_id, job.nodes))
         ]
 
     def preemptable(self, job: Job) -> bool:
