@@ -29,7 +29,7 @@ from hpcsim.workload.behaviour import draw_behaviour
 from hpcsim.workload.job import workload_from_columns
 
 COOLEY = load_machine("cooley")
-OFF = dict.fromkeys(("variation", "heat", "failures", "outages", "maintenance", "queues"), False)
+OFF = dict.fromkeys(("variation", "heat", "failures", "outages", "maintenance", "queues"), False) | {"checkpoint": None}
 
 
 def workload(*jobs):
@@ -107,7 +107,7 @@ def books_close(simulation):
 @pytest.mark.parametrize("machine", ["polaris", "theta"])
 def test_a_machine_with_all_its_physics_off_keeps_the_schedule(machine, scheduler):
     settings = {"jobs": 1500, "scheduler": scheduler}
-    counted = hpcsim.simulate(machine, settings)
+    counted = hpcsim.simulate(machine, settings | {"physics": None})
     placed = hpcsim.simulate(machine, settings | {"machine.model": machine, "physics": OFF}, check=True)
     columns = ["job_id", "start_s", "end_s", "state"]
     assert counted.jobs[columns].equals(placed.jobs[columns])
@@ -189,7 +189,7 @@ def test_a_job_larger_than_any_block_is_rejected_and_holds_up_nobody(policy):
 
 def test_physics_needs_a_machine():
     with pytest.raises(hpcsim.errors.InputError, match=r"physics: needs machine\.model"):
-        hpcsim.simulate("polaris", {"jobs": 5, "physics": OFF})
+        hpcsim.simulate("polaris", {"jobs": 5, "machine.model": None})
 
 
 def test_the_same_seed_gives_the_same_run_and_another_another():

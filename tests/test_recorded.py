@@ -34,7 +34,7 @@ MIRA = load_machine("mira")
 RINGS = (2, 3, 4, 4)
 SIZES = (1, 2, 4, 8, 16, 32, 48, 64, 96)
 TABLE = block_table(RINGS, MIRA.block_units)
-OFF = dict.fromkeys(("variation", "heat", "failures", "outages", "maintenance", "queues"), False)
+OFF = dict.fromkeys(("variation", "heat", "failures", "outages", "maintenance", "queues"), False) | {"checkpoint": None}
 RECORD = "traces/alcf/ANL-ALCF-DJC-MIRA_20200101_20201231.csv.gz"
 
 

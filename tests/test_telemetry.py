@@ -607,7 +607,7 @@ def test_a_broken_file_of_telemetry_is_no_complete_run(tmp_path):
 
 
 def test_a_run_without_telemetry_has_none_and_loads_nothing_for_it(tmp_path):
-    run = hpcsim.simulate("polaris", {"jobs": 20})
+    run = hpcsim.simulate("polaris", {"jobs": 20, "physics": None})
     with pytest.raises(AttributeError, match=r"set physics\.telemetry"):
         _ = run.telemetry
     with pytest.raises(AttributeError, match="no interrupts"):

@@ -146,8 +146,10 @@ def _print_summary(console: Console, run: Run) -> None:
     table.add_column(justify="right")
     table.add_column()
     for label, key, unit in _SHOWN:
-        value = summary[key]
-        table.add_row(label, *_shown(value, unit))
+        table.add_row(label, *_shown(summary[key], unit))
+    for label, key, unit in _SHOWN_OF_MACHINE:
+        if summary.get(key) is not None:
+            table.add_row(label, *_shown(summary[key], unit))
     for state, count in summary["jobs_by_state"].items():
         table.add_row(f"jobs {state}", f"{count:,}", "")
     console.print(table)
@@ -164,6 +166,19 @@ _SHOWN = (
     ("variability", "variability", "sd/mean of bounded slowdown"),
     ("makespan", "makespan_s", "s"),
 )
+_SHOWN_OF_MACHINE = (  # where the scenario has physics
+    ("energy of the facility", "energy_facility_kwh", "kWh"),
+    ("energy per job", "energy_kwh_per_job", "kWh"),
+    ("energy per work node-hour", "energy_kwh_per_work_node_hour", "kWh"),
+    ("PUE", "pue", ""),
+    ("peak power", "peak_power_kw", "kW"),
+    ("hottest node", "hottest_node_c", "°C"),
+    ("throttled", "throttled_node_hours", "node-hours"),
+    ("interrupts", "interrupts", ""),
+    ("work lost", "lost_node_hours", "node-hours"),
+    ("carbon", "carbon_kg", "kg"),
+    ("cost", "cost_usd", "USD"),
+)
 
 
 def _shown(value: float | None, unit: str) -> tuple[str, str]:
@@ -171,6 +186,8 @@ def _shown(value: float | None, unit: str) -> tuple[str, str]:
         return "-", ""
     if unit == "%":
         return f"{100 * value:.2f}", "%"
+    if isinstance(value, int) and unit != "s":
+        return f"{value:,}", unit
     if unit == "s":
         return f"{value:,.0f}", f"s  ({_span(value)})" if value >= 60 else "s"
     return f"{value:,.3f}", unit
