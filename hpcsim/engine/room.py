@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,6 @@ from hpcsim.workload.job import Job
 
 if TYPE_CHECKING:
     from hpcsim.engine.site import Site
-    from hpcsim.machine.places import Places
 
 
 class Room:
@@ -44,37 +42,18 @@ class Room:
         return job.nodes
 
 
-def recorded_place_is_taken(room: Room, job: Job) -> bool:
-    """Whether the place in which the trace says that ``job`` ran is not free beside all that ``room`` gave away."""
-    if not isinstance(room, RoomOnSite) or room._recorded is None or room._places is None:
-        return False
-    return room._recorded.is_taken(job.id, room._places)
-
-
 class RoomOnSite(Room):
-    """The same on a machine with places: on a torus a job needs a free block beside those that were given away.
+    """The same on a machine with places, where a job must end before scheduled maintenance begins."""
 
-    A job whose walltime would reach into scheduled maintenance does not fit.
-    """
-
-    __slots__ = ("_closes_s", "_places", "_recorded", "_start_s")
+    __slots__ = ("_closes_s", "_start_s")
 
     def __init__(self, site: Site, start_s: int) -> None:
         super().__init__(site.free_nodes)
         self._start_s = start_s
         self._closes_s = site.closes_s
-        self._places: Places | None = site.torus
-        self._recorded = site.recorded
 
     def take(self, job: Job) -> bool:
         """Whether ``job`` can start now beside all that was taken before; if so, its nodes are taken too."""
         if job.nodes > self.free or (self._closes_s >= 0 and self._start_s + job.walltime > self._closes_s):
             return False
-        if self._places is not None:
-            if not self._places.fits(job.nodes):
-                return False
-            if not self.started:
-                self._places = copy.deepcopy(self._places)  # to try out what several jobs leave of it
-            had = None if self._recorded is None else self._recorded.free(job.id, self._places)
-            self._places.take(job.nodes, wanted=had)  # as the engine will
         return super().take(job)

@@ -151,6 +151,7 @@ class Simulation:
         self.queue: dict[int, Job] = {}  # waiting and eligible, by id, in order of submission
         self.special: dict[int, Job] = {}  # those of them whose queue has nodes or rights of its own
         self.running: dict[int, Running] = {}
+        self.chosen: dict[int, tuple[int, ...]] = {}  # units that the room of the last pass gave to jobs, by job id
         self.releases = Releases()
         self.free_nodes = nodes
         self.state = bytearray([FUTURE]) * len(workload)  # how each job ended
@@ -232,6 +233,8 @@ class Simulation:
         del self.queue[mine.id]
         self._idle_events = 0
         now = self.now
+        if units is None and self.chosen:
+            units = self.chosen.get(mine.id)
         self._run(mine, now + self.launch_latency, now, why, speed, units)
 
     def _end(self, event: simpy.Event) -> None:
@@ -266,6 +269,7 @@ class Simulation:
             self._pass()
 
     def _pass(self) -> None:
+        self.chosen = {}
         began = perf_counter()
         try:
             decisions = list(islice(self.scheduler.schedule(self._view), _MOST_DECISIONS))

@@ -160,8 +160,9 @@ class Site:
             gone = taken - start
             work_s, limit_s, start = max(0, work_s - gone), max(0, limit_s - gone), taken
         units = None if wanted is None else np.array(wanted, np.int64)
-        if units is None and self.recorded is not None:
-            units = self.recorded.free(job_id, self.cluster.places)
+        blocks = self.cluster.places.blocks
+        if units is None and self.recorded is not None and blocks is not None:
+            units = self.recorded.free(job_id, blocks)
         own = None
         if self.pools is not None:
             own, units = self.pools.choose(job, units)
@@ -278,6 +279,13 @@ class Site:
             nodes = self.pools.note(-1 - number, units)
         self._out[number] = expected, nodes, units
         self._simulation.releases.add(expected, -1 - number, nodes)
+
+    def back_s_U(self, now: int) -> Units:
+        """When each unit that is out of service is expected back; a far second for all others."""
+        back_s_U = np.full(self.cluster.spec.units, NEVER)
+        for expected, _, units in self._out.values():
+            back_s_U[units] = max(expected, now + 1)
+        return back_s_U
 
     def _expect_no_more(self, number: int) -> None:
         expected, nodes, _ = self._out.pop(number)

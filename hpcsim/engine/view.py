@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from hpcsim.engine.availability import Profile, Shadow
 from hpcsim.engine.by_queue import ProfileByQueue, RoomByQueue
 from hpcsim.engine.operations import Power, Signal, power_of, published
-from hpcsim.engine.room import Room, RoomOnSite, recorded_place_is_taken
+from hpcsim.engine.room import Room, RoomOnSite
+from hpcsim.engine.torus_room import RoomOnTorus
 from hpcsim.errors import InputError
 from hpcsim.workload.job import Job
 
@@ -112,7 +113,7 @@ class View:
         ``hindsight`` as ``recorded_start`` does.
         """
         self._hindsight()
-        return recorded_place_is_taken(room, job)
+        return isinstance(room, RoomOnTorus) and room.recorded_place_is_taken(job)
 
     def _hindsight(self) -> array[int]:
         starts = self._simulation.recorded_start_s
@@ -182,18 +183,25 @@ class View:
             return RoomByQueue(sim)
         if sim.site is None or sim.site.only_counts(sim.now + sim.launch_latency):
             return Room(sim.free_nodes)
+        blocks = sim.site.cluster.places.blocks
+        if blocks is not None:
+            torus_room = RoomOnTorus(sim, sim.site, blocks)
+            sim.chosen = torus_room.chosen
+            return torus_room
         return RoomOnSite(sim.site, sim.now + sim.launch_latency)
 
     def shadow(self, job: Job, room: Room) -> Shadow:
         """When the blocked ``job`` can start at the latest, after what ``room`` has given away in this pass."""
         sim = self._simulation
-        if room.special and isinstance(room, RoomByQueue):
+        if (room.special and isinstance(room, RoomByQueue)) or isinstance(room, RoomOnTorus):
             shadow = room.shadow(job)
         else:
             shadow = sim.releases.shadow(job.nodes, room.free, sim.now, room.started, sim.launch_latency)
         if sim.site is not None:
             closes, opens = sim.site.closed
             if closes < shadow.time + sim.launch_latency + job.walltime and shadow.time < opens:
+                if isinstance(room, RoomOnTorus):
+                    room.forget_shadow()
                 return Shadow(opens, 0)  # it cannot end before the maintenance: it starts after it
         return shadow
 

@@ -132,6 +132,10 @@ class Places:
             return False
         return self.blocks is None or self.blocks.free_blocks(size // self.spec.unit_nodes).size > 0
 
+    def block_of(self, units: Units) -> int:
+        """The torus block that a job holds whose ``units`` these are."""
+        return self._held[int(units[0])].block
+
     def spread_of(self, units: Units) -> float:
         """How far a job's ``units`` (ascending) lie apart: 0 as compact as so many can be, 1 as far apart as possible.
 

@@ -11,8 +11,7 @@ from array import array
 
 import numpy as np
 
-from hpcsim.machine.places import Places
-from hpcsim.machine.torus import MIRA, BlockTable, Units, block_of_name
+from hpcsim.machine.torus import MIRA, BlockTable, TorusBlocks, Units, block_of_name
 from hpcsim.workload.job import Workload
 
 
@@ -38,16 +37,14 @@ class RecordedPlaces:
         """Of how many jobs the block is known."""
         return len(self._block_J) - self._block_J.count(-1)
 
-    def free(self, job_id: int, places: Places) -> Units | None:
-        """The units that the job had, if it could have them in ``places`` now."""
+    def free(self, job_id: int, blocks: TorusBlocks) -> Units | None:
+        """The units that the job had, if it could have them in ``blocks`` now."""
         block = self._block_J[job_id]
-        if block < 0 or places.blocks is None or not places.blocks.is_free(block):
-            return None
-        return self._table.units[block]
+        return self._table.units[block] if block >= 0 and blocks.is_free(block) else None
 
-    def is_taken(self, job_id: int, places: Places) -> bool:
-        """Whether the place that the job had is known, and not to be had in ``places`` now."""
-        return self._block_J[job_id] >= 0 and self.free(job_id, places) is None
+    def is_taken(self, job_id: int, blocks: TorusBlocks) -> bool:
+        """Whether the place that the job had is known, and not to be had in ``blocks`` now."""
+        return self._block_J[job_id] >= 0 and self.free(job_id, blocks) is None
 
     def count(self, job_id: int, units: Units) -> None:
         """Count a start of the job on ``units``."""

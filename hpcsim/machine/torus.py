@@ -20,6 +20,7 @@ but for two pairs that overlap by seconds; with every block a torus hundreds of 
 
 from __future__ import annotations
 
+import copy
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -141,7 +142,7 @@ class TorusBlocks:
         self.table = block_table(torus, sizes)
         self.running: list[int] = []  # blocks, in the order of their starts
         self._hindered_B = np.zeros(len(self.table.units), np.int64)  # running blocks against it, closed midplanes
-        self._closed_U = np.zeros(prod(torus), np.bool_)
+        self.closed_U = np.zeros(prod(torus), np.bool_)
 
     def free_blocks(self, size: int) -> Units:
         """The blocks of exactly ``size`` midplanes that could start now, ascending."""
@@ -168,14 +169,37 @@ class TorusBlocks:
         Raises ValueError if no block of that size is free. The rule is that of Cobalt, the scheduler of Mira, where
         "larger" are the parents of a block in its partition tree.
         """
+        best = self.least_blocking_beside(size, -1)
+        if best < 0:
+            raise ValueError(f"no block of {size} midplanes is free")
+        return best
+
+    def least_blocking_beside(self, size: int, kept: int) -> int:
+        """The same of those that do not exclude the block ``kept``, if that is one; -1 if no such block is free."""
         first, end = self.table.span[size]
         free_B = self._hindered_B[first:] == 0
+        may_b = free_B[: end - first]
+        if kept >= 0:
+            may_b = may_b & ~self.table.conflict_BB[first:end, kept]
         blocked = self.table.weight_BB[first:end, end:] @ free_B[end - first :].astype(np.float32)
-        blocked[~free_B[: end - first]] = np.inf
+        blocked[~may_b] = np.inf
         best = int(blocked.argmin())
-        if not free_B[best]:
-            raise ValueError(f"no block of {size} midplanes is free")
-        return first + best
+        return first + best if may_b[best] else -1
+
+    @property
+    def open_U(self) -> npt.NDArray[np.bool_]:
+        """Whether no running block holds the midplane and it is not closed."""
+        open_U = ~self.closed_U
+        for block in self.running:
+            open_U[self.table.units[block]] = False
+        return open_U
+
+    def __deepcopy__(self, memo: object) -> TorusBlocks:
+        twin = copy.copy(self)
+        twin.running = self.running.copy()
+        twin._hindered_B = self._hindered_B.copy()
+        twin.closed_U = self.closed_U.copy()
+        return twin
 
     def start(self, block: int) -> None:
         """Run ``block``; raises ValueError if it is not free."""
@@ -191,8 +215,8 @@ class TorusBlocks:
 
     def close(self, unit: int, closed: bool = True) -> None:
         """No block with this midplane may start (one that runs goes on), or none is kept from it any longer."""
-        if self._closed_U[unit] != closed:
-            self._closed_U[unit] = closed
+        if self.closed_U[unit] != closed:
+            self.closed_U[unit] = closed
             self._hindered_B += self.table.member_BU[:, unit] if closed else -self.table.member_BU[:, unit].astype(int)
 
 
