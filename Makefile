@@ -19,7 +19,8 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports
 
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.machine_speed
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

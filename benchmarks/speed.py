@@ -86,7 +86,10 @@ def cases(folder: Path) -> Iterator[tuple[str, list[str]]]:
             (f"KTH-SP2, {REPEATS_OF_LONG_TRACE} times", long),
         ):
             yield name, ["bare", "--trace", str(trace)]
-    yield "polaris-nodebug, synthetic", ["polaris", "--set", "profile=polaris-nodebug", "--jobs", "26266"]
+    yield (
+        "polaris-nodebug, synthetic",
+        ["polaris", "--set", "profile=polaris-nodebug", "--set", "physics=null", "--jobs", "26266"],
+    )
 
 
 def main() -> None:
