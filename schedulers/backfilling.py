@@ -83,7 +83,8 @@ class EASY:
             return
         if not room.reach:
             return
-        behind = list(queue)
+        free = room.free  # who does not fit now does not fit later in this pass, unless jobs may be stopped in it
+        behind = list(queue) if special else [job for job in queue if job.nodes <= free]
         if not behind:
             return
         if self.backfill_order != self.order:

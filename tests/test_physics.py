@@ -1,6 +1,7 @@
 """Laws of the machine inside a simulation: nothing changes without cause, and every joule is booked once."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,17 +43,18 @@ def workload(*jobs):
 
 
 def simulation(
-    jobs, scheduler, *, heat=False, failures=False, requeues=True, checkpointing=None, cap_w=np.inf, **options
-):
+    jobs, scheduler, *, spec=COOLEY, heat=False, failures=False, requeues=True, checkpointing=None, cap_w=np.inf,
+    **options,
+):  # fmt: skip
     """The jobs on Cooley's 126 nodes."""
-    facility = Facility(COOLEY, jobs.t0_utc, cap_w=cap_w)
+    facility = Facility(spec, jobs.t0_utc, cap_w=cap_w)
     cluster = Cluster(
-        COOLEY,
+        spec,
         draw_behaviour(jobs, 1),
         policy="packed",
         start=0,
         heat=Heat(
-            COOLEY.thermal, units=126, units_per_rack=21, now=0, supply_c=30.0, node_w=COOLEY.power.idle_w,
+            spec.thermal, units=126, units_per_rack=21, now=0, supply_c=30.0, node_w=COOLEY.power.idle_w,
             gpu_w=COOLEY.power.gpu_idle_w, rng=stream(1, "r"),
         ) if heat else None,
         supply_c=facility.supply_c,
@@ -380,13 +382,33 @@ rows = st.lists(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=40)
-@given(rows, st.booleans(), st.booleans(), st.sampled_from([None, 0.5, 0.9]), st.booleans())
-def test_the_books_close_whatever_happens(jobs, heat, failures, cap, checkpoints):
+class Drowsy(EASY):
+    """EASY that sends half of what nobody needs to sleep, and wakes all when somebody waits."""
+
+    passes_when_idle = True
+
+    def schedule(self, view):
+        starts = list(super().schedule(view))
+        yield from starts
+        free = view.free_nodes - sum(start.job.nodes for start in starts)
+        if len(starts) < len(view.queue):
+            if view.asleep_nodes:
+                yield Wake(view.asleep_nodes)
+        elif free > 30:
+            yield Sleep(free // 2)
+
+
+HOT = replace(COOLEY, thermal=replace(COOLEY.thermal, node_k_per_w=0.13))
+
+
+@settings(deadline=None, max_examples=60)
+@given(rows, st.booleans(), st.booleans(), st.sampled_from([None, 0.5, 0.9]), st.booleans(), st.booleans())
+def test_the_books_close_whatever_happens(jobs, heat, failures, cap, checkpoints, drowsy):
     idle_w = COOLEY.power.idle_w * 126 + COOLEY.power.fixed_w
     sim = simulation(
         workload(*sorted(jobs)),
-        easy(),
+        Drowsy(EASY.Options()) if drowsy else easy(),
+        spec=HOT,
         heat=heat,
         failures=failures,
         outages=[Outage(50_000, 60_000, 40, "outage"), Outage(150_000, 155_000, 126, "maintenance")],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from array import array
+from collections import deque
 from collections.abc import Collection, Mapping
 from math import inf
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ from hpcsim.workload.job import Job, Workload
 
 if TYPE_CHECKING:
     from hpcsim.engine.simulation import Simulation
+
+_ASLEEP = -(2**62)  # holds, in the books of expected ends, nodes that sleep or wake
 
 
 class Site:
@@ -55,6 +58,8 @@ class Site:
         self.telemetry = telemetry
         self.recorded = recorded
         self._wakes_on: Collection[str] = ()
+        self._asleep_nodes = 0
+        self._waking: deque[tuple[int, int]] = deque()  # when so many nodes are awake again
         self._outside_s = NEVER  # when something around the machine next changes that matters
         self.requeues = requeues
         self.checkpointing = checkpointing
@@ -233,8 +238,13 @@ class Site:
             self._retime(execution)
         elif isinstance(decision, Sleep):
             cluster.sleep(decision.nodes, now)
+            self._expect_asleep(decision.nodes)
         elif isinstance(decision, Wake):
             cluster.wake(decision.nodes, now)
+            self._expect_asleep(-decision.nodes)
+            back = now + cluster.spec.power.wake_s, self._in_units(decision.nodes)
+            self._waking.append(back)
+            self._simulation.releases.add(back[0], _ASLEEP, back[1])
         elif isinstance(decision, SetCap):
             self.facility.set_cap(decision.watts, now)
             self._look_outside(now)
@@ -248,9 +258,26 @@ class Site:
         """Let happen what the machine does by itself now, or what the weather does to its cap."""
         now = self._simulation.now
         self.follow(self.cluster.happen(now))
+        while self._waking and self._waking[0][0] <= now:
+            due_s, nodes = self._waking.popleft()
+            self._simulation.releases.remove(due_s, _ASLEEP, nodes)
         if now >= self._outside_s:
             self._look_outside(now)
         self._hold_cap(now)
+
+    def _expect_asleep(self, more: int) -> None:
+        """Book that so many more nodes are asleep, or fewer: they do not come back by themselves."""
+        releases, before = self._simulation.releases, self._asleep_nodes
+        self._asleep_nodes = after = before + (self._in_units(more) if more > 0 else -self._in_units(-more))
+        if before:
+            releases.remove(NEVER, _ASLEEP, before)
+        if after:
+            releases.add(NEVER, _ASLEEP, after)
+
+    def _in_units(self, nodes: int) -> int:
+        """The nodes of so many whole units that have ``nodes``."""
+        unit_nodes = self.cluster.spec.unit_nodes
+        return -(-nodes // unit_nodes) * unit_nodes
 
     def _look_outside(self, now: int) -> None:
         """Note when something around the machine next changes that a cap or the scheduler has to follow."""
