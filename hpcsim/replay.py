@@ -109,7 +109,8 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
     measured_to = piece.measured_to
     if not simulation.is_over:  # stopped by ``until``: nothing is known of what comes later
         measured_to = simulation.now if measured_to is None else min(measured_to, simulation.now)
-    energy = _energy(simulation, jobs)
+    tables = {"jobs": jobs, "attempts": attempts, "timeline": timeline}
+    energy = _energy(simulation, jobs, tables)
     summary = summarise(jobs, timeline, nodes=nodes, measured_from=piece.measured_from, measured_to=measured_to)
     if energy:
         summary |= energy | {"seed_energy_per_job_kwh": energy["energy_kwh_per_job"]}
@@ -134,18 +135,18 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
     }
     clock.lap("results")
-    tables = {"jobs": jobs, "attempts": attempts, "timeline": timeline}
-    if simulation.site is not None:
-        tables["interrupts"] = interrupts_table(simulation.site)
     return Run(tables, summary, manifest, dump_yaml(loaded.resolved()), clock.timing(simulation), telemetry)
 
 
-def _energy(simulation: Simulation, jobs: pa.Table) -> dict[str, Any]:
-    """The part of the summary that only a run with physics has."""
+def _energy(simulation: Simulation, jobs: pa.Table, tables: dict[str, pa.Table]) -> dict[str, Any]:
+    """The part of the summary that only a run with physics has; its tables are added to ``tables``."""
     site = simulation.site
     if site is None:
         return {}
-    from hpcsim.results.energy import energy_summary
+    from hpcsim.results.energy import energy_summary, power_curve, power_table
+
+    tables["interrupts"] = interrupts_table(site)
+    tables["power"] = power_table(power_curve(simulation, site))
 
     state = np.array(jobs.column("state").to_pylist(), object)
     nominal = simulation.workload.column("runtime_s")[: len(state)] * jobs.column("nodes").to_numpy()

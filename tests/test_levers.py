@@ -436,10 +436,19 @@ def test_without_a_plant_all_comes_from_the_grid():
 def test_a_scenario_has_what_it_says_of_mode_cap_and_sun(tmp_path):
     settings = {"jobs": 300, "machine.model": "cooley", "physics": {"outages": False, "maintenance": False}}
     plain = hpcsim.simulate("cooley", settings, check=True).summary
-    sunny = hpcsim.simulate("cooley", settings | {"physics.solar_kw": 20}, check=True).summary
+    sunny_run = hpcsim.simulate("cooley", settings | {"physics.solar_kw": 20}, check=True)
+    sunny = sunny_run.summary
     assert sunny["solar_kwh"] > sunny["solar_used_kwh"] * (1 - 1e-12) > 0
     assert sunny["grid_kwh"] == pytest.approx(plain["grid_kwh"] - sunny["solar_used_kwh"], rel=1e-9)
     assert sunny["carbon_kg"] < plain["carbon_kg"]
+    power = sunny_run.power  # its integrals are the energies of the summary
+    spans_s = np.diff(power["time_s"], append=power["time_s"].iloc[-1])
+    assert power["time_s"].is_monotonic_increasing
+    assert power["facility_w"].max() == pytest.approx(1000 * sunny["peak_power_kw"])
+    end_s = max(sunny_run.jobs["end_s"].max(), sunny_run.jobs["submit_s"].max())
+    spans_s[-1] = end_s - power["time_s"].iloc[-1]
+    for column, key in (("it_w", "energy_it_kwh"), ("facility_w", "energy_facility_kwh"), ("solar_w", "solar_kwh")):
+        assert np.dot(spans_s, power[column]) / 3.6e6 == pytest.approx(sunny[key], rel=1e-9)
     assert sunny["energy_facility_kwh"] == pytest.approx(plain["energy_facility_kwh"], rel=1e-12)
     warm = hpcsim.simulate("cooley", settings | {"physics.cooling_mode": "warm"}, check=True).summary
     assert warm["pue"] < plain["pue"]

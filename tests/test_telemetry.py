@@ -613,7 +613,7 @@ def test_a_run_without_telemetry_has_none_and_loads_nothing_for_it(tmp_path):
     with pytest.raises(AttributeError, match="no interrupts"):
         _ = run.interrupts
     written = {file.name for file in run.write(tmp_path / "out", plots=False).iterdir()}
-    assert not written & {"telemetry.parquet", "interrupts.parquet"}
+    assert not written & {"telemetry.parquet", "interrupts.parquet", "power.parquet"}
 
 
 def test_a_run_that_is_not_written_leaves_no_file_behind(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from hpcsim.engine.attempts import KILLED, NODE_FAILED, PREEMPTED
 from hpcsim.engine.simulation import Simulation
@@ -80,6 +81,13 @@ def power_curve(simulation: Simulation, site: Site) -> PowerCurve:
         cap_w=facility.cap_w_T(time),
         end_s=end,
     )
+
+
+def power_table(curve: PowerCurve) -> pa.Table:
+    """A row for each second from which on something else is drawn, in watts; the last holds to the end of the run."""
+    columns = {"it_w": curve.it_w, "facility_w": curve.facility_w, "solar_w": curve.solar_w}
+    kept = np.append(True, np.any([np.diff(watts) != 0.0 for watts in columns.values()], axis=0))
+    return pa.table({"time_s": curve.time_s[kept], **{name: watts[kept] for name, watts in columns.items()}})
 
 
 def energy_summary(simulation: Simulation, site: Site, *, work_node_hours: float, ended: int) -> dict[str, Any]:

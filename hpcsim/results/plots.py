@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,36 +15,64 @@ from matplotlib.figure import Figure
 
 POINTS = 600  # columns of a plot: few enough to see and to draw fast
 
-_BLUE, _ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito (2008): told apart by all
+_BLUE, _ORANGE, _GREEN = "#0072B2", "#D55E00", "#009E73"  # Okabe and Ito (2008): told apart by all
 
 
 def plot_utilisation(timeline: pa.Table, *, nodes: int, t0_utc: int, title: str, path: Path) -> None:
-    """Busy nodes and waiting jobs over time, as a PNG.
+    """Busy nodes and waiting jobs over time, as a PNG."""
+    busy, queue = (timeline.column(name).to_numpy() for name in ("busy_nodes", "queue"))
+    panels = (
+        (f"busy nodes [% of {nodes:,}]", 105.0, ((busy * (100 / nodes), _BLUE, ""),)),
+        ("waiting jobs", None, ((queue, _ORANGE, ""),)),
+    )
+    _plot(timeline.column("time_s").to_numpy(), panels, t0_utc=t0_utc, title=title, path=path)
+
+
+def plot_power(power: pa.Table, *, t0_utc: int, title: str, path: Path) -> None:
+    """What the facility and the machine in it draw, and what a solar plant gives, over time, as a PNG."""
+    facility_w, it_w, solar_w = (power.column(f"{name}_w").to_numpy() for name in ("facility", "it", "solar"))
+    unit, scale = ("MW", 1e-6) if facility_w.max() >= 1e6 else ("kW", 1e-3)
+    curves = [(facility_w * scale, _ORANGE, "facility"), (it_w * scale, _BLUE, "nodes and switches")]
+    if solar_w.any():
+        curves.append((solar_w * scale, _GREEN, "solar plant"))
+    _plot(
+        power.column("time_s").to_numpy(), ((f"power [{unit}]", None, curves),), t0_utc=t0_utc, title=title, path=path
+    )
+
+
+def _plot(
+    time: npt.NDArray[np.int64],
+    panels: Sequence[tuple[str, float | None, Sequence[tuple[npt.NDArray[Any], str, str]]]],
+    *,
+    t0_utc: int,
+    title: str,
+    path: Path,
+) -> None:
+    """Step functions of ``time`` below one another: of each panel its label, its top, and curves with colour and name.
 
     Each column of the picture shows the time-weighted mean of its interval as a line and the smallest and
     largest value of it as a band, so that no peak is lost however long the run is.
     """
-    time = timeline.column("time_s").to_numpy()
     edges = np.linspace(time[0], max(int(time[-1]), int(time[0]) + 1), min(POINTS, max(2, time.size)) + 1)
     zero = datetime.fromtimestamp(t0_utc, UTC).replace(tzinfo=None)
     dates = [zero + timedelta(seconds=float(second)) for second in edges]
-    figure = Figure(figsize=(10, 5.6), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True)
-    for axes, column, scale, colour, label in (
-        (upper, "busy_nodes", 100 / nodes, _BLUE, f"busy nodes [% of {nodes:,}]"),
-        (lower, "queue", 1.0, _ORANGE, "waiting jobs"),
-    ):
-        mean, least, most = _by_interval(time, timeline.column(column).to_numpy() * scale, edges)
-        axes.stairs(most, dates, baseline=least, fill=True, color=colour, alpha=0.25, lw=0)
-        axes.stairs(mean, dates, baseline=None, color=colour, lw=1.2)
+    figure = Figure(figsize=(10, 1.6 + 2 * max(2, len(panels))), layout="constrained")
+    rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (label, top, curves) in zip(rows, panels, strict=True):
+        for value, colour, name in curves:
+            mean, least, most = _by_interval(time, value, edges)
+            axes.stairs(most, dates, baseline=least, fill=True, color=colour, alpha=0.25, lw=0)
+            axes.stairs(mean, dates, baseline=None, color=colour, lw=1.2, label=name)
         axes.set_ylabel(label)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(bottom=0, top=top)
         axes.grid(alpha=0.3)
-    upper.set_ylim(0, 105)
-    lower.set_xlabel("date (UTC)")
+        if len(curves) > 1:
+            axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(curves), frameon=False)
+    axes = rows[-1]
+    axes.set_xlabel("date (UTC)")
     # matplotlib's dates have no types
-    lower.xaxis.set_major_formatter(ConciseDateFormatter(lower.xaxis.get_major_locator()))  # type: ignore[no-untyped-call]
-    lower.set_xlim(dates[0], dates[-1])
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))  # type: ignore[no-untyped-call]
+    axes.set_xlim(dates[0], dates[-1])
     figure.suptitle(title)
     figure.savefig(path, dpi=120, metadata={"Software": None})
 

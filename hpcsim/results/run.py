@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hpcsim.results.telemetry import TelemetryFile
 
 TABLES = ("jobs", "attempts", "timeline")  # of every run
+OF_MACHINE = ("interrupts", "power")  # of runs with physics
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,9 +65,17 @@ class Run:
     @cached_property
     def interrupts(self) -> pd.DataFrame:
         """A row per time that units went out of service. Raises AttributeError for a run without physics."""
-        if "interrupts" not in self.tables:
-            raise AttributeError("a run without physics has no interrupts")
-        return self._frame("interrupts")
+        return self._of_machine("interrupts")
+
+    @cached_property
+    def power(self) -> pd.DataFrame:
+        """A row per change of what the machine or its facility draws; only a run with physics has it."""
+        return self._of_machine("power")
+
+    def _of_machine(self, table: str) -> pd.DataFrame:
+        if table not in self.tables:
+            raise AttributeError(f"a run without physics has no {table}")
+        return self._frame(table)
 
     @cached_property
     def telemetry(self) -> pd.DataFrame:
@@ -119,9 +128,8 @@ class Run:
             text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
             (draft / f"{name}.json").write_text(text + "\n", encoding="utf-8")
         if plots:
-            from hpcsim.results.plots import (
-                plot_utilisation,
-            )  # matplotlib takes longer to load than a small run
+            # matplotlib takes longer to load than a small run
+            from hpcsim.results.plots import plot_power, plot_utilisation
 
             (draft / "plots").mkdir()
             plot_utilisation(
@@ -131,13 +139,20 @@ class Run:
                 title=f"{self.manifest['scenario']} under {self.manifest['scheduler']}: utilisation and queue",
                 path=draft / "plots" / "utilisation.png",
             )
+            if "power" in self.tables:
+                plot_power(
+                    self.tables["power"],
+                    t0_utc=self.manifest["t0_utc"],
+                    title=f"{self.manifest['scenario']} under {self.manifest['scheduler']}: power",
+                    path=draft / "plots" / "power.png",
+                )
 
     @classmethod
     def open(cls, directory: str | Path) -> Run:
         """Read a run directory. Raises InputError if it is not one, or not a whole one."""
         directory = Path(directory).expanduser()
         try:
-            names = [*TABLES, *(["interrupts"] if (directory / "interrupts.parquet").exists() else [])]
+            names = [*TABLES, *(name for name in OF_MACHINE if (directory / f"{name}.parquet").exists())]
             tables = {name: pq.read_table(directory / f"{name}.parquet") for name in names}
             texts = {name: json.loads((directory / f"{name}.json").read_text("utf-8")) for name in _JSONS}
             telemetry_file = None
