@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from hpcsim.machine.cluster import Cluster
 from hpcsim.machine.facility import Facility
 from hpcsim.machine.failures import FailureProcess
 from hpcsim.machine.heat import Heat
+from hpcsim.machine.queues import Admission, Period, Pool, Queue, QueueRules
 from hpcsim.machine.shares import Shares, in_parts, node_of
 from hpcsim.results.check import check
 from hpcsim.results.energy import ledger_j, power_curve
@@ -46,24 +48,39 @@ def workload(jobs):
     )  # fmt: skip
 
 
-def simulation(jobs, scheduler, nodes=4, *, heat=False, failures=False, cap_w=np.inf, supply_c=30.0, **options):
+def simulation(
+    jobs,
+    scheduler,
+    nodes=4,
+    *,
+    heat=False,
+    failures=False,
+    cap_w=np.inf,
+    supply_c=30.0,
+    start=0,
+    running_at_start=None,
+    admission=None,
+):
+    if running_at_start is None:
+        running_at_start = {}
     spec = smaller(nodes)
     jobs = in_parts(jobs, spec)
     facility = Facility(spec, jobs.t0_utc, cap_w=cap_w)
     cluster = Cluster(
-        spec, draw_behaviour(jobs, 1), policy="packed", start=0, shares=Shares.of(jobs, spec),
+        spec, draw_behaviour(jobs, 1), policy="packed", start=start, shares=Shares.of(jobs, spec),
         heat=Heat(
-            spec.thermal, units=nodes, units_per_rack=spec.units_per_rack, now=0, supply_c=supply_c,
+            spec.thermal, units=nodes, units_per_rack=spec.units_per_rack, now=start, supply_c=supply_c,
             node_w=spec.power.idle_w, gpu_w=spec.power.gpu_idle_w, rng=stream(1, "r"),
         ) if heat else None,
         supply_c=(lambda now: supply_c) if heat else None,
         failures=FailureProcess(
-            spec.failures, units=nodes, units_per_rack=spec.units_per_rack, seed=3, start=0
+            spec.failures, units=nodes, units_per_rack=spec.units_per_rack, seed=3, start=start
         ) if failures else None,
-        **options,
     )  # fmt: skip
     site = Site(cluster, jobs, overrun="trace", requeues=True, checkpointing=None, facility=facility)
-    return Simulation(jobs, scheduler, nodes=nodes, site=site)
+    return Simulation(
+        jobs, scheduler, nodes=nodes, site=site, start=start, running_at_start=running_at_start, admission=admission
+    )
 
 
 class Plan:
@@ -97,7 +114,8 @@ def finish(sim):
     assert parts.get("unshared", 0.0) >= 0
     assert sum(site.cluster.node_seconds.values()) == sim.nodes * (sim.now - sim.start)
     assert not sim.releases._ends or site.cluster.places.down_units
-    assert site.cluster.places.free_nodes == sim.nodes - site.cluster.places.down_units
+    places = site.cluster.places
+    assert places.free_nodes == np.count_nonzero(places.up_U & ~places.aside_U)
     if site.cluster.shares is not None:
         assert site.cluster.shares.unshared_w == 0
         assert not site.cluster.shares.spare
@@ -105,7 +123,7 @@ def finish(sim):
 
 
 def verify_nodes(sim, attempts, timeline):
-    """By brute force: what is in use of every node in every second at which something changes, and how many are busy."""
+    """By brute force: what is in use of every node whenever something changes, and how many are busy."""
     rows = attempts.to_pylist()
     column = sim.workload.column
     taken, job = np.array(sim.attempts.taken), np.array(sim.attempts.job)
@@ -204,7 +222,7 @@ def test_jobs_that_share_all_of_a_node_are_jobs_of_whole_nodes(jobs, which):
 @settings(deadline=None, max_examples=60)
 @given(rows, st.integers(1, 3))
 def test_the_head_of_the_queue_is_never_later_than_its_first_shadow(jobs, which):
-    """Backfilled jobs, sharing ones too, delay no head: with exact walltimes it starts by the first shadow it is told."""
+    """Backfilled jobs, sharing ones too, delay no head of the queue."""
     promised = {}
     scheduler = schedulers()[which]
 
@@ -287,6 +305,57 @@ def test_a_start_on_a_shared_node_that_is_full_is_refused():
     sim = simulation(workload(jobs), Plan(lambda view: [Start(job) for job in view.queue]), nodes=1)
     with pytest.raises(BadDecision, match="only 0 are free"):
         sim.run()
+
+
+# -- queues with pools, and jobs that are stopped --------------------------------------------------
+
+queues = st.lists(st.sampled_from("gapd"), min_size=25, max_size=25)
+
+
+def centre(exclusive, shared, later):
+    """``a`` has a pool, other from second ``later`` on; ``d`` may stop jobs of ``p``."""
+
+    def period(begin, pool):
+        of = {name: Queue(name, (1, 4), (0, 100_000)) for name in "g"}
+        of["a"] = Queue("a", (1, 4), (0, 100_000), pool=pool)
+        of["p"] = Queue("p", (1, 4), (0, 100_000), preemptable=True)
+        of["d"] = Queue("d", (1, 4), (0, 100_000), may_preempt=("p",))
+        return Period(begin, of, ("g",))
+
+    pools = Pool(exclusive=exclusive, shared=shared), Pool(exclusive=1, shared=3)
+    return QueueRules("made", (period(0, pools[0]), period(later, pools[1])))
+
+
+@settings(deadline=None, max_examples=80)
+@given(rows, queues, st.integers(0, 2), st.integers(1, 4), st.integers(100, 5000), st.integers(0, 3))
+def test_queues_with_pools_and_rights_keep_the_laws(jobs, names, exclusive, shared, later, which):
+    made = workload(jobs)
+    made = dataclasses.replace(
+        made,
+        table=made.table.set_column(
+            made.table.schema.get_field_index("queue"), made.table.schema.field("queue"),
+            pa.array(names[: len(jobs)]).dictionary_encode(),
+        ),
+    )  # fmt: skip
+    rules = centre(exclusive, shared, later)
+    sim = simulation(made, schedulers()[which], admission=Admission(rules, 0, nodes=4, over_limit="hold"))
+    done, attempts, _ = finish(sim)
+    assert {row["state"] for row in done} <= {"completed", "rejected"}
+    first_exclusive = 4 - exclusive
+    for row, units in zip(attempts, sim.site.units, strict=True):
+        if row.get("cores", 0):
+            queued = next(each for each in done if each["job_id"] == row["job_id"])
+            assert row["state"] != "preempted", queued
+            assert int(units[0]) < first_exclusive or row["start_s"] >= later
+
+
+def test_jobs_that_were_running_at_the_start_share_as_they_can():
+    jobs = workload([(0, 500, 1, CORES // 2, 0, 0.0)] * 3 + [(0, 500, 1, CORES + 1, 0, 0.0)])
+    sim = simulation(jobs, schedulers()[0], nodes=1, start=100, running_at_start=dict.fromkeys(range(4), 50))
+    assert sim.found_running == 2
+    made, _, _ = finish(sim)
+    assert [row["end_s"] for row in made[:3]] == [550, 550, 1050]
+    assert made[3]["state"] == "rejected"
 
 
 # -- power and heat -------------------------------------------------------------------------------

@@ -139,8 +139,9 @@ class Site:
     def fits(self, job: Job) -> bool:
         """Whether there is a place for ``job`` now."""
         shares = self.cluster.shares
-        shared = shares is not None and bool(job.cores) and shares.fits(job)
-        return shared or self.cluster.places.fits(job.nodes)
+        if shares is not None and job.cores and (shares.too_large(job) or shares.fits(job)):
+            return not shares.too_large(job)
+        return self.cluster.places.fits(job.nodes)
 
     # -- one job ------------------------------------------------------------------------------
 
