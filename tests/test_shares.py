@@ -193,7 +193,7 @@ deeds = st.lists(
 
 
 @settings(deadline=None, max_examples=60)
-@given(rows, deeds, st.booleans(), st.booleans(), st.sampled_from([30.0, 50.0, 58.0]))
+@given(rows, deeds, st.booleans(), st.booleans(), st.sampled_from([30.0, 58.0, 70.0]))
 def test_the_books_close_with_heat_failures_caps_speeds_and_jobs_that_are_stopped(jobs, todo, heat, failures, supply_c):
     sim = simulation(workload(jobs), meddler(todo), heat=heat, failures=failures, supply_c=supply_c)
     finish(sim)
@@ -371,6 +371,23 @@ def test_a_job_draws_its_part():
     expected_w = cpu_w * 3 / CORES + gpu_w / GPUS + largest * power.idle_w
     assert attempts[0]["energy_j"] == pytest.approx(1000 * expected_w, abs=2)
     assert parts["unshared"] == pytest.approx(1000 * (1 - largest) * power.idle_w, abs=2)
+
+
+def test_a_cap_slows_jobs_as_little_as_it_can():
+    jobs = workload([(0, 9000, 1, 3, 1, 0.0), (0, 9000, 1, 5, 1, 0.0), (0, 9000, 2, 0, 0, 0.0)])
+    power = COOLEY.power
+    sim = simulation(jobs, schedulers()[0])
+    sim.run(1)
+    cluster, facility = sim.site.cluster, sim.site.facility
+    idle_w = 4 * power.idle_w + power.fixed_w
+    dynamic_w = cluster.it_w - idle_w
+    cap_w = (idle_w + 0.6 * dynamic_w) * (1 + facility.overhead(0))
+    sim = simulation(jobs, schedulers()[0], cap_w=cap_w)
+    sim.run(1)
+    factor = sim.site.cluster.cap
+    assert factor == pytest.approx(np.floor(100 * 0.6 ** (1 / power.speed_exponent)) / 100)
+    assert sim.site.cluster.it_w == pytest.approx(idle_w + factor**power.speed_exponent * dynamic_w, abs=0.1)
+    finish(sim)
 
 
 def test_heat_is_that_of_the_whole_node():

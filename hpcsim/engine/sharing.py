@@ -6,7 +6,7 @@ for the jobs on it. Sharing jobs take general nodes and have no rights of their 
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from typing import TYPE_CHECKING
 
 from hpcsim.engine.room import Room, RoomOnSite
@@ -112,9 +112,10 @@ class SharedRoom:
             room.free -= 1
             self._fresh += 1
             self._changed[self._fresh] = end, 1
-            insort(self._spare, (*self._whole, self._fresh))
-            at = self._spare.index((*self._whole, self._fresh))
-        unit = take_part(self._spare, at, part)
+            fresh = (*self._whole, self._fresh)
+            at = bisect_left(self._spare, fresh)
+            self._spare.insert(at, fresh)
+        *_, unit = take_part(self._spare, at, part)
         before, nodes = self._of(unit)
         self._changed[unit] = max(before, end), nodes
         return True

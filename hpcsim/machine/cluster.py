@@ -207,7 +207,7 @@ class Cluster:
         if shared is None:
             self._draw(execution, self._idle_w, self._gpu_idle_w)
         else:
-            execution.shared, execution.share = shared, self._sharing().largest_J[job_id]
+            execution.shared, execution.share = shared, float(self._sharing().largest_J[job_id])
             shared.members[job_id] = execution
             self._change_shared(shared, now)
         self._log(now)

@@ -41,8 +41,11 @@ class Part(NamedTuple):
     mib: int
 
 
-Spare = list[tuple[int, int, int, int]]
-"""What shared nodes have free, sorted: cores, GPUs, MiB, and the number of the unit."""
+Free = tuple[int, int, int, int]
+"""What a shared node has free: cores, GPUs, MiB; and the number of its unit."""
+
+Spare = list[Free]
+"""What all shared nodes have free, sorted."""
 
 
 def part_of(job: Job) -> Part:
@@ -58,11 +61,12 @@ def best_fit(spare: Spare, part: Part) -> int:
     return -1
 
 
-def take_part(spare: Spare, at: int, part: Part) -> int:
-    """Take a part of the node at a place in ``spare``; its number is returned."""
+def take_part(spare: Spare, at: int, part: Part) -> Free:
+    """Take a part of the node at a place in ``spare``; what it has left is returned."""
     cores, gpus, mib, unit = spare.pop(at)
-    insort(spare, (cores - part.cores, gpus - part.gpus, mib - part.mib, unit))
-    return unit
+    left = cores - part.cores, gpus - part.gpus, mib - part.mib, unit
+    insort(spare, left)
+    return left
 
 
 def node_of(spec: MachineSpec) -> Part:
@@ -122,11 +126,12 @@ def largest_share(cores: Floats, gpus: Floats, memory_gib: Floats, spec: Machine
 
 
 class SharedUnit:
-    """One shared node: the jobs on it by their ids, what they and it draw, and its thermal throttle."""
+    """One shared node: the jobs on it by their ids, what is free, what it draws, and whether it is throttled."""
 
-    def __init__(self, units: Units, node_w: float, gpu_w: float) -> None:
+    def __init__(self, units: Units, whole: Part, node_w: float, gpu_w: float) -> None:
         self.units = units  # its number, as ``Places`` gave it
         self.number = int(units[0])
+        self.free: Free = (*whole, self.number)
         self.members: dict[int, Execution] = {}
         self.node_w, self.node_gpu_w = node_w, gpu_w  # what the node, and the hottest GPU of it, draw
         self.unshared_w = 0.0
@@ -185,26 +190,28 @@ class Shares:
         if wanted is not None:
             at = -1
             if wanted.size == 1 and int(wanted[0]) in self.units:
-                at = next(i for i, free in enumerate(self.spare) if free[3] == wanted[0])
+                at = bisect_left(self.spare, self.units[int(wanted[0])].free)
                 if any(asked > free for asked, free in zip(part, self.spare[at], strict=False)):
                     raise ValueError(f"unit {wanted[0]} is shared and has too little left")
         if at < 0:
             units = places.take(1, holder=SHARED, wanted=wanted, scores_U=scores_U)
-            unit = SharedUnit(units, *idle)
+            unit = SharedUnit(units, self.whole, *idle)
             self.units[unit.number] = unit
-            at = bisect_left(self.spare, (*self.whole, unit.number))
-            self.spare.insert(at, (*self.whole, unit.number))
+            at = bisect_left(self.spare, unit.free)
+            self.spare.insert(at, unit.free)
         self._part_of[job.id] = part
-        self.unit_of[job.id] = unit = self.units[take_part(self.spare, at, part)]
+        free = take_part(self.spare, at, part)
+        self.unit_of[job.id] = unit = self.units[free[3]]
+        unit.free = free
         return unit
 
     def leave(self, job_id: int) -> None:
         """Take a job off its node; one that nobody is left on is not shared any more."""
         unit, part = self.unit_of.pop(job_id), self._part_of.pop(job_id)
         del unit.members[job_id]
-        at = next(i for i, free in enumerate(self.spare) if free[3] == unit.number)
+        at = bisect_left(self.spare, unit.free)
         if unit.members:
-            take_part(self.spare, at, Part(-part.cores, -part.gpus, -part.mib))
+            unit.free = take_part(self.spare, at, Part(-part.cores, -part.gpus, -part.mib))
         else:
             del self.spare[at], self.units[unit.number]
 

@@ -137,7 +137,8 @@ class Workload:
             if after.null_count == len(after)
             else (None if ids is None else tuple(ids) for ids in after.to_pylist())
         )
-        parts = map(values, _PARTS) if self.shares_nodes else (repeat(0), repeat(0), repeat(0.0))
+        asks = any(part.column(name).to_numpy().any() for name in _PARTS)
+        parts = map(values, _PARTS) if asks else (repeat(0), repeat(0), repeat(0.0))
         rows = zip(range(start, stop), *map(values, SCHEMA.names[:7]), followed, *parts, strict=False)
         return map(partial(tuple.__new__, Job), rows)  # Job(*row), but without a Python call for each job
 
