@@ -14,7 +14,7 @@ from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
 from hpcsim.errors import BadDecision, InputError
 from hpcsim.machine.catalogue import load_machine
-from hpcsim.machine.cluster import Cluster
+from hpcsim.machine.cluster import Cluster, Outage
 from hpcsim.machine.facility import Facility
 from hpcsim.machine.failures import FailureProcess
 from hpcsim.machine.heat import Heat
@@ -60,6 +60,7 @@ def simulation(
     start=0,
     running_at_start=None,
     admission=None,
+    outages=(),
 ):
     if running_at_start is None:
         running_at_start = {}
@@ -68,6 +69,7 @@ def simulation(
     facility = Facility(spec, jobs.t0_utc, cap_w=cap_w)
     cluster = Cluster(
         spec, draw_behaviour(jobs, 1), policy="packed", start=start, shares=Shares.of(jobs, spec),
+        outages=outages,
         heat=Heat(
             spec.thermal, units=nodes, units_per_rack=spec.units_per_rack, now=start, supply_c=supply_c,
             node_w=spec.power.idle_w, gpu_w=spec.power.gpu_idle_w, rng=stream(1, "r"),
@@ -183,6 +185,13 @@ def meddler(deeds):
     return Plan(decide)
 
 
+breaks = st.lists(
+    st.builds(
+        lambda start_s, span_s, units: Outage(start_s, start_s + span_s, units, "outage"),
+        st.integers(1, 6000), st.integers(1, 3000), st.integers(1, 4),
+    ),
+    max_size=3,
+)  # fmt: skip
 deeds = st.lists(
     st.one_of(
         st.sampled_from([Kill, Preempt, SetCap(None), SetCap(1000.0), SetCap(1300.0)]),
@@ -193,9 +202,13 @@ deeds = st.lists(
 
 
 @settings(deadline=None, max_examples=60)
-@given(rows, deeds, st.booleans(), st.booleans(), st.sampled_from([30.0, 58.0, 70.0]))
-def test_the_books_close_with_heat_failures_caps_speeds_and_jobs_that_are_stopped(jobs, todo, heat, failures, supply_c):
-    sim = simulation(workload(jobs), meddler(todo), heat=heat, failures=failures, supply_c=supply_c)
+@given(rows, deeds, breaks, st.booleans(), st.booleans(), st.sampled_from([30.0, 58.0, 70.0]))
+def test_the_books_close_with_heat_failures_caps_speeds_and_jobs_that_are_stopped(
+    jobs, todo, outages, heat, failures, supply_c
+):
+    sim = simulation(
+        workload(jobs), meddler(todo), heat=heat, failures=failures, supply_c=supply_c, outages=sorted(outages)
+    )
     finish(sim)
 
 
@@ -275,6 +288,28 @@ def test_a_job_that_would_keep_a_shared_node_from_the_head_waits(which):
     assert made[3]["start_s"] == 5100
 
 
+def test_a_shadow_knows_what_the_pass_has_put_on_shared_nodes():
+    jobs = [(0, 500, 1, 2, 0, 0.0), (1, 900, 1, 2, 0, 0.0), (1, 300, 1, CORES - 1, 0, 0.0), (1, 9, 4, 0, 0, 0.0)]
+    seen = []
+
+    def decide(view):
+        room = view.room()
+        if view.now == 1:
+            first, second, head = view.queue
+            ends = [view.shadow(head, room).time]
+            for job in (first, second):
+                assert room.take(job)
+                ends.append(view.shadow(head, room).time)
+                assert view.profile(room).earliest(4, 1) == ends[-1]
+            seen.extend([*ends, room.free, room.shared_until(first), view.free_nodes])
+        yield from EASY(EASY.Options()).schedule(view)
+
+    sim = simulation(workload(jobs), Plan(decide))
+    finish(sim)
+    # walltimes are twice the runtimes: the second job makes its node's last end later, the third opens a node
+    assert seen == [1000, 1801, 1801, 2, 1801, 3]
+
+
 def test_the_fullest_node_that_has_room_is_chosen():
     jobs = [
         (0, 9000, 1, CORES - 3, 0, 0.0),
@@ -341,6 +376,8 @@ def test_queues_with_pools_and_rights_keep_the_laws(jobs, names, exclusive, shar
     sim = simulation(made, schedulers()[which], admission=Admission(rules, 0, nodes=4, over_limit="hold"))
     done, attempts, _ = finish(sim)
     assert {row["state"] for row in done} <= {"completed", "rejected"}
+    assert np.array_equal(sim.pools._now_U, sim.pools._due_U)  # what was held late has changed hands
+    assert np.array_equal(sim.pools._now_U >= 0, sim.site.cluster.places.aside_U)
     first_exclusive = 4 - exclusive
     for row, units in zip(attempts, sim.site.units, strict=True):
         if row.get("cores", 0):
@@ -373,8 +410,34 @@ def test_a_job_draws_its_part():
     assert parts["unshared"] == pytest.approx(1000 * (1 - largest) * power.idle_w, abs=2)
 
 
+def test_jobs_that_complement_each_other_bear_all_idle_power_between_them_and_no_more():
+    jobs = workload([(0, 1000, 1, CORES - 1, 0, 1.0), (0, 1000, 1, 1, GPUS, 1.0)])
+    sim = simulation(jobs, schedulers()[0], nodes=1)
+    _, attempts, parts = finish(sim)
+    behaviour, power = draw_behaviour(sim.workload, 1), COOLEY.power
+    largest = np.array([(CORES - 1) / CORES, 1.0])
+    dynamic_w = power.cpu_dyn_w * behaviour.cpu_util_J * [CORES - 1, 1] / CORES
+    dynamic_w += [0.0, power.gpu_dyn_w * behaviour.gpu_util_J[1]]
+    expected_w = dynamic_w + power.idle_w * largest / largest.sum()
+    assert [row["energy_j"] for row in attempts] == pytest.approx(1000 * expected_w, abs=2)
+    assert parts["unshared"] == pytest.approx(0, abs=2)
+
+
+def test_a_node_that_goes_down_ends_all_jobs_on_it():
+    jobs = workload([(0, 1000, 1, 3, 0, 0.0), (0, 1000, 1, 3, 0, 0.0), (0, 1000, 1, CORES - 2, 0, 0.0)])
+    outages = [Outage(400, 600, 4, "outage")]
+    sim = simulation(jobs, schedulers()[0], outages=outages)
+    made, attempts, parts = finish(sim)
+    assert [row["state"] for row in attempts[:3]] == ["node_failed"] * 3
+    assert [(row["start_s"], row["end_s"]) for row in made] == [(600, 1600)] * 3
+    share = np.array([3, 3, CORES - 2]) / CORES
+    assert [row["lost_node_s"] for row in attempts[:3]] == np.rint(400 * share).tolist()
+    assert sim.site.cluster.interrupts[0].jobs == 3
+    assert parts["repair"] == pytest.approx(4 * 200 * COOLEY.power.idle_w, rel=1e-5)
+
+
 def test_a_cap_slows_jobs_as_little_as_it_can():
-    jobs = workload([(0, 9000, 1, 3, 1, 0.0), (0, 9000, 1, 5, 1, 0.0), (0, 9000, 2, 0, 0, 0.0)])
+    jobs = workload([(0, 9000, 1, 3, 0, 0.0), (0, 9000, 1, 2, 0, 0.0), (0, 9000, 2, 0, 0, 0.0)])
     power = COOLEY.power
     sim = simulation(jobs, schedulers()[0])
     sim.run(1)
