@@ -89,15 +89,16 @@ class EASY:
         if self.backfill_order != self.order:
             behind = list(in_order(sorted(behind, key=lambda job: job.id), self.backfill_order, now))
         shadow, extra = view.shadow(head, room)
+        differs = bool(special) or room.shared is not None  # whether nodes are not all that there is to a job
         longest = shadow - now - view.launch_latency  # that a job may last without delaying the head
         if not self.extra_nodes:
             longest, extra = longest - 1, 0
         for job in behind:
-            if job.nodes > room.free and not job.cores and not (special and job.id in special):
+            if job.nodes > room.free and not (differs and (job.cores or job.id in special)):
                 continue
             if job.walltime <= longest:
                 why = "backfilled: ends before the head can start"
-            elif (taken := _taken_from(room, head, job, shadow) if special or job.cores else job.nodes) <= extra:
+            elif (taken := _taken_from(room, head, job, shadow) if differs else job.nodes) <= extra:
                 why = "backfilled: on nodes that the head leaves free"
             else:
                 continue
@@ -148,14 +149,15 @@ class Hybrid:
         if special:
             yield from urgent_first(view, room)
             waiting = still_waiting(view, room)
+        differs = bool(special) or room.shared is not None
         profile = view.profile(room)
         reservations = 0
         for job in in_order(waiting, self.order, now):
             may_reserve = self.depth is None or reservations < self.depth
-            if not may_reserve and job.nodes > room.free and not job.cores and not (special and job.id in special):
+            if not may_reserve and job.nodes > room.free and not (differs and (job.cores or job.id in special)):
                 continue
             span = view.launch_latency + job.walltime
-            if job.cores and _joins(job, room, profile, now, span):
+            if differs and job.cores and _joins(job, room, profile, now, span):
                 yield Start(job, "on a node that is shared already")
                 if not room.reach:
                     return

@@ -215,7 +215,7 @@ class Simulation:
             if job.nodes > self.largest_job:
                 self.rejected[job.id] = "larger than the machine" if job.nodes > self.nodes else "larger than any block"
                 self._finished(job.id, REJECTED)
-            elif job.cores and self.sharing is not None and self.sharing.shares.too_large(job):
+            elif self.sharing is not None and job.cores and self.sharing.shares.too_large(job):
                 self.refuse(job.id, "larger than a node")
             elif self.centre is not None:
                 if self.state[job.id] == FUTURE:  # else it has been on the machine from the start
@@ -389,7 +389,7 @@ class Simulation:
                 raise self._bad(f"started {self._called(job)}, but {error}") from None
             self.free_nodes = self.site.free_nodes
         self.running[job_id] = Running(job, start, expected_end)
-        if job.cores and self.sharing is not None:
+        if self.sharing is not None and job.cores:
             self.sharing.began(self, job)
         else:
             self.releases.add(expected_end, job_id, job.nodes if self.pools is None else self._general_nodes(job))
@@ -409,7 +409,7 @@ class Simulation:
         """Take ``job_id`` off the machine now; ``state`` says how this attempt ended."""
         job, _, expected_end = self.running.pop(job_id)
         _, _, row = self._ends.pop(job_id)
-        if job.cores and self.sharing is not None:
+        if self.sharing is not None and job.cores:
             self.sharing.leaves(self, job_id)
         else:
             self.releases.remove(expected_end, job_id, job.nodes if self.pools is None else self._general_nodes(job))
@@ -502,7 +502,7 @@ class Simulation:
     def retime(self, job_id: int, end: int, expected_end: int) -> None:
         """A running job has another pace: it now ends at ``end``, by its limit at ``expected_end`` at the latest."""
         job, start, expected = self.running[job_id]
-        if expected_end != expected and job.cores and self.sharing is not None:
+        if self.sharing is not None and expected_end != expected and job.cores:
             self.running[job_id] = Running(job, start, expected_end)
             self.sharing.changed(self, job_id)
         elif expected_end != expected:

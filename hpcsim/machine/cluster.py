@@ -187,7 +187,7 @@ class Cluster:
         job_id = job.id
         scores_U = self._scores(now) if self._scored else None
         shared = None
-        if job.cores and self.shares is not None:
+        if self.shares is not None and job.cores:
             idle = self._idle_w, self._gpu_idle_w
             shared = self.shares.place(job, self.places, wanted, scores_U, idle)
             units = shared.units
