@@ -386,6 +386,17 @@ def test_queues_with_pools_and_rights_keep_the_laws(jobs, names, exclusive, shar
             assert int(units[0]) < first_exclusive or row["start_s"] >= later
 
 
+def test_a_shared_node_changes_hands_when_its_last_job_leaves():
+    jobs = workload([(0, 1000, 1, CORES - 1, 0, 0.0)] * 4 + [(1100, 50, 4, 0, 0, 0.0)])
+    admission = Admission(centre(0, 4, 100), 0, nodes=4, over_limit="hold")
+    sim = simulation(jobs, schedulers()[1], admission=admission)
+    sim.run(500)
+    assert [nodes for _, nodes in sim.sharing.expected.values()] == [1, 1, 1, 0]  # the last is due to queue a
+    sim.run(1001)
+    assert np.flatnonzero(sim.site.cluster.places.aside_U).tolist() == [3]
+    assert sim.free_nodes == 3
+
+
 def test_jobs_that_were_running_at_the_start_share_as_they_can():
     jobs = workload([(0, 500, 1, CORES // 2, 0, 0.0)] * 3 + [(0, 500, 1, CORES + 1, 0, 0.0)])
     sim = simulation(jobs, schedulers()[0], nodes=1, start=100, running_at_start=dict.fromkeys(range(4), 50))
