@@ -23,6 +23,7 @@ from hpcsim.plugin.loader import Plugins, load_plugins
 from hpcsim.results.check import check as check_laws
 from hpcsim.results.metrics import summarise
 from hpcsim.results.run import Run
+from hpcsim.results.shared import nodes_of_jobs
 from hpcsim.results.tables import attempts_table, interrupts_table, jobs_table, timeline_table
 from hpcsim.scenario import build
 from hpcsim.scenario.load import LoadedScenario, load_scenario
@@ -73,11 +74,11 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
         from hpcsim.scenario import physics  # scipy and the machine floor, only where they are needed
 
         spec = physics.machine_spec(loaded, plugins.machines)
-    if spec is None:
+    if spec is None or loaded.scenario.physics is None:
         nodes = build.machine_nodes(loaded, workload)
     else:
         nodes = spec.units * spec.unit_nodes
-        workload = physics.in_places(workload, spec)
+        workload = physics.in_places(workload, spec, loaded.scenario.physics.processors)
     piece = build.cut(loaded, workload, nodes)
     scheduler = build.make_scheduler(loaded, plugins.schedulers[loaded.scenario.scheduler.name])
     telemetry = take_readings = None
@@ -111,7 +112,14 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
         measured_to = simulation.now if measured_to is None else min(measured_to, simulation.now)
     tables = {"jobs": jobs, "attempts": attempts, "timeline": timeline}
     energy = _energy(simulation, jobs, tables)
-    summary = summarise(jobs, timeline, nodes=nodes, measured_from=piece.measured_from, measured_to=measured_to)
+    summary = summarise(
+        jobs,
+        timeline,
+        nodes=nodes,
+        measured_from=piece.measured_from,
+        measured_to=measured_to,
+        nodes_each=nodes_of_jobs(simulation),
+    )
     if energy:
         summary |= energy | {"seed_energy_per_job_kwh": energy["energy_kwh_per_job"]}
     manifest = {
@@ -149,7 +157,7 @@ def _energy(simulation: Simulation, jobs: pa.Table, tables: dict[str, pa.Table])
     tables["power"] = power_table(power_curve(simulation, site))
 
     state = np.array(jobs.column("state").to_pylist(), object)
-    nominal = simulation.workload.column("runtime_s")[: len(state)] * jobs.column("nodes").to_numpy()
+    nominal = simulation.workload.column("runtime_s")[: len(state)] * nodes_of_jobs(simulation)
     return energy_summary(
         simulation,
         site,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from hpcsim import plugin
-from hpcsim.plugin import Decision, Start, View
+from hpcsim.plugin import Decision, Job, Profile, Room, Start, View
 
 from .orders import OrderName, in_order, still_waiting, urgent_first
 
@@ -83,8 +83,9 @@ class EASY:
             return
         if not room.reach:
             return
-        free = room.free  # who does not fit now does not fit later in this pass, unless jobs may be stopped in it
-        behind = list(queue) if special else [job for job in queue if job.nodes <= free]
+        differs = bool(special) or room.shared is not None  # whether nodes are not all that there is to a job
+        free = room.free
+        behind = list(queue) if differs else [job for job in queue if job.nodes <= free]
         if not behind:
             return
         if self.backfill_order != self.order:
@@ -94,11 +95,11 @@ class EASY:
         if not self.extra_nodes:
             longest, extra = longest - 1, 0
         for job in behind:
-            if job.nodes > room.free and not (special and job.id in special):
+            if job.nodes > room.free and not (differs and (job.cores or job.id in special)):
                 continue
             if job.walltime <= longest:
                 why = "backfilled: ends before the head can start"
-            elif (taken := room.taken_from(head, job) if special else job.nodes) <= extra:
+            elif (taken := _taken_from(room, head, job, shadow) if differs else job.nodes) <= extra:
                 why = "backfilled: on nodes that the head leaves free"
             else:
                 continue
@@ -109,6 +110,14 @@ class EASY:
             yield Start(job, why)
             if not room.reach:
                 return
+
+
+def _taken_from(room: Room, head: Job, job: Job, shadow: int) -> int:
+    """How many of the nodes that the blocked ``head`` counts on at its shadow time ``job`` would have."""
+    until = room.shared_until(job)
+    if until is not None and until > shadow:
+        return 0  # on a node that is taken then anyway
+    return room.taken_from(head, job)
 
 
 class Hybrid:
@@ -141,13 +150,19 @@ class Hybrid:
         if special:
             yield from urgent_first(view, room)
             waiting = still_waiting(view, room)
+        differs = bool(special) or room.shared is not None
         profile = view.profile(room)
         reservations = 0
         for job in in_order(waiting, self.order, now):
             may_reserve = self.depth is None or reservations < self.depth
-            if not may_reserve and job.nodes > room.free and not (special and job.id in special):
+            if not may_reserve and job.nodes > room.free and not (differs and (job.cores or job.id in special)):
                 continue
             span = view.launch_latency + job.walltime
+            if differs and job.cores and _joins(job, room, profile, now, span):
+                yield Start(job, "on a node that is shared already")
+                if not room.reach:
+                    return
+                continue
             start = profile.earliest(job.nodes, span, job)
             if start == now and room.take(job):
                 profile.reserve(now, span, job.nodes, job)
@@ -157,6 +172,20 @@ class Hybrid:
                 reservations += 1
             if not room.reach:
                 return
+
+
+def _joins(job: Job, room: Room, profile: Profile, now: int, span: int) -> bool:
+    """Whether ``job`` gets part of a shared node, which it keeps from no reservation; if so, it is taken."""
+    until = room.shared_until(job)
+    if until is None:
+        return False
+    until = max(until, now + 1)
+    longer = now + span - until  # than the node is taken anyway
+    if (longer > 0 and profile.least(until, longer) < 1) or not room.take(job):
+        return False
+    if longer > 0:
+        profile.reserve(until, longer, 1)
+    return True
 
 
 class Conservative(Hybrid):

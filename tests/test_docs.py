@@ -11,7 +11,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 def test_every_column_and_every_key_of_a_run_is_documented_and_no_other():
     there: set[str] = set()
-    for more in ({}, {"machine.model": "polaris", "physics": {"heat": True}}):
+    for more in ({}, {"machine.model": "polaris", "physics": {"heat": True, "processors": "cores"}}):
         run = hpcsim.simulate("polaris", {"jobs": 50} | more)
         there |= set(run.summary)
         for table in run.tables.values():

@@ -34,8 +34,8 @@ class Releases:
 
     __slots__ = ("_ends",)
 
-    def __init__(self) -> None:
-        self._ends: list[tuple[int, int, int]] = []  # (expected end, job id, nodes), sorted
+    def __init__(self, ends: list[tuple[int, int, int]] | None = None) -> None:
+        self._ends = [] if ends is None else ends  # (expected end, job id, nodes), sorted
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         return iter(self._ends)

@@ -79,8 +79,8 @@ class RoomByQueue(Room):
     """
 
     __slots__ = (
-        "_closes_s", "_given", "_latency_s", "_now", "_pools", "_simulation", "_stoppable", "_then", "special",
-        "stopped",
+        "_closes_s", "_given", "_latency_s", "_now", "_pools", "_simulation", "_stoppable", "_then", "shared",
+        "special", "stopped",
     )  # fmt: skip
 
     def __init__(self, simulation: Simulation) -> None:
@@ -91,6 +91,11 @@ class RoomByQueue(Room):
         self._closes_s = -1 if simulation.site is None else simulation.site.closes_s
         self._given: dict[int, _Given] = {}  # to jobs that have not got just general nodes
         self._then: _Then | None = None
+        self.shared = None
+        if simulation.sharing is not None:
+            from hpcsim.engine.sharing import SharedRoom  # for few runs
+
+            self.shared = SharedRoom(simulation, simulation.sharing)
         self.special = simulation.special.keys()
         self.stopped: set[int] = set()
         queues = {job.queue for job in simulation.special.values()}
@@ -109,7 +114,11 @@ class RoomByQueue(Room):
         """Whether ``job`` can start now beside all that was taken before; if so, its nodes are taken too."""
         if self._closes_s >= 0 and self._now + self._latency_s + job.walltime > self._closes_s:
             return False
-        if job.id not in self.special:
+        if job.cores and self.shared is not None:
+            if not self.shared.take(self, job):
+                return False
+            self._given[job.id] = _Given("", 0, 1)  # at the most: its node may have been taken anyway
+        elif job.id not in self.special:
             if job.nodes > self.free:
                 return False
             self.free -= job.nodes
@@ -173,7 +182,11 @@ class RoomByQueue(Room):
     def ends(self) -> list[tuple[int, int, int]]:
         """When general nodes come back after what the pass has done: (second, holder, nodes), sorted."""
         ends = [each for each in self._simulation.releases if each[1] not in self.stopped]
+        if self.shared is not None:
+            ends = self.shared.ends(ends)
         for job in self.started:
+            if job.cores and self.shared is not None:
+                continue  # its node is among them
             insort(ends, (self._now + self._latency_s + job.walltime, job.id, self._given_to(job).general))
         return ends
 
@@ -233,6 +246,8 @@ class RoomByQueue(Room):
         """Say how far it reaches: to all general nodes, and those of the job's queue or of jobs that it may stop."""
         own = max((pool.own for pool in self._pools.values()), default=0)
         self.reach = self.free + own + max((each.nodes for each in self._stoppable.values()), default=0)
+        if self.shared is not None and self.shared.is_open:
+            self.reach = max(1, self.reach)
 
 
 class ProfileByQueue(Profile):

@@ -104,6 +104,7 @@ class Centre:
             for job_id, (job, start, _) in simulation.running.items()
             if job.queue in victims
             and start < started_now
+            and not job.cores
             and (nodes := job.nodes if pools is None else pools.coming_back(job_id, job.nodes))
         ]
 
@@ -114,9 +115,11 @@ class Centre:
 
     def clear_for(self, job: Job) -> list[Job]:
         """The jobs that must be stopped so that ``job`` can start now; ValueError where it cannot."""
+        if self._simulation.has_room(job):
+            return []
         free, pools = self._simulation.free_nodes, self.pools
         own = 0
-        if pools is not None and job.queue in pools.pools:
+        if pools is not None and job.queue in pools.pools and not job.cores:
             own = min(job.nodes, pools.own_free(job.queue))
             left = max(0, pools.general_left(job.queue))
             if job.nodes - own > left:
@@ -126,7 +129,7 @@ class Centre:
         missing = job.nodes - own - free
         if missing <= 0:
             return []
-        jobs = self.stoppable(job.queue)
+        jobs = [] if job.cores else self.stoppable(job.queue)
         chosen = to_stop(jobs, missing)
         if chosen is None:
             of_queue = f" and {own} of queue {job.queue}" if own else ""
@@ -150,5 +153,7 @@ class Centre:
         for job_id, rule in turned.refused:
             simulation.turn_away(job_id, rule)
         self._let_run(turned.freed)
-        simulation.special = {number: job for number, job in simulation.queue.items() if job.queue in self.special}
+        simulation.special = {
+            number: job for number, job in simulation.queue.items() if job.queue in self.special and not job.cores
+        }
         return moved or bool(turned.refused or turned.freed)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hpcsim.workload.job import Job
 
 if TYPE_CHECKING:
+    from hpcsim.engine.sharing import SharedRoom
     from hpcsim.engine.site import Site
 
 
@@ -25,6 +26,9 @@ class Room:
     """The ids of waiting jobs for which other things hold than for the rest, by their queue: nodes of its own, or jobs
     that they may stop. Mostly none. ``taken_from`` has to be asked for these."""
 
+    shared: SharedRoom | None = None
+    """What is left of nodes that jobs share; None where all jobs take whole nodes."""
+
     def __init__(self, free: int) -> None:
         self.free = self.reach = free
         self.started: list[Job] = []
@@ -40,6 +44,10 @@ class Room:
     def taken_from(self, head: Job, job: Job) -> int:
         """How many of the nodes that the blocked ``head`` counts on ``job`` would have if it started now."""
         return job.nodes
+
+    def shared_until(self, job: Job) -> int | None:
+        """Until when the shared node that ``job`` would get is expected to be taken anyway; None if it gets none."""
+        return self.shared.until(job) if job.cores and self.shared is not None else None
 
 
 class RoomOnSite(Room):

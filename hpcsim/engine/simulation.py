@@ -36,7 +36,7 @@ from hpcsim.engine.decisions import Decision, Hold, Kill, Preempt, Start
 from hpcsim.engine.ledger import Ledger
 from hpcsim.engine.operations import SIGNALS
 from hpcsim.engine.view import Running, View
-from hpcsim.errors import BadDecision, SchedulerError
+from hpcsim.errors import BadDecision, InputError, SchedulerError
 from hpcsim.streams import stream
 from hpcsim.workload.job import TIMEOUT, Job, Workload
 
@@ -50,6 +50,7 @@ _FIRST, _AFTER_ENDS, _LAST = (simpy.events.EventPriority(number) for number in (
 
 if TYPE_CHECKING:
     from hpcsim.engine.centre import Centre
+    from hpcsim.engine.sharing import Sharing
     from hpcsim.engine.site import Site
     from hpcsim.machine.pools import NodePools
     from hpcsim.machine.queues import Admission
@@ -108,6 +109,8 @@ class Simulation:
     site : the machine's places, power, heat and failures; without it nodes are only counted.
     admission : the centre's queue rules; without them every job that the machine can hold is admitted. Node pools
         need a ``site`` with places; on a torus there are none, and no queue may stop other jobs.
+
+    Jobs that share nodes need a ``site`` whose cluster has ``shares``; InputError without.
     """
 
     def __init__(
@@ -135,6 +138,13 @@ class Simulation:
         self.site = site
         self.centre: Centre | None = None
         self.pools: NodePools | None = None
+        self.sharing: Sharing | None = None  # where any job shares a node
+        if workload.shares_nodes:
+            if site is None or site.cluster.shares is None:
+                raise InputError(f"{workload.source}: jobs share nodes, which needs a machine.model and physics")
+            from hpcsim.engine.sharing import Sharing  # for few runs
+
+            self.sharing = Sharing(site.cluster.shares)
         self.held: dict[int, Job] = {}  # admitted, but over a limit on running jobs
         self._site_at = _NEVER  # when the machine next does something by itself
         self._passes_when_idle = bool(getattr(scheduler, "passes_when_idle", False))
@@ -206,6 +216,8 @@ class Simulation:
             if job.nodes > self.largest_job:
                 self.rejected[job.id] = "larger than the machine" if job.nodes > self.nodes else "larger than any block"
                 self._finished(job.id, REJECTED)
+            elif self.sharing is not None and job.cores and self.sharing.shares.too_large(job):
+                self.refuse(job.id, "larger than a node")
             elif self.centre is not None:
                 if self.state[job.id] == FUTURE:  # else it has been on the machine from the start
                     self.centre.submit(job)
@@ -228,7 +240,7 @@ class Simulation:
             raise self._bad(f"started {self._called(mine)} with the reason {why!r}; a reason is text")
         if self.centre is not None:
             self._clear_for(mine, self.centre)
-        elif mine.nodes > self.free_nodes:
+        elif mine.nodes > self.free_nodes and not self.has_room(mine):
             raise self._bad(f"started {self._called(mine)} on {mine.nodes} nodes, but only {self.free_nodes} are free")
         del self.queue[mine.id]
         self._idle_events = 0
@@ -355,7 +367,7 @@ class Simulation:
         queue[job_id] = job
         for later_id in reversed(later):
             queue[later_id] = queue.pop(later_id)
-        if self.centre is not None and job.queue in self.centre.special:
+        if self.centre is not None and job.queue in self.centre.special and not job.cores:
             self.special[job.id] = job
 
     def _put_back(self, job: Job) -> None:
@@ -381,8 +393,11 @@ class Simulation:
                 raise self._bad(f"started {self._called(job)}, but {error}") from None
             self.free_nodes = self.site.free_nodes
         self.running[job_id] = Running(job, start, expected_end)
-        self.releases.add(expected_end, job_id, job.nodes if self.pools is None else self._general_nodes(job))
-        self.ledger.change(taken, job.nodes)
+        if self.sharing is not None and job.cores:
+            self.sharing.began(self, job)
+        else:
+            self.releases.add(expected_end, job_id, job.nodes if self.pools is None else self._general_nodes(job))
+            self.ledger.change(taken, job.nodes)
         self._generation = generation = self._generation + 1
         self._ends[job_id] = (end, generation, self.attempts.begin(job_id, taken, start, why))
         simpy.Timeout(self.env, end - self.now, (job_id, generation)).callbacks.append(self._end)
@@ -398,13 +413,16 @@ class Simulation:
         """Take ``job_id`` off the machine now; ``state`` says how this attempt ended."""
         job, _, expected_end = self.running.pop(job_id)
         _, _, row = self._ends.pop(job_id)
-        self.releases.remove(expected_end, job_id, job.nodes if self.pools is None else self._general_nodes(job))
+        if self.sharing is not None and job.cores:
+            self.sharing.leaves(self, job_id)
+        else:
+            self.releases.remove(expected_end, job_id, job.nodes if self.pools is None else self._general_nodes(job))
+            self.ledger.change(self.now, -job.nodes)
         if self.site is None:
             self.free_nodes += job.nodes
         else:
             self.site.end(job_id, work_is_lost=state > TIMEOUT)
             self.free_nodes = self.site.free_nodes
-        self.ledger.change(self.now, -job.nodes)
         self.attempts.end[row] = self.now
         if self.attempts.start[row] > self.now:  # ended while it was being launched
             self.attempts.start[row] = self.now
@@ -439,6 +457,10 @@ class Simulation:
                 followers[:] = [follower for follower in followers if follower != job_id]
         self.rejected_late[job_id] = self.now
         self.refuse(job_id, rule)
+
+    def has_room(self, job: Job) -> bool:
+        """Whether a shared node has room for ``job``, which shares."""
+        return bool(job.cores) and self.sharing is not None and self.sharing.shares.fits(job)
 
     def _general_nodes(self, job: Job) -> int:
         """How many nodes that all jobs may have come back when the running ``job`` ends."""
@@ -484,7 +506,10 @@ class Simulation:
     def retime(self, job_id: int, end: int, expected_end: int) -> None:
         """A running job has another pace: it now ends at ``end``, by its limit at ``expected_end`` at the latest."""
         job, start, expected = self.running[job_id]
-        if expected_end != expected:
+        if self.sharing is not None and expected_end != expected and job.cores:
+            self.running[job_id] = Running(job, start, expected_end)
+            self.sharing.changed(self, job_id)
+        elif expected_end != expected:
             nodes = job.nodes if self.pools is None else self._general_nodes(job)
             self.releases.remove(expected, job_id, nodes)
             self.releases.add(expected_end, job_id, nodes)

@@ -13,6 +13,7 @@ import numpy as np
 
 from hpcsim.engine.decisions import Decision, SetCap, SetCooling, SetSpeed, Sleep, Wake
 from hpcsim.engine.sampling import Sampling
+from hpcsim.engine.sharing import holder_of
 from hpcsim.machine.checkpoint import Checkpointing
 from hpcsim.machine.cluster import Cluster, Effects, Units
 from hpcsim.machine.execution import Execution
@@ -148,6 +149,9 @@ class Site:
 
     def fits(self, job: Job) -> bool:
         """Whether there is a place for ``job`` now."""
+        shares = self.cluster.shares
+        if shares is not None and job.cores and (shares.too_large(job) or shares.fits(job)):
+            return not shares.too_large(job)
         return self.cluster.places.fits(job.nodes)
 
     # -- one job ------------------------------------------------------------------------------
@@ -169,7 +173,7 @@ class Site:
         if units is None and self.recorded is not None and blocks is not None:
             units = self.recorded.free(job_id, blocks)
         own = None
-        if self.pools is not None:
+        if self.pools is not None and not job.cores:
             own, units = self.pools.choose(job, units)
         execution = self.cluster.begin(
             job,
@@ -185,12 +189,14 @@ class Site:
         )
         if self.recorded is not None:
             self.recorded.count(job.id, execution.units)
-        if self.pools is not None:
+        if self.pools is not None and not job.cores:
             self.pools.begin(job, execution.units, own)
         self.units.append(execution.units)
         self.joules.append(0.0)
         self.throttled_node_s.append(0)
         self.lost_node_s.append(0)
+        if execution.shared is not None:
+            self._retime_neighbours(beside=execution)
         self._hold_cap(taken, beside=execution)
         return execution.end, execution.expected_end
 
@@ -207,9 +213,14 @@ class Site:
         """Take a job off the machine now; ``work_is_lost`` if it did not end by itself."""
         execution, now = self.cluster.executions[job_id], self._simulation.now
         self.cluster.end(execution, now)
-        if self.pools is not None:
-            self.pools.end(job_id, execution.units)
         row = execution.row
+        if execution.shared is not None:
+            execution.throttled_node_s = round(execution.share * execution.throttled_node_s)
+            self._retime_neighbours()
+            if self.pools is not None and not execution.shared.members:
+                self.pools.end(holder_of(execution.shared.number), execution.units)
+        elif self.pools is not None:
+            self.pools.end(job_id, execution.units)
         self.joules[row] = execution.joules
         self.throttled_node_s[row] = execution.throttled_node_s
         if work_is_lost:
@@ -221,7 +232,8 @@ class Site:
         job_id = execution.job_id
         done = max(0, int(self._left_s(job_id) - execution.work_s))
         saved = 0 if self.checkpointing is None else self.checkpointing.saved(done)
-        self.lost_node_s[execution.row] = execution.nodes * (done - saved)
+        lost_s = execution.nodes * (done - saved)
+        self.lost_node_s[execution.row] = lost_s if execution.shared is None else round(execution.share * lost_s)
         if saved:
             self._saved[job_id] = self._saved.get(job_id, 0) + saved
 
@@ -324,7 +336,11 @@ class Site:
         """Let other node pools be in force, and correct the books of what comes back when."""
         simulation = self._simulation
         if self.pools is not None and self.pools.turn_to(pools):
+            if simulation.sharing is not None:
+                simulation.sharing.move(simulation)
             for job_id, (job, _, expected_end) in simulation.running.items():
+                if job.cores:
+                    continue
                 simulation.releases.remove(expected_end, job_id, self.pools.coming_back(job_id, job.nodes))
                 nodes = self.pools.note(job_id, self.cluster.executions[job_id].units)
                 simulation.releases.add(expected_end, job_id, nodes)
@@ -332,6 +348,15 @@ class Site:
                 self._expect_no_more(number)
                 self._expect(number, expected, units)
         simulation.free_nodes = self.free_nodes
+
+    def _retime_neighbours(self, beside: Execution | None = None) -> None:
+        """Tell the simulation of jobs whose pace has changed because somebody came to their node or left it."""
+        shares = self.cluster.shares
+        if shares is not None and shares.retimed:
+            retimed, shares.retimed = shares.retimed, []
+            for execution in retimed:
+                if execution is not beside:
+                    self._retime(execution)
 
     def _retime(self, execution: Execution) -> None:
         self._simulation.retime(execution.job_id, execution.end, execution.expected_end)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-from hpcsim.engine.availability import Profile, Shadow
+from hpcsim.engine.availability import Profile, Releases, Shadow
 from hpcsim.engine.by_queue import ProfileByQueue, RoomByQueue
 from hpcsim.engine.operations import Power, Signal, power_of, published
 from hpcsim.engine.room import Room, RoomOnSite
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from hpcsim.engine.sharing import RoomToShare
     from hpcsim.engine.simulation import Simulation
     from hpcsim.engine.site import Site
 
@@ -181,6 +182,10 @@ class View:
         sim = self._simulation
         if sim.special:
             return RoomByQueue(sim)
+        if sim.sharing is not None:
+            from hpcsim.engine.sharing import RoomToShare  # for few runs
+
+            return RoomToShare(sim, sim.sharing)
         if sim.site is None or sim.site.only_counts(sim.now + sim.launch_latency):
             return Room(sim.free_nodes)
         blocks = sim.site.cluster.places.blocks
@@ -195,6 +200,9 @@ class View:
         sim = self._simulation
         if (room.special and isinstance(room, RoomByQueue)) or isinstance(room, RoomOnTorus):
             shadow = room.shadow(job)
+        elif room.shared is not None:
+            ends = cast("RoomToShare | RoomByQueue", room).ends()
+            shadow = Releases(ends).shadow(job.nodes, room.free, sim.now)
         else:
             shadow = sim.releases.shadow(job.nodes, room.free, sim.now, room.started, sim.launch_latency)
         if sim.site is not None:
@@ -215,6 +223,8 @@ class View:
             room = self.room()
         if isinstance(room, RoomByQueue):
             profile: Profile = ProfileByQueue(sim.now, room)
+        elif room.shared is not None:
+            profile = Profile(sim.now, room.free, cast("RoomToShare", room).ends())
         else:
             profile = Profile(sim.now, sim.free_nodes, sim.releases)
             for job in room.started:

@@ -23,6 +23,7 @@ from hpcsim.machine.failures import FailureProcess
 from hpcsim.machine.heat import Heat
 from hpcsim.machine.places import FREE, Places
 from hpcsim.machine.power import cap_speed
+from hpcsim.machine.shares import SHARED, SharedUnit, Shares
 from hpcsim.machine.spec import MachineSpec
 from hpcsim.workload.behaviour import Behaviour
 from hpcsim.workload.job import Job
@@ -92,6 +93,7 @@ class Cluster:
         much is when it lies scattered over the whole machine.
     outages : known to the cluster, in order of their starts; scheduled ones also to schedulers.
     supply_c : the supply temperature at a second, for the steps of the seasons.
+    shares : the nodes that jobs share; None where all take whole nodes.
     """
 
     def __init__(
@@ -108,9 +110,11 @@ class Cluster:
         class_U: Floats | None = None,
         communication: float = 0.0,
         limit_stretches: bool = True,
+        shares: Shares | None = None,
     ) -> None:
         self.spec = spec
         self.places = Places(spec, policy)
+        self.shares = shares
         self.heat = heat
         self.failures = failures
         self.cap = 1.0  # the factor on every job's speed that keeps the IT power below the cap
@@ -124,8 +128,12 @@ class Cluster:
         self._supply_c = supply_c
         self._unit_nodes = spec.unit_nodes
         power = spec.power
-        gpu_w_J = power.gpu_dyn_w * behaviour.gpu_util_J
-        self._dynamic_w_J = array("d", (power.cpu_dyn_w * behaviour.cpu_util_J + gpu_w_J).tobytes())
+        cpu_w_J, gpu_w_J = power.cpu_dyn_w * behaviour.cpu_util_J, power.gpu_dyn_w * behaviour.gpu_util_J
+        dynamic_w_J = cpu_w_J + gpu_w_J
+        if shares is not None:
+            dynamic_w_J = cpu_w_J * shares.core_share_J + gpu_w_J * shares.gpu_share_J
+            gpu_w_J = np.where(shares.gpu_share_J > 0, gpu_w_J, 0.0)
+        self._dynamic_w_J = array("d", dynamic_w_J.tobytes())
         self._gpu_w_J = array("d", (gpu_w_J / max(1, spec.gpus_per_node)).tobytes())
         self._beta_J = array("d", behaviour.beta_J.tobytes())
         self._felt_J = array("d", (communication * behaviour.communication_J).tobytes()) if communication else None
@@ -178,7 +186,12 @@ class Cluster:
             self._refuse_speed(speed)
         job_id = job.id
         scores_U = self._scores(now) if self._scored else None
-        if own is None:
+        shared = None
+        if self.shares is not None and job.cores:
+            idle = self._idle_w, self._gpu_idle_w
+            shared = self.shares.place(job, self.places, wanted, scores_U, idle)
+            units = shared.units
+        elif own is None:
             units = self.places.take(job.nodes, holder=job_id, wanted=wanted, scores_U=scores_U)
         else:
             units = self.places.take_beside(own, job.nodes, holder=job_id, wanted=wanted, scores_U=scores_U)
@@ -186,11 +199,17 @@ class Cluster:
         stretch = 1.0 if self._class_U is None else self._stretch(self._class_U, job_id, units)
         execution = Execution(job_id, row, units, nodes, now, lead_s, work_s, limit_s, extra_s, stretch)
         self.executions[job_id] = execution
-        self._move(now, nodes, "idle", "busy")
+        if shared is None or not shared.members:
+            self._move(now, nodes, "idle", "busy")
         if speed != 1.0 or self.cap != 1.0:
             execution.chosen, execution.cap = speed, self.cap
             execution.turn(self._beta_J[job_id], limit_stretches=self._limit_stretches)
-        self._draw(execution, self._idle_w, self._gpu_idle_w)
+        if shared is None:
+            self._draw(execution, self._idle_w, self._gpu_idle_w)
+        else:
+            execution.shared, execution.share = shared, float(self._sharing().largest_J[job_id])
+            shared.members[job_id] = execution
+            self._change_shared(shared, now)
         self._log(now)
         return execution
 
@@ -205,6 +224,9 @@ class Cluster:
         """Take a job off its units."""
         execution.settle(now)
         del self.executions[execution.job_id]
+        if execution.shared is not None:
+            self._leave_shared(execution, execution.shared, now)
+            return
         units, nodes, places = execution.units, execution.nodes, self.places
         places.release(units)
         self._jobs_w -= execution.watts
@@ -235,6 +257,9 @@ class Cluster:
     def _turn(self, execution: Execution) -> None:
         """Have a settled execution go at the speed that it now may."""
         execution.turn(self._beta_J[execution.job_id], limit_stretches=self._limit_stretches)
+        if execution.shared is not None:
+            self._draw_shared(execution.shared, execution.since)
+            return
         self._jobs_w -= execution.watts
         self.it_w -= execution.watts
         self._draw(execution, execution.node_w, execution.node_gpu_w)
@@ -253,6 +278,75 @@ class Cluster:
         self.it_w += watts
         if self.heat is not None:
             self.heat.set_power(execution.since, execution.units, node_w, gpu_w, node_was_w, gpu_was_w)
+
+    # -- nodes that jobs share ----------------------------------------------------------------
+
+    def _draw_shared(self, unit: SharedUnit, now: int) -> None:
+        """Book what the jobs on a shared node draw, the idle watts that none of them bears, and the heat."""
+        shares, exponent = self._sharing(), self.spec.power.speed_exponent
+        shares.settle(now)
+        left_w = _grained(self._idle_w) if unit.members else 0.0
+        borne = max(1.0, sum(execution.share for execution in unit.members.values()))
+        node_w, gpu_w, jobs_w = self._idle_w, self._gpu_idle_w, 0.0
+        for job_id, execution in unit.members.items():
+            execution.settle(now)
+            slowness = execution.speed**exponent
+            dynamic_w = self._dynamic_w_J[job_id] * slowness
+            node_w += dynamic_w
+            gpu_w = max(gpu_w, self._gpu_idle_w + self._gpu_w_J[job_id] * slowness)
+            idle_w = min(left_w, _grained(self._idle_w * execution.share / borne))
+            left_w -= idle_w
+            before_w, execution.watts = execution.watts, idle_w + _grained(dynamic_w)
+            jobs_w += execution.watts - before_w
+        self._jobs_w += jobs_w
+        self.it_w += jobs_w + left_w - unit.unshared_w
+        shares.unshared_w += left_w - unit.unshared_w
+        unit.unshared_w = left_w
+        if self.heat is not None:
+            self.heat.set_power(now, unit.units, node_w, gpu_w, unit.node_w, unit.node_gpu_w)
+        unit.node_w, unit.node_gpu_w = node_w, gpu_w
+
+    def _change_shared(self, unit: SharedUnit, now: int) -> None:
+        """Somebody has come to a shared node or left it: its throttle is lifted, for heat to see what is needed now."""
+        if unit.is_hot and self.heat is not None:
+            unit.is_hot = False
+            self.heat.mark_throttled(unit.units, False)
+            for job_id, execution in unit.members.items():
+                execution.settle(now)
+                if execution.heat < 1.0:
+                    execution.heat, execution.hot_nodes = 1.0, 0
+                    execution.turn(self._beta_J[job_id], limit_stretches=self._limit_stretches)
+                    self._sharing().retimed.append(execution)
+        self._draw_shared(unit, now)
+
+    def _throttle_shared(self, unit: SharedUnit, factor: float, now: int) -> list[Execution]:
+        """Slow all jobs of a shared node alike; these."""
+        unit.is_hot = True
+        for job_id, execution in unit.members.items():
+            execution.settle(now)
+            execution.heat = max(self.spec.power.least_speed, execution.heat * factor)
+            execution.hot_nodes = self._unit_nodes
+            execution.turn(self._beta_J[job_id], limit_stretches=self._limit_stretches)
+        self._draw_shared(unit, now)
+        return list(unit.members.values())
+
+    def _leave_shared(self, execution: Execution, unit: SharedUnit, now: int) -> None:
+        self._jobs_w -= execution.watts
+        self.it_w -= execution.watts
+        self._sharing().leave(execution.job_id)
+        self._change_shared(unit, now)
+        if not unit.members:
+            self.places.release(unit.units)
+            self._move(now, self._unit_nodes, "busy", "idle")
+            if not self.places.up_U[unit.number]:
+                self._move(now, self._unit_nodes, "idle", "down")
+        self._log(now)
+
+    def _sharing(self) -> Shares:
+        """The shared nodes. Raises ValueError on a machine where all jobs take whole nodes."""
+        if self.shares is None:
+            raise ValueError(f"no job shares a node of {self.spec.name}")
+        return self.shares
 
     # -- power --------------------------------------------------------------------------------
 
@@ -276,6 +370,8 @@ class Cluster:
             e.nodes * self._dynamic_w_J[e.job_id] * (e.chosen * e.heat) ** exponent for e in self.executions.values()
         )
         static_w = self.it_w - self._jobs_w + self.nodes_in["busy"] * self.spec.power.idle_w
+        if self.shares is not None:
+            static_w -= self.shares.unshared_w
         cap = 1.0 if cap_w == inf else cap_speed(self.spec.power, static_w, uncapped_w, cap_w)
         if cap == self.cap:
             return []
@@ -371,6 +467,8 @@ class Cluster:
         holders = places.holder_U[units]
         already = {execution.job_id for execution in effects.failed}  # by another failure in this second
         hit = [job_id for job_id in np.unique(holders[holders != FREE]).tolist() if job_id not in already]
+        if hit and hit[0] == SHARED and self.shares is not None:
+            hit[:1] = [job_id for job_id in self.shares.holding(units) if job_id not in already]
         failed = [self.executions[job_id] for job_id in hit]
         idle = int(np.count_nonzero(holders == FREE)) * self.spec.unit_nodes
         places.set_down(units)
@@ -390,6 +488,9 @@ class Cluster:
         while (crossing := heat.next_crossing()) is not None and crossing[0] <= now:
             unit = crossing[1]
             factor = heat.throttle(now, unit)
+            if self.shares is not None and unit in self.shares.units:
+                effects.retimed += self._throttle_shared(self.shares.units[unit], factor ** (1.0 / exponent), now)
+                continue
             execution = self.executions.get(int(self.places.holder_U[unit]))
             if execution is None:  # an idle unit can do no less
                 continue

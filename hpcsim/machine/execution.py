@@ -11,11 +11,15 @@ computing; Etinski, Corbalan, Labarta and Valero (2012), Parallel job scheduling
 from __future__ import annotations
 
 from math import ceil
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from hpcsim.machine.power import rate
+
+if TYPE_CHECKING:
+    from hpcsim.machine.shares import SharedUnit
 
 _WHOLE = 1e-6  # seconds: what floating point may have left of a second that is over
 
@@ -35,6 +39,8 @@ class Execution:
     joules = 0.0
     hot_nodes = 0
     throttled_node_s = 0
+    shared: SharedUnit | None = None  # the node that it shares with others
+    share = 1.0  # of that: the largest of its shares of cores, GPUs and memory
 
     def __init__(
         self,

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from hpcsim.machine.cluster import Cluster
 from hpcsim.machine.heat import Heat
+from hpcsim.machine.shares import Shares
 from hpcsim.machine.temperatures import Temperatures
 from hpcsim.streams import stream
 from hpcsim.workload.behaviour import Behaviour
@@ -47,8 +48,9 @@ UTILISATION_SIGMA, UTILISATION_STEP = 0.02, 0.01
 class Readings(NamedTuple):
     """Some samples, one after another: R rows, one for each sampled unit, ascending. None where there is no sensor.
 
-    ``state`` is a place in ``STATES``; ``job`` the id of the job on the unit, -1 without one; ``node_w`` wall watts of
-    one node of the unit; utilisations are the job's, in [0, 1]; ``corrected_errors`` came since the sample before.
+    ``state`` is a place in ``STATES``; ``job`` the id of the job on the unit, -1 without one or where jobs share
+    it; ``node_w`` wall watts of one node of the unit; utilisations are the job's, in [0, 1], of a shared node those of
+    its jobs by what they have of it; ``corrected_errors`` came since the sample before.
     """
 
     time_s: npt.NDArray[np.int64]
@@ -150,6 +152,8 @@ class Telemetry:
         batch.state[begin:end] = state_U[units]
         batch.job[begin:end] = job_U[units]
         batch.node_w[begin:end] = node_w_U[units]
+        if self._cluster.shares is not None:
+            self._read_shared(self._cluster.shares, begin)
         if self._heat is not None and batch.node_c is not None:
             self._heat.advance(now)
             batch.node_c[begin:end] = self._heat.node_c_N[units]
@@ -185,7 +189,7 @@ class Telemetry:
         if full.gpu_util is not None:
             full.gpu_util[busy] = self._behaviour.gpu_util_J[full.job[busy]]
         if self._noise is not None:
-            _add_noise(full, busy, self._noise)
+            _add_noise(full, full.state == _BUSY, self._noise)
         self._take(full)
 
     def _doing(self) -> tuple[npt.NDArray[np.int8], Units, Floats]:
@@ -202,6 +206,19 @@ class Telemetry:
             job_U[units] = execution.job_id
             node_w_U[units] = execution.watts / execution.nodes
         return state_U, job_U, node_w_U
+
+    def _read_shared(self, shares: Shares, begin: int) -> None:
+        """Put what jobs do together on shared nodes into the sample that begins at a row: no single job is there."""
+        batch, behaviour = self._batch, self._behaviour
+        for number, unit in shares.units.items():
+            at = int(np.searchsorted(self._units, number))
+            if at < self._units.size and self._units[at] == number:
+                jobs, row = np.array([*unit.members]), begin + at
+                batch.job[row] = -1
+                batch.node_w[row] = unit.unshared_w + sum(execution.watts for execution in unit.members.values())
+                batch.cpu_util[row] = behaviour.cpu_util_J[jobs] @ shares.core_share_J[jobs]
+                if batch.gpu_util is not None:
+                    batch.gpu_util[row] = behaviour.gpu_util_J[jobs] @ shares.gpu_share_J[jobs]
 
     def _empty_batch(self) -> Readings:
         rows, heat = self._room, self._heat

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from hpcsim.engine.simulation import Simulation
 from hpcsim.errors import InvariantBroken
+from hpcsim.results.shared import busy_nodes, parts_in_use
 from hpcsim.workload.job import Int64s
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ def check(simulation: Simulation, jobs: pa.Table, attempts: pa.Table, timeline: 
     Busy nodes are never more than the machine has; no job starts before it was submitted or is on the machine
     twice at once; every job ends exactly once (or is rejected, or the run was stopped early); node-seconds of all
     attempts come to what the ledger integrated while the simulation ran. On a machine with places every attempt has as
-    many units as its nodes need, and no unit is held by two attempts at once.
+    many units as its nodes need, and no unit is held by two attempts at once, but by jobs that share it: these
+    never take more of it than there is.
     """
     busy = timeline.column("busy_nodes").to_numpy()
     time = timeline.column("time_s").to_numpy()
@@ -61,16 +63,17 @@ def check(simulation: Simulation, jobs: pa.Table, attempts: pa.Table, timeline: 
     _demand(ends == should, lambda i: f"job {job_name[i]} ended {ends[i]} times instead of {should[i]}")
 
     taken = np.frombuffer(simulation.attempts.taken, np.int64)
-    booked = int(np.sum(attempts.column("nodes").to_numpy() * (np.where(over, end, simulation.now) - taken)))
+    came_busy, went_busy = busy_nodes(simulation)
+    booked = int(np.sum(went_busy * np.where(over, end, simulation.now) - came_busy * taken))
     if booked != simulation.ledger.busy_node_seconds:
         raise InvariantBroken(
             f"the attempts add up to {booked} node-seconds, the ledger integrated {simulation.ledger.busy_node_seconds}"
         )
     if simulation.site is not None:
-        _check_units(simulation.site, attempts, taken, np.where(over, end, simulation.now + 1))
+        _check_units(simulation, simulation.site, attempts, taken, np.where(over, end, simulation.now + 1))
 
 
-def _check_units(site: Site, attempts: pa.Table, taken: Int64s, free_from: Int64s) -> None:
+def _check_units(simulation: Simulation, site: Site, attempts: pa.Table, taken: Int64s, free_from: Int64s) -> None:
     """Every attempt has its nodes from ``taken`` to ``free_from``, and no other has one of them then."""
     spec, name = site.cluster.spec, attempts.column("job_id")
     count = np.array([units.size for units in site.units], np.int64)
@@ -81,10 +84,21 @@ def _check_units(site: Site, attempts: pa.Table, taken: Int64s, free_from: Int64
     is_start = np.arange(row.size) < lasting.size
     time = np.where(is_start, taken[row], free_from[row])
     holder_U = np.full(spec.units, -1, np.int64)
+    parts_A, used_U = parts_in_use(simulation, spec.units)
     for event in np.lexsort((is_start, time)).tolist():  # in one second what ends comes first
         i = int(row[event])
         units = site.units[i]
-        if is_start[event]:
+        if parts_A[i, 0]:
+            unit = int(units[0])
+            if is_start[event] and holder_U[unit] >= 0 and not used_U[unit, 0]:
+                raise InvariantBroken(f"t={time[event]}: job {name[i]} shares unit {unit}, which another job holds")
+            used_U[unit] += parts_A[i] if is_start[event] else -parts_A[i]
+            if site.cluster.shares is None or np.any(used_U[unit] > site.cluster.shares.whole):
+                raise InvariantBroken(
+                    f"t={time[event]}: jobs share more of unit {unit} than there is, at job {name[i]}"
+                )
+            holder_U[unit] = i if used_U[unit, 0] else -1
+        elif is_start[event]:
             held = units[holder_U[units] >= 0]
             if held.size:
                 other = name[int(holder_U[held[0]])]

@@ -141,6 +141,9 @@ def ledger_j(simulation: Simulation, site: Site, curve: PowerCurve) -> dict[str,
         "repair" if name == "down" else name: cluster.node_seconds[name] * watts
         for name, watts in cluster.watts_in.items()
     }
+    if cluster.shares is not None:
+        cluster.shares.settle(simulation.now)
+        resting["unshared"] = cluster.shares.unshared_j
     seconds = curve.end_s - int(curve.time_s[0])
     parts = {
         "jobs": float(joules[~lost].sum()),

@@ -19,20 +19,27 @@ STARVED_AFTER_S = 72 * 3600
 
 
 def summarise(
-    jobs: pa.Table, timeline: pa.Table, *, nodes: int, measured_from: int | None, measured_to: int | None
+    jobs: pa.Table,
+    timeline: pa.Table,
+    *,
+    nodes: int,
+    measured_from: int | None,
+    measured_to: int | None,
+    nodes_each: npt.NDArray[Any] | None = None,
 ) -> dict[str, Any]:
     """The summary of a run, from its tables.
 
     Metrics of jobs are over the measured jobs that were not rejected. The interval for utilisation and throughput
     is ``[measured_from, measured_to)``, where that is ``None`` from the first submission to the last end.
-    A metric of nothing is ``None``.
+    A metric of nothing is ``None``. ``nodes_each`` are the nodes that each job counts for, where they are not the
+    column: of one that shares a node, its part.
     """
     measured = jobs.column("measured").to_numpy()
     state = _text(jobs, "state")
     counted = measured & (state != "rejected")
-    submit_s, end_s, runtime_s, nodes_each = (
-        _numbers(jobs, name) for name in ("submit_s", "end_s", "runtime_s", "nodes")
-    )
+    submit_s, end_s, runtime_s = (_numbers(jobs, name) for name in ("submit_s", "end_s", "runtime_s"))
+    if nodes_each is None:
+        nodes_each = _numbers(jobs, "nodes")
     ended = counted & ~np.isnan(end_s)
     wait = _numbers(jobs, "wait_s")[counted]
     wait = wait[~np.isnan(wait)]

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from hpcsim.engine.attempts import FUTURE, NODE_FAILED, PREEMPTED, REJECTED, RUNNING, STATES
 from hpcsim.engine.simulation import Simulation
+from hpcsim.results.shared import busy_nodes, parts_of_nodes
 
 if TYPE_CHECKING:
     from hpcsim.engine.site import Site
@@ -68,6 +69,7 @@ def jobs_table(simulation: Simulation, measured: npt.NDArray[np.bool_]) -> pa.Ta
             "wait_s": pa.array(start - submit, mask=~has_started),
             "bounded_slowdown": pa.array(slowdown, mask=~has_ended),
             "measured": pa.array(measured[:count]),
+            **parts_of_nodes(workload, np.arange(count)),
             **_energy_of_jobs(simulation, job, count),
         }
     )
@@ -88,6 +90,7 @@ def attempts_table(simulation: Simulation) -> pa.Table:
             "nodes": pa.array(workload.column("nodes")[job]),
             "state": _named(state, STATES[:FUTURE]),
             "why": _reasons(attempts.why),
+            **parts_of_nodes(workload, job),
             **_places_and_energy(simulation),
         }
     )
@@ -138,7 +141,7 @@ def _spans(units: npt.NDArray[np.int64]) -> str:
 def timeline_table(simulation: Simulation) -> pa.Table:
     """The waiting jobs, running jobs and busy nodes from each second on at which one of them changed."""
     workload, attempts = simulation.workload, simulation.attempts
-    nodes = workload.column("nodes")[_column(attempts.job)]
+    came_busy, went_busy = busy_nodes(simulation)
     taken = _column(attempts.taken)
     over = _column(attempts.state) != RUNNING
     freed = _column(attempts.end)[over]
@@ -162,7 +165,7 @@ def timeline_table(simulation: Simulation) -> pa.Table:
         change[ended:] = at_rejection
         return np.cumsum(np.add.reduceat(change[order], first))
 
-    waiting, running, busy = level(1, -1, back, -1), level(0, 1, -1), level(0, nodes, -nodes[over])
+    waiting, running, busy = level(1, -1, back, -1), level(0, 1, -1), level(0, came_busy, -went_busy[over])
     changed = (np.diff(waiting) != 0) | (np.diff(running) != 0) | (np.diff(busy) != 0)
     kept = np.concatenate([[True], changed])
     columns = {"time_s": time[first], "queue": waiting, "running": running, "busy_nodes": busy}

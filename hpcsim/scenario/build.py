@@ -98,7 +98,7 @@ def cut(loaded: LoadedScenario, workload: Workload, nodes: int) -> Cut:
     running = {}
     free = nodes
     on_machine = np.flatnonzero(was_running[ids])
-    part_nodes = part.column("nodes")
+    part_nodes = np.where(part.column("cores") > 0, 0, part.column("nodes"))  # shared nodes are seen to when it begins
     for job_id in on_machine[np.argsort(recorded[ids[on_machine]], kind="stable")].tolist():
         # records overlap now and then: who does not fit any more waits at the start
         if part_nodes[job_id] <= free:

@@ -76,6 +76,10 @@ class Physics(Section):
         description="which free nodes a job gets, when its scheduler names none; 'recorded' is 'torus', but a job gets "
         "the block that it really had, where the trace names one and it is free",
     )
+    processors: Literal["nodes", "cores"] = Field(
+        default="nodes",
+        description="what the processors of a trace are; jobs of fewer cores than a node has share nodes",
+    )
     variation: bool = Field(default=True, description="whether nodes differ in speed and scattered jobs run slower")
     heat: bool = Field(default=True, description="whether nodes warm up, throttle and shut down")
     failures: bool = Field(default=True, description="whether hardware fails and is repaired")

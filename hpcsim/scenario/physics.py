@@ -23,6 +23,7 @@ from hpcsim.machine.power import cap_holds
 from hpcsim.machine.queues import Admission, QueueRules
 from hpcsim.machine.recorded import RecordedPlaces
 from hpcsim.machine.series import read_carbon, read_price
+from hpcsim.machine.shares import Shares, can_share, in_parts
 from hpcsim.machine.solar import SolarPlant
 from hpcsim.machine.spec import MachineSpec
 from hpcsim.machine.telemetry import Readings, Telemetry, WatchedHeat
@@ -67,6 +68,11 @@ def machine_spec(loaded: LoadedScenario, machines: Mapping[str, Path]) -> Machin
     if physics.placement == "coolest" and not physics.heat:
         place = loaded.place("physics", "placement")
         raise InputError(f"{place}: physics.placement: found 'coolest', which needs physics.heat, but that is false")
+    if physics.processors == "cores" and not can_share(spec):
+        place = loaded.place("physics", "processors")
+        raise InputError(
+            f"{place}: physics.processors: found 'cores', but {spec.name} allocates no single nodes, to be shared"
+        )
     if physics.queues and spec.queues is not None:
         _refuse_useless_queues(loaded, spec, read.places)
     return spec
@@ -88,8 +94,12 @@ def _refuse_useless_queues(loaded: LoadedScenario, spec: MachineSpec, places: Ma
         ) from None
 
 
-def in_places(workload: Workload, spec: MachineSpec) -> Workload:
-    """The workload with every job's nodes rounded up to what it really takes; larger jobs are left as they are."""
+def in_places(workload: Workload, spec: MachineSpec, processors: str = "nodes") -> Workload:
+    """The workload with every job's nodes rounded up to what it really takes; larger jobs are left as they are.
+
+    Jobs that share a node get all of their part told; with ``processors`` "cores", nodes of the workload are cores.
+    """
+    workload = in_parts(workload, spec, processors_are_cores=processors == "cores")
     places = Places(spec, "packed")
     nodes = workload.column("nodes")
     asked, which = np.unique(nodes, return_inverse=True)
@@ -145,6 +155,7 @@ def make_site(
         class_U=class_U,
         communication=spec.communication if physics.variation else 0.0,
         limit_stretches=physics.walltime_scaling == "stretch",
+        shares=Shares.of(workload, spec),
     )
     if sampled is not None and take_readings is not None:
         if sampled.units is not None and sampled.units > spec.units:

@@ -40,6 +40,10 @@ SCHEMA = pa.schema(
         pa.field("project", _text, nullable=False),
         pa.field("queue", _text, nullable=False),
         pa.field("after", pa.list_(pa.int64())),  # ids that must have ended before this job may start
+        # of one node, for a job that shares it with others; all 0 for one that takes whole nodes
+        pa.field("cores", pa.int64(), nullable=False),
+        pa.field("gpus", pa.int64(), nullable=False),
+        pa.field("memory_gib", pa.float64(), nullable=False),
         # the truth: hidden from every scheduler
         pa.field("runtime_s", pa.int64(), nullable=False),
         pa.field("outcome", pa.int8(), nullable=False),  # an index into OUTCOMES
@@ -48,6 +52,8 @@ SCHEMA = pa.schema(
     ]
 )
 
+_PARTS = ("cores", "gpus", "memory_gib")
+
 
 class Job(NamedTuple):
     """What a user submitted: all that a scheduler may know about a job before it has ended.
@@ -55,6 +61,8 @@ class Job(NamedTuple):
     ``id`` is the place in the order of submission, from 0 (equal submit times: the order of the trace),
     so sorting by ``(…, job.id)`` breaks ties by submission. ``name`` is the trace's own identifier.
     Times are whole seconds; ``submit`` counts from the trace's zero, ``walltime`` is the limit asked for.
+    ``cores``, ``gpus`` and ``memory_gib`` are what a job takes of one node (``nodes`` is 1) that it shares with others;
+    a job that takes whole nodes has 0 cores.
     """
 
     id: int
@@ -66,6 +74,9 @@ class Job(NamedTuple):
     project: str
     queue: str
     after: tuple[int, ...] | None = None
+    cores: int = 0
+    gpus: int = 0
+    memory_gib: float = 0.0
 
     def __deepcopy__(self, memo: object) -> Job:
         return self  # nothing in it can change
@@ -99,6 +110,11 @@ class Workload:
         """Of how many jobs the trace says where they ran."""
         return len(self) - int(self.table.column("recorded_place").null_count)
 
+    @property
+    def shares_nodes(self) -> bool:
+        """Whether any job asks for a part of a node."""
+        return bool(np.any(self.column("cores")) or np.any(self.column("gpus")))
+
     def column(self, name: str) -> npt.NDArray[Any]:
         """A numeric column as a numpy array of J values, J jobs."""
         array: npt.NDArray[Any] = self.table.column(name).to_numpy()
@@ -121,7 +137,9 @@ class Workload:
             if after.null_count == len(after)
             else (None if ids is None else tuple(ids) for ids in after.to_pylist())
         )
-        rows = zip(range(start, stop), *map(values, SCHEMA.names[:7]), followed, strict=False)
+        asks = any(part.column(name).to_numpy().any() for name in _PARTS)
+        parts = map(values, _PARTS) if asks else (repeat(0), repeat(0), repeat(0.0))
+        rows = zip(range(start, stop), *map(values, SCHEMA.names[:7]), followed, *parts, strict=False)
         return map(partial(tuple.__new__, Job), rows)  # Job(*row), but without a Python call for each job
 
     def take(self, ids: Int64s) -> Workload:
@@ -146,6 +164,14 @@ class Workload:
         index = self.table.schema.get_field_index("nodes")
         return replace(self, table=self.table.set_column(index, SCHEMA.field("nodes"), pa.array(nodes, pa.int64())))
 
+    def with_parts(self, cores: Int64s, gpus: Int64s, memory_gib: npt.NDArray[np.float64]) -> Workload:
+        """The same jobs with other parts of nodes, J of each."""
+        table = self.table
+        for name, values in zip(_PARTS, (cores, gpus, memory_gib), strict=True):
+            field = SCHEMA.field(name)
+            table = table.set_column(table.schema.get_field_index(name), field, pa.array(values, field.type))
+        return replace(self, table=table)
+
     def first(self, count: int) -> Workload:
         """The first ``count`` jobs by submit time."""
         if count < 1:
@@ -166,6 +192,9 @@ def workload_from_columns(
     project: Any = None,
     queue: Any = None,
     after: Sequence[Sequence[int] | None] | None = None,
+    cores: npt.ArrayLike | None = None,
+    gpus: npt.ArrayLike | None = None,
+    memory_gib: npt.ArrayLike | None = None,
     outcome: npt.ArrayLike | None = None,
     recorded_start_s: npt.ArrayLike | None = None,
     recorded_place: Any = None,
@@ -174,8 +203,9 @@ def workload_from_columns(
 ) -> Workload:
     """A workload from plain columns of J values already in the order of submission.
 
-    ``user``, ``project`` and ``queue`` are J texts or an Arrow dictionary array; none means unknown (empty). So is
-    ``recorded_place``, but what is unknown is null there.
+    ``cores``, ``gpus`` and ``memory_gib`` are what jobs take of one node that they share; 0, or none at all: nothing is
+    said of it. ``user``, ``project`` and ``queue`` are J texts or an Arrow dictionary array; none means unknown
+    (empty). So is ``recorded_place``, but what is unknown is null there.
     """
     count = len(name)
 
@@ -199,6 +229,9 @@ def workload_from_columns(
         text(project),
         text(queue),
         pa.nulls(count, pa.list_(pa.int64())) if after is None else pa.array(after, pa.list_(pa.int64())),
+        whole(cores, 0),
+        whole(gpus, 0),
+        whole(memory_gib, 0, np.float64),
         whole(runtime_s, 1),
         whole(outcome, COMPLETED, np.int8),
         whole(recorded_start_s, -1),
