@@ -85,7 +85,10 @@ class EASY:
             return
         differs = bool(special) or room.shared is not None  # whether nodes are not all that there is to a job
         free = room.free
-        behind = list(queue) if differs else [job for job in queue if job.nodes <= free]
+        if differs:
+            behind = [job for job in queue if job.nodes <= free or job.cores or job.id in special]
+        else:
+            behind = [job for job in queue if job.nodes <= free]
         if not behind:
             return
         if self.backfill_order != self.order:
@@ -95,11 +98,12 @@ class EASY:
         if not self.extra_nodes:
             longest, extra = longest - 1, 0
         for job in behind:
-            if job.nodes > room.free and not (differs and (job.cores or job.id in special)):
+            other = differs and (job.cores or job.id in special)
+            if job.nodes > room.free and not other:
                 continue
             if job.walltime <= longest:
                 why = "backfilled: ends before the head can start"
-            elif (taken := _taken_from(room, head, job, shadow) if differs else job.nodes) <= extra:
+            elif (taken := _taken_from(room, head, job, shadow) if other else job.nodes) <= extra:
                 why = "backfilled: on nodes that the head leaves free"
             else:
                 continue

@@ -133,6 +133,9 @@ def _places_and_energy(simulation: Simulation) -> dict[str, pa.Array]:
 
 def _spans(units: npt.NDArray[np.int64]) -> str:
     """Ascending unit numbers as text: runs joined, such as ``0-13,20``."""
+    begin, end = int(units[0]), int(units[-1])
+    if end - begin + 1 == units.size:
+        return str(begin) if begin == end else f"{begin}-{end}"
     ends = np.flatnonzero(np.diff(units) != 1)
     first, last = units[np.append(0, ends + 1)].tolist(), units[np.append(ends, -1)].tolist()
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(first, last, strict=True))
