@@ -335,19 +335,19 @@ def test_a_log_that_is_full_of_what_nobody_looked_at_loses_nothing(monkeypatch: 
     monkeypatch.setattr("hpcsim.machine.heat._LOG_MOST", 500)
     rng = np.random.default_rng(5)
     spec = replace(EQUAL, gpu_k_per_w=None, gpu_tau_s=None)
-    lazy, often, now = heat(spec, units=8), heat(spec, units=8), 8000
+    lazy, often, now = heat(spec, units=400), heat(spec, units=400), 8000
     for each in (lazy, often):  # a throttle was passed long ago, so no later history is followed
         set_alike(each, 0, some([0]), 3000.0, IDLE_GPU_W)
         set_alike(each, 7000, some([0]), IDLE_W, IDLE_GPU_W)
         assert each.hottest_c(now)[0] > EQUAL.cpu_throttle_c
-    drawn_w = np.full(8, IDLE_W)
+    drawn_w = np.full(400, IDLE_W)
     for _ in range(1200):
-        now += int(rng.integers(1, 200))
-        unit, watts = int(rng.integers(8)), IDLE_W + float(rng.integers(500))
+        now += int(rng.integers(1, 20))
+        unit, watts = int(rng.integers(400)), IDLE_W + float(rng.integers(500))
         lazy.set_power(now, some([unit]), watts, IDLE_GPU_W, float(drawn_w[unit]), IDLE_GPU_W)
         drawn_w[unit] = watts
         set_alike(often, now, some([unit]), watts, IDLE_GPU_W)
-    assert [lazy.power_w(unit)[0] for unit in range(8)] == drawn_w.tolist()
+    assert [lazy.power_w(unit)[0] for unit in range(400)] == drawn_w.tolist()
     assert np.abs(lazy.temperatures(now + 5)[0] - often.temperatures(now + 5)[0]).max() < 1e-9
     assert lazy.hottest_c(now + 5) == pytest.approx(often.hottest_c(now + 5), abs=1e-9)
 

@@ -234,14 +234,6 @@ class Racks:
         """The local inlets."""
         return np.asarray(supply_c + (node_w_N.reshape(-1, self.n) @ self.inlet_k_per_w.T).reshape(-1))
 
-    def mean_node_c_N(self, node_w_N: Floats, supply_c: float, risen_k_N: Floats, span_s: float) -> Floats:
-        """Mean temperatures of the nodes over ``span_s``: from mean powers and supply, and by how much all have risen.
-
-        No history is needed: this is the integral of the equations, in which the rise is the heat that was stored.
-        """
-        stored = _times(risen_k_N.reshape(-1, self.n), self.shapes.transpose(0, 2, 1)) / (self.rates * span_s)
-        return self.node_c_N(self.steady(node_w_N, supply_c) - stored)
-
     def node_waits_s(self, block: int, places: Ints, dev: Floats, steady: Floats, limit_c: float) -> Floats:
         """Whole seconds until nodes are at ``limit_c`` or above; infinite for all but the first that will be.
 
