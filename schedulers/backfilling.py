@@ -84,11 +84,8 @@ class EASY:
         if not room.reach:
             return
         differs = bool(special) or room.shared is not None  # whether nodes are not all that there is to a job
-        free = room.free
-        if differs:
-            behind = [job for job in queue if job.nodes <= free or job.cores or job.id in special]
-        else:
-            behind = [job for job in queue if job.nodes <= free]
+        reach = room.reach
+        behind = [job for job in queue if job.nodes <= reach]
         if not behind:
             return
         if self.backfill_order != self.order:

@@ -86,13 +86,14 @@ class RoomOnTorus(RoomOnSite):
         if units is None:
             raise ValueError(f"a job of {job.nodes} nodes has no block on this machine")
         first, end = table.span[units]
-        ways = [(block, end_s) for block, end_s in self._starting]
-        ways += [
-            (self._block_of(job_id), max(running.expected_end, simulation.now + 1))
-            for job_id, running in simulation.running.items()
-        ]
-        numbers = np.array([block for block, _ in ways], np.int64)
-        ends_s = np.array([end_s for _, end_s in ways], np.int64)
+        executions = self._site.cluster.executions
+        numbers = np.array(
+            [*(block for block, _ in self._starting), *(executions[i].block for i in simulation.running)]
+        )
+        ends_s = np.array(
+            [*(end_s for _, end_s in self._starting), *(end_s for _, _, end_s in simulation.running.values())]
+        )
+        numbers, ends_s = numbers.astype(np.int64), np.maximum(ends_s, simulation.now + 1)  # of none these are floats
         free_s = np.where(table.conflict_BB[numbers, first:end], ends_s[:, None], 0).max(axis=0, initial=0)
         closed = np.flatnonzero(self.blocks.closed_U)
         if closed.size:
@@ -122,9 +123,6 @@ class RoomOnTorus(RoomOnSite):
             return -1
         block = self.blocks.table.number[units.tobytes()]
         return -1 if kept_free >= 0 and self.blocks.table.conflict_BB[block, kept_free] else block
-
-    def _block_of(self, job_id: int) -> int:
-        return self._places.block_of(self._site.cluster.executions[job_id].units)
 
     def recorded_place_is_taken(self, job: Job) -> bool:
         """Whether the place in which the trace says that ``job`` ran is not free beside all that was given away."""

@@ -198,6 +198,8 @@ class Cluster:
         nodes = units.size * self._unit_nodes
         stretch = 1.0 if self._class_U is None else self._stretch(self._class_U, job_id, units)
         execution = Execution(job_id, row, units, nodes, now, lead_s, work_s, limit_s, extra_s, stretch)
+        if self.places.blocks is not None:
+            execution.block = self.places.block_of(units)
         self.executions[job_id] = execution
         if shared is None or not shared.members:
             self._move(now, nodes, "idle", "busy")

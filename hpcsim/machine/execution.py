@@ -41,6 +41,7 @@ class Execution:
     throttled_node_s = 0
     shared: SharedUnit | None = None  # the node that it shares with others
     share = 1.0  # of that: the largest of its shares of cores, GPUs and memory
+    block = -1  # the block that it has, on a torus
 
     def __init__(
         self,

@@ -113,7 +113,9 @@ class Lane:
             self._leave_line(entry)
         elif self._active is not None:
             self._active.count(entry, -1)
-        return [freed for group in entry.groups for freed in self._free(group)] if self.lines else []
+        if not self.lines:
+            return []
+        return [freed for group in entry.groups if group in self.stuck for freed in self._free(group)]
 
     # -- limits -------------------------------------------------------------------------------
 
@@ -180,7 +182,7 @@ class Lane:
         """Let jobs run that were held back by ``group``, the earliest first, until it holds the next one back."""
         stuck = self.stuck.get(group)
         while stuck:
-            line = min(stuck, key=lambda each: self.lines[each][0].job.id)
+            line = next(iter(stuck)) if len(stuck) == 1 else min(stuck, key=lambda each: self.lines[each][0].job.id)
             first = self.lines[line][0]
             holder = self._holder(first)
             if holder == group:
