@@ -352,6 +352,24 @@ def test_a_log_that_is_full_of_what_nobody_looked_at_loses_nothing(monkeypatch: 
     assert lazy.hottest_c(now + 5) == pytest.approx(often.hottest_c(now + 5), abs=1e-9)
 
 
+def test_the_hottest_node_is_found_though_only_gpus_were_throttled() -> None:
+    """In one rack a GPU passes its throttle; the hottest node, below its own, is in another."""
+    spec = replace(EQUAL, recirculation=0.0, coupling_w_per_k=0.0, node_spread=0.0, rack_spread=0.0)
+    lazy = heat(spec, units=8, units_per_rack=4)
+    set_alike(lazy, 0, some([0]), 700.0, 600.0)
+    set_alike(lazy, 0, some([5]), 2300.0, IDLE_GPU_W)
+    assert lazy.next_crossing() is not None
+    lazy.mark_throttled(some([0]), True)
+    for now in (500, 4000, 4001):
+        set_alike(lazy, now, some([0]), 700.0, 600.0 - now / 100)
+        lazy.next_crossing()
+    set_alike(lazy, 20_000, some([5]), IDLE_W, IDLE_GPU_W)
+    hottest_c, hottest_gpu_c = lazy.hottest_c(30_000)
+    assert hottest_gpu_c is not None
+    assert hottest_gpu_c > spec.gpu_throttle_c
+    assert hottest_c == pytest.approx(thermal.steady_c(24.0, spec.node_k_per_w, 2300.0), abs=1e-6)
+
+
 def test_neighbours_that_change_alike_one_after_another_are_told_apart() -> None:
     lazy, often = heat(), heat()
     for now, units in ((0, [0, 1, 2]), (100, [3, 4]), (100, [5, 6, 7, 8]), (130, [9]), (130, [10, 12]), (150, [2, 1])):

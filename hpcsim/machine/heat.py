@@ -192,35 +192,34 @@ class Heat:
         log, lag_k_N = temperatures.log, temperatures.begin_lag_k_N
         self._hottest_c = max(self._hottest_c, self._ahead.seen_c)
         throttle_c, gpu_throttle_c = self._ahead.thresholds_c[THROTTLE]
-        for block in self._likely_hottest(self._hottest_c >= throttle_c):
+        for block in self._likely_hottest(throttle_c):
             pieces, start = log.pieces(block, now), temperatures.begin_modes[block]
             self._hottest_c = racks.node_peak_c(
                 block, start, pieces.spans_s, pieces.node_w, pieces.supply_c, self._hottest_c
             )
         if self._hottest_gpu_c is not None:
             self._hottest_gpu_c = max(self._hottest_gpu_c, self._ahead.seen_gpu_c)
-            for block in self._likely_hottest(self._hottest_gpu_c >= gpu_throttle_c, gpus=True):
+            for block in self._likely_hottest(gpu_throttle_c, gpus=True):
                 pieces, start = log.pieces(block, now), lag_k_N[block * racks.n : (block + 1) * racks.n]
                 peak_c = racks.gpu_peak_c(block, start, pieces.spans_s, pieces.node_w, pieces.gpu_w, pieces.supply_c)
                 self._hottest_gpu_c = max(self._hottest_gpu_c, peak_c)
         temperatures.restart_log()
         self._ahead.clear_exceeded()
 
-    def _likely_hottest(self, was_throttled: bool, *, gpus: bool = False) -> Iterator[int]:
-        """Blocks in which something may have been hotter than anything before; the likeliest first.
+    def _likely_hottest(self, throttle_c: float, *, gpus: bool = False) -> Iterator[int]:
+        """Blocks in which a node, or a GPU, may have been hotter than any before; the likeliest first.
 
-        Once a throttle was passed anywhere (``was_throttled``), these are those in which one may have been. Else no
-        node gets hotter than all of its block are at the beginning, unless it would without its neighbours.
+        Once the throttle was passed anywhere, these are those in which it may have been. Else no node gets hotter than
+        all of its block are at the beginning, unless it would without its neighbours.
         """
         racks, temperatures, exceeded_K = self._racks, self._now, self._ahead.exceeded_K
         yield from np.flatnonzero(exceeded_K).tolist()
-        if was_throttled or exceeded_K.any():
+        if self._hottest(gpus) >= throttle_c:
             return
         log = temperatures.log
         most_w, most_gpu_w = log.most_w()
-        warmest_c = max(supply_c for _, supply_c in log.supplies) + float(most_w.max()) * racks.inlet_k_per_w.sum(
-            axis=1
-        )
+        warming_k = float(most_w.max()) * racks.inlet_k_per_w.sum(axis=1)
+        warmest_c = max(supply_c for _, supply_c in log.supplies) + warming_k
         if gpus:
             most_c = warmest_c + np.maximum(temperatures.begin_lag_k_N, racks.gpu_r_N * most_gpu_w).reshape(-1, racks.n)
         else:
@@ -228,6 +227,10 @@ class Heat:
             most_c = np.maximum(begin_c, warmest_c + (racks.r_N * most_w).reshape(-1, racks.n))
         bounds_c = most_c.max(axis=1)
         for block in np.argsort(-bounds_c).tolist():
-            hottest_c = self._hottest_gpu_c if gpus else self._hottest_c
-            if hottest_c is not None and bounds_c[block] > hottest_c:
+            if bounds_c[block] <= self._hottest(gpus):
+                return
+            if not exceeded_K[block]:
                 yield block
+
+    def _hottest(self, gpus: bool) -> float:
+        return self._hottest_c if not gpus or self._hottest_gpu_c is None else self._hottest_gpu_c

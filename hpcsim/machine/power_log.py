@@ -58,6 +58,7 @@ class PowerLog:
         self.seconds: list[int] = []
         self._items: list[tuple[Units, float, float, float, float]] = []
         self._seen = 0
+        self._most: tuple[int, tuple[Floats, Floats]] | None = None  # of how many items, and what ``most_w`` said
         self._joined: Changes | None = None  # all of it, as when it was asked for last
         self._by_block: tuple[Changes, Units, Units] | None = None  # the same, its order by block, where each begins
 
@@ -123,10 +124,13 @@ class PowerLog:
 
     def most_w(self) -> tuple[Floats, Floats]:
         """The most that nodes, and GPUs, have drawn since the beginning (``_N``)."""
+        if self._most is not None and self._most[0] == len(self._items):
+            return self._most[1]
         node_w, gpu_w = self.node_w_N.copy(), self.gpu_w_N.copy()
         for units, _, _, node_was_w, gpu_was_w in self._items:
             node_w[units] = np.maximum(node_w[units], node_was_w)
             gpu_w[units] = np.maximum(gpu_w[units], gpu_was_w)
+        self._most = len(self._items), (node_w, gpu_w)
         return node_w, gpu_w
 
     def pieces(self, block: int, until: int) -> Pieces:

@@ -181,10 +181,11 @@ class TorusBlocks:
         may_b = free_B[: end - first]
         if kept >= 0:
             may_b = may_b & ~self.table.conflict_BB[first:end, kept]
+        if not may_b.any():
+            return -1
         blocked = self.table.weight_BB[first:end, end:] @ free_B[end - first :].astype(np.float32)
         blocked[~may_b] = np.inf
-        best = int(blocked.argmin())
-        return first + best if may_b[best] else -1
+        return first + int(blocked.argmin())
 
     @property
     def open_U(self) -> npt.NDArray[np.bool_]:
