@@ -563,6 +563,10 @@ class Story:
 
 
 STORIES = {
+    "a neighbour that wakes from sleep": Story(
+        replace(EQUAL, recirculation=0.9),
+        ((0, 1, 20.0, 0.0), (0, 0, 2144.0, IDLE_GPU_W), (3000, 1, IDLE_W, IDLE_GPU_W)),
+    ),
     "a neighbour far above the threshold, then more power": Story(
         replace(EQUAL, coupling_w_per_k=2.0, node_shutdown_c=200.0),
         ((0, 0, 4000.0, IDLE_GPU_W), (3000, 1, 2000.0, IDLE_GPU_W), (3001, 1, 2450.0, IDLE_GPU_W)),

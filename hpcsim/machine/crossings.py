@@ -87,7 +87,10 @@ class Crossings:
     # -- what it is told ----------------------------------------------------------------------
 
     def powered(self, units: Units, node_w: float, gpu_w: float) -> None:
-        """``units`` now draw that; need not be told of what is at most ``quiet_w`` and ``quiet_gpu_w``."""
+        """``units`` now draw that.
+
+        Need not be told of what is at most ``quiet_w`` and ``quiet_gpu_w``, unless it was less than idle units draw.
+        """
         if node_w > self._most_w:
             self._reckon_with(node_w * _MORE_WATTS, self._warmest_supply_c)
         else:
@@ -193,7 +196,7 @@ class Crossings:
         if state == _CALM:
             self.quiet_w = min(self._most_w, float(self._alone_w_N.min()))
             self.quiet_gpu_w = float(self._alone_gpu_w_N.min())
-        elif state == _TENSE:  # the limits are the present powers, and none is below those of an idle unit
+        elif state == _TENSE:  # the limits are no less than the present powers, and these no less than an idle unit's
             self.quiet_w, self.quiet_gpu_w = self._idle_w, self._idle_gpu_w
         else:
             self.quiet_w = self.quiet_gpu_w = -np.inf

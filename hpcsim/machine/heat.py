@@ -79,7 +79,8 @@ class Heat:
         temperatures.set_power(now, units, node_w, gpu_w, node_was_w, gpu_was_w)
         if now == ahead.sighted_s:
             ahead.unsee(units)
-        if node_w > ahead.quiet_w or gpu_w > ahead.quiet_gpu_w:
+        wakes = node_was_w < self._idle_w
+        if wakes or node_w > ahead.quiet_w or gpu_w > ahead.quiet_gpu_w:
             ahead.powered(units, node_w, gpu_w)
 
     def set_supply(self, now: int, supply_c: float) -> None:
