@@ -125,7 +125,7 @@ def centres(
     periods: int = 2,
     special: bool = True,
     limited: bool = True,
-    pools: st.SearchStrategy[Pool | None] = st.none() | pool,  # noqa: B008
+    pools: st.SearchStrategy[Pool | None] = st.none() | pool,  # noqa: B008  (a strategy never changes)
 ) -> QueueRules:
     """``a`` and ``b`` may have pools; ``p`` is preemptable, ``d`` may stop its jobs; ``g`` is ordinary."""
 
@@ -214,7 +214,7 @@ class Watched:
         assert [job.id for job in view.urgent] == urgent
         assert [job.id for job in view.queue] == sorted(job.id for job in view.queue)
         for running in view.running.values():
-            assert view.preemptable(running.job) == (running.job.queue == "p" and sim.special_rules)  # type: ignore[attr-defined]
+            assert view.preemptable(running.job) == (running.job.queue == "p" and sim.special_rules)
 
     def follow(self, view: View, decided: list[Decision]) -> None:
         """The first job that may stop others starts at once if that is possible; nobody is stopped idly."""
@@ -249,16 +249,13 @@ def watched(jobs: Workload, scheduler: str, centre: QueueRules, **options: Any) 
     watch = Watched(SCHEDULERS[scheduler]())
     sim = simulation(jobs, watch, centre, **options)
     watch.simulation = sim
-    sim.special_rules = any(each.queues["p"].preemptable for each in centre.periods)  # type: ignore[attr-defined]
+    sim.special_rules = any(each.queues["p"].preemptable for each in centre.periods)
     return sim, watch
 
 
 def laws_of_pools(sim: Simulation, attempts: list[dict[str, Any]], centre: QueueRules) -> None:
     """Who lay where: from the attempts alone."""
-    rows = [
-        (row["start_s"], row["end_s"], units_of(row["units"]), sim.centre_queue(row["job_id"]))  # type: ignore[attr-defined]
-        for row in attempts
-    ]
+    rows = [(row["start_s"], row["end_s"], units_of(row["units"]), sim.centre_queue(row["job_id"])) for row in attempts]
     general: list[tuple[int, int, str, int]] = []
     for at, (start, end, units, name) in enumerate(rows):
         for other_start, other_end, other_units, _ in rows[:at]:
@@ -282,7 +279,7 @@ def test_every_centre_keeps_the_laws(
 ) -> None:
     jobs = workload(*rows)
     sim, watch = watched(jobs, scheduler, centre, outages=out, policy=policy)
-    sim.centre_queue = lambda name: rows[int(name[1:])][4]  # type: ignore[attr-defined]
+    sim.centre_queue = lambda name: rows[int(name[1:])][4]
     table, attempts = run(sim)
     laws_of_pools(sim, attempts, centre)
     stopped = sorted((row["end_s"], int(row["job_id"][1:])) for row in attempts if row["state"] == "preempted")

@@ -396,7 +396,7 @@ class Simulation:
         if self.sharing is not None and job.cores:
             self.sharing.began(self, job)
         else:
-            self.releases.add(expected_end, job_id, job.nodes if self.pools is None else self._general_nodes(job))
+            self.releases.add(expected_end, job_id, self._general_nodes(job))
             self.ledger.change(taken, job.nodes)
         self._generation = generation = self._generation + 1
         self._ends[job_id] = (end, generation, self.attempts.begin(job_id, taken, start, why))
@@ -416,7 +416,7 @@ class Simulation:
         if self.sharing is not None and job.cores:
             self.sharing.leaves(self, job_id)
         else:
-            self.releases.remove(expected_end, job_id, job.nodes if self.pools is None else self._general_nodes(job))
+            self.releases.remove(expected_end, job_id, self._general_nodes(job))
             self.ledger.change(self.now, -job.nodes)
         if self.site is None:
             self.free_nodes += job.nodes
@@ -510,7 +510,7 @@ class Simulation:
             self.running[job_id] = Running(job, start, expected_end)
             self.sharing.changed(self, job_id)
         elif expected_end != expected:
-            nodes = job.nodes if self.pools is None else self._general_nodes(job)
+            nodes = self._general_nodes(job)
             self.releases.remove(expected, job_id, nodes)
             self.releases.add(expected_end, job_id, nodes)
             self.running[job_id] = Running(job, start, expected_end)

@@ -196,7 +196,7 @@ class Crossings:
         if state == _CALM:
             self.quiet_w = min(self._most_w, float(self._alone_w_N.min()))
             self.quiet_gpu_w = float(self._alone_gpu_w_N.min())
-        elif state == _TENSE:  # the limits are no less than the present powers, and these no less than an idle unit's
+        elif state == _TENSE:  # no limit is below what an idle unit draws, but for units asleep
             self.quiet_w, self.quiet_gpu_w = self._idle_w, self._idle_gpu_w
         else:
             self.quiet_w = self.quiet_gpu_w = -np.inf
