@@ -154,13 +154,15 @@ def _energy(simulation: Simulation, jobs: pa.Table, tables: dict[str, pa.Table])
     from hpcsim.results.energy import energy_summary, power_curve, power_table
 
     tables["interrupts"] = interrupts_table(site)
-    tables["power"] = power_table(power_curve(simulation, site))
+    curve = power_curve(simulation, site)
+    tables["power"] = power_table(curve)
 
     state = np.array(jobs.column("state").to_pylist(), object)
     nominal = simulation.workload.column("runtime_s")[: len(state)] * nodes_of_jobs(simulation)
     return energy_summary(
         simulation,
         site,
+        curve,
         work_node_hours=float(nominal[state == "completed"].sum()) / 3600.0,
         ended=int(np.sum(~np.isin(state, ["rejected", "running", "waiting"]))),
     )

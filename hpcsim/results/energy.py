@@ -90,11 +90,12 @@ def power_table(curve: PowerCurve) -> pa.Table:
     return pa.table({"time_s": curve.time_s[kept], **{name: watts[kept] for name, watts in columns.items()}})
 
 
-def energy_summary(simulation: Simulation, site: Site, *, work_node_hours: float, ended: int) -> dict[str, Any]:
+def energy_summary(
+    simulation: Simulation, site: Site, curve: PowerCurve, *, work_node_hours: float, ended: int
+) -> dict[str, Any]:
     """The keys of the summary that need power, heat and failures; docs/results.md has their formulas."""
     cluster = site.cluster
     cluster.settle(simulation.now)
-    curve = power_curve(simulation, site)
     it_j, facility_j = curve.joules(curve.it_w), curve.joules(curve.facility_w)
     heat, grid_w = cluster.heat, curve.grid_w
     return {
