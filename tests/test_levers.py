@@ -104,7 +104,7 @@ def easy():
 
 
 def summary_of(sim):
-    return energy_summary(sim, sim.site, work_node_hours=1.0, ended=1)
+    return energy_summary(sim, sim.site, power_curve(sim, sim.site), work_node_hours=1.0, ended=1)
 
 
 def each_second(sim, modes=((0, 0.0),)):
