@@ -138,8 +138,7 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
         },
         "warm_start_jobs": simulation.found_running,
         "checked": check,
-        "plugins": dict(plugins.origins),
-        "plugin_errors": dict(plugins.errors),
+        "plugins": [plugin.as_data() for plugin in plugins.found],
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
     }
     clock.lap("results")

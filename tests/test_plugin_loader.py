@@ -11,7 +11,7 @@ import pytest
 from hpcsim.errors import InputError
 from hpcsim.machine.catalogue import load_machine, machine_names
 from hpcsim.plugin import loader
-from hpcsim.plugin.loader import load_plugins
+from hpcsim.plugin.loader import Plugins, load_plugins
 
 RIGHT = """
 from hpcsim.plugin.hooks import hookimpl
@@ -55,6 +55,12 @@ def written(folder: Path, text: str, name: str = "mine.py") -> Path:
     return file
 
 
+def origins(plugins: Plugins, kind: str = "schedulers") -> dict[str, str]:
+    """Where everything of a kind comes from that is not hpcsim's own: origin by name."""
+    mine = [plugin for plugin in plugins.found if plugin.distribution != "hpcsim"]
+    return {name: plugin.origin for plugin in mine for name in plugin.offers.get(kind, ())}
+
+
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Makes modules and pretends that the entry points of the group are these: text by module name."""
@@ -74,15 +80,15 @@ def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 def test_built_in_schedulers_are_found_by_their_entry_point() -> None:
     plugins = load_plugins(strict=True)
     assert plugins.errors == {}
-    assert set(plugins.origins) == set(plugins.schedulers)
-    assert all(origin.startswith("hpcsim ") for origin in plugins.origins.values())
+    assert "easy" in plugins.schedulers
+    assert all(plugin.origin.startswith("hpcsim ") for plugin in plugins.found)
 
 
 def test_a_file_offers_its_scheduler(tmp_path: Path) -> None:
     file = written(tmp_path, RIGHT)
     plugins = load_plugins([file])
     assert plugins.schedulers["NAME"].__name__ == "Shortest"
-    assert plugins.origins["NAME"] == str(file)
+    assert origins(plugins) == {"NAME": str(file)}
 
 
 def test_files_of_one_name_are_two_modules(tmp_path: Path) -> None:
@@ -114,7 +120,6 @@ def test_a_plugin_that_breaks_half_way_leaves_nothing(installed) -> None:
     installed(plugged_a=RIGHT + "    raise RuntimeError('half way')\n")
     plugins = load_plugins()
     assert plugins.schedulers == {}
-    assert plugins.origins == {}
     assert plugins.errors == {"plugged_a": "RuntimeError: half way"}
 
 
@@ -130,7 +135,7 @@ def test_strict_loading_raises(installed, monkeypatch: pytest.MonkeyPatch) -> No
 def test_two_plugins_cannot_share_a_name(installed, tmp_path: Path) -> None:
     installed(plugged_a=RIGHT, plugged_b=RIGHT)
     plugins = load_plugins()
-    assert plugins.origins == {"NAME": "plugged_a"}
+    assert origins(plugins) == {"NAME": "plugged_a"}
     assert plugins.errors == {"plugged_b": "the scheduler 'NAME' is registered already, by plugged_a"}
     file = written(tmp_path, RIGHT)
     with pytest.raises(InputError) as caught:
@@ -146,8 +151,9 @@ def test_an_installed_plugin_cannot_take_a_built_in_name(tmp_path: Path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     plugins = load_plugins()
     del sys.modules["plugged_easy"]
-    assert plugins.origins["easy"].endswith("(hpcsim.schedulers)")
-    said = f"the scheduler 'easy' is registered already, by {plugins.origins['easy']}"
+    easy = plugins.provider("schedulers", "easy").origin
+    assert easy.endswith("(hpcsim.schedulers)")
+    said = f"the scheduler 'easy' is registered already, by {easy}"
     assert plugins.errors == {"aaa 1.2 (plugged_easy)": said}
 
 
@@ -211,7 +217,7 @@ def test_a_file_offers_its_machine(tmp_path: Path) -> None:
     file = written(tmp_path, MACHINES)
     plugins = load_plugins([file])
     assert plugins.machines == {"tiny": where}
-    assert plugins.machine_origins == {"tiny": str(file)}
+    assert origins(plugins, "machines") == {"tiny": str(file)}
     assert load_machine("tiny", plugins.machines).name == "Tiny"
     assert "tiny" in machine_names(plugins.machines)
 
@@ -234,7 +240,7 @@ def test_a_wrong_machine_takes_the_whole_plugin_with_it_and_no_other(installed, 
     )
     plugins = load_plugins()
     assert plugins.schedulers == {}
-    assert plugins.machine_origins == {"tiny": "plugged_b"}
+    assert origins(plugins, "machines") == {"tiny": "plugged_b"}
     assert list(plugins.errors) == ["plugged_a", "plugged_c"]
     assert plugins.errors["plugged_a"].startswith(f"{wrong}:")
     assert "power.idle_w: should be above 0 (got -190.0)" in plugins.errors["plugged_a"]
@@ -245,7 +251,7 @@ def test_two_plugins_cannot_share_a_machine(installed, tmp_path: Path) -> None:
     installed(plugged_a=MACHINES, plugged_b=RIGHT + MACHINES)
     plugins = load_plugins()
     assert plugins.schedulers == {}
-    assert plugins.machine_origins == {"tiny": "plugged_a"}
+    assert origins(plugins, "machines") == {"tiny": "plugged_a"}
     assert plugins.errors == {"plugged_b": "the machine 'tiny' is registered already, by plugged_a"}
 
 
@@ -257,7 +263,7 @@ def test_two_plugins_cannot_share_a_machine(installed, tmp_path: Path) -> None:
         ('Path(__file__).with_name("tiny.yaml")', '"tiny.yaml"', "takes the whole path of a file, such as"),
         ('Path(__file__).with_name("tiny.yaml")', "dict", "takes the path of a YAML file, not <class 'dict'>"),
         ("    register(", "    register(Path(__file__).with_name('tiny.yaml')); register(", "already, by itself"),
-        ("    register(", "    pass  # register(", "registers nothing; implement the hook"),
+        ("    register(", "    pass  # register(", "registers nothing; implement a hook"),
     ],
 )
 def test_a_machine_that_breaks_the_contract_is_refused(tmp_path: Path, old: str, new: str, said: str) -> None:

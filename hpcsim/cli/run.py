@@ -56,6 +56,8 @@ def run(
         "trace": trace, "scheduler": scheduler, "jobs": jobs, "seed": seed, "strict": strict or None,
     }  # fmt: skip
     found = load_plugins(plugins)
+    for origin, complaint in found.errors.items():
+        click.echo(f"hpcsim: plug-in {origin} is not loaded: {complaint}", err=True)
     given = [(key, value) for key, value in options.items() if value is not None]
     loaded = load_scenario(scenario, [*settings, *given], schedulers=found.schedulers)
     if out is not None:
@@ -127,8 +129,6 @@ def _print(run: Run, directory: Path) -> None:
     console = Console(highlight=False)
     print_cleaning(console, run.manifest["workload"]["cleaning"])
     _print_summary(console, run)
-    for name, complaint in run.manifest["plugin_errors"].items():
-        console.print(f"plug-in {name} was not loaded: {complaint}", style="yellow", markup=False)
     console.print(f"{directory}", markup=False, soft_wrap=True)
 
 
