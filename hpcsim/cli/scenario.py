@@ -38,7 +38,8 @@ def validate(
     wrong: list[str] = []
     for source in scenarios:
         try:
-            loaded = load_scenario(source, overrides, schedulers=loaded_plugins.schedulers)
+            offers = loaded_plugins.offers
+            loaded = load_scenario(source, overrides, schedulers=offers["schedulers"], parts=offers)
             _check_jobs(loaded)
         except InputError as error:
             wrong.append(str(error))

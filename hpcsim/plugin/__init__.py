@@ -15,12 +15,16 @@ from hpcsim.engine.decisions import (
     Start,
     Wake,
 )
+from hpcsim.engine.observers import Observer
 from hpcsim.engine.operations import Power, Signal
 from hpcsim.engine.room import Room
 from hpcsim.engine.simulation import Scheduler
 from hpcsim.engine.view import Running, View
+from hpcsim.errors import InputError
 from hpcsim.plugin.hooks import hookimpl
+from hpcsim.plugin.metric import FinishedRun, Metric
 from hpcsim.workload.job import Job
+from hpcsim.workload.reader import JobLog, JobRecord, Reader, trace_lines
 
 
 class Options(BaseModel):
@@ -31,13 +35,20 @@ class Options(BaseModel):
 
 __all__ = [
     "Decision",
+    "FinishedRun",
     "Hold",
+    "InputError",
     "Job",
+    "JobLog",
+    "JobRecord",
     "Kill",
+    "Metric",
+    "Observer",
     "Options",
     "Power",
     "Preempt",
     "Profile",
+    "Reader",
     "Releases",
     "Room",
     "Running",
@@ -52,4 +63,5 @@ __all__ = [
     "View",
     "Wake",
     "hookimpl",
+    "trace_lines",
 ]

@@ -36,3 +36,18 @@ def hpcsim_machines(register: RegisterFile) -> None:
 
     The file's name without its ending is the machine's name in scenarios.
     """
+
+
+@hookspec
+def hpcsim_metrics(register: Register) -> None:
+    """Offer metric classes, figures that are computed of every finished run: ``register(WaitOfLargeJobs)``."""
+
+
+@hookspec
+def hpcsim_workloads(register: Register) -> None:
+    """Offer workload readers, classes that read a format of traces: ``register(Sacct)``."""
+
+
+@hookspec
+def hpcsim_observers(register: Register) -> None:
+    """Offer observer classes, which a scenario may ask to be told what happens: ``register(QueueDepth)``."""

@@ -34,6 +34,9 @@ FILES: tuple[Steps, ...] = (
 MODEL: Steps = ("machine", "model")
 """The key whose value is a name of the catalogue or a file."""
 
+NAMED: tuple[str, ...] = ("observers", "metrics")
+"""The keys whose values are names with options behind them."""
+
 _LONGEST_SHOWN = 60  # characters of a wrong value
 
 
@@ -79,7 +82,7 @@ def override_layer(overrides: Overrides) -> Layer:
         places = _places_of(value, Place(origin), path)
         for step in reversed(path):
             value = {step: value}
-        single = _scheduler_as_mapping(Layer(value, {path: Place(origin)}, places))
+        single = _named_as_mappings(_scheduler_as_mapping(Layer(value, {path: Place(origin)}, places)))
         layer = merged(layer, single, forget_options=False)
     if wrong:
         raise InputError("\n".join(wrong))
@@ -130,7 +133,7 @@ def _with_base(text: YamlText, folder: Path, chain: list[Path]) -> list[Layer]:
     base = data.pop("base", None)
     place = text.value_places.get(("base",))
     _make_absolute(data, folder)
-    layer = _scheduler_as_mapping(Layer(data, text.key_places, text.value_places))
+    layer = _named_as_mappings(_scheduler_as_mapping(Layer(data, text.key_places, text.value_places)))
     if base is None:
         return [layer]
     if not isinstance(base, str):
@@ -228,6 +231,25 @@ def _scheduler_as_mapping(layer: Layer) -> Layer:
         return layer
     places = {**layer.value_places, ("scheduler", "name"): layer.place(("scheduler",))}
     return Layer({**layer.data, "scheduler": {"name": name}}, layer.key_places, places)
+
+
+def _named_as_mappings(layer: Layer) -> Layer:
+    """``observers: [a, b]`` and ``observers: a`` written out as mappings of names to options, so that layers merge."""
+    for key in NAMED:
+        value = layer.data.get(key)
+        named: dict[Any, Any]
+        places: dict[Steps, Place] = {}
+        if isinstance(value, str):
+            named, places = {value: {}}, {(key, value): layer.place((key,))}
+        elif isinstance(value, list) and all(isinstance(name, str) for name in value):
+            named = {name: {} for name in value}
+            places = {(key, name): layer.place((key, number)) for number, name in enumerate(value)}
+        elif isinstance(value, dict):
+            named = {name: {} if options is None else options for name, options in value.items()}
+        else:
+            continue  # there is none, or the models say what is wrong with it
+        layer = Layer({**layer.data, key: named}, layer.key_places | places, layer.value_places | places)
+    return layer
 
 
 def _scheduler_changes(lower: Mapping[Any, Any], upper: Mapping[Any, Any]) -> bool:

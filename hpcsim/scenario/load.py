@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,6 +22,7 @@ from hpcsim.scenario.layers import (
 )
 from hpcsim.scenario.models import DEFAULT_SCHEDULER, Scenario, Scheduler
 from hpcsim.strict_yaml import Place, Steps
+from hpcsim.workload.reader import BUILT_IN
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,14 @@ class LoadedScenario:
     """A scenario that holds by itself, and where its values were written.
 
     ``options`` is the checked options of the scheduler, an instance of its ``Options``; None when it has
-    none, or when the scenario was loaded without the table of schedulers.
+    none, or when the scenario was loaded without the table of schedulers. ``part_options`` are those of what else
+    plug-ins offer, by where they stand: ``("observers", NAME)``, ``("metrics", NAME)`` or ``("trace_format",)``.
     """
 
     scenario: Scenario
     options: BaseModel | None
     layer: Layer
+    part_options: Mapping[Steps, BaseModel] = field(default_factory=dict)
 
     def place(self, *path: str | int) -> str:
         """Where the value at ``path`` or something in it stands: ``file:line:column``, ``--set key``, ``default``."""
@@ -52,6 +55,7 @@ def load_scenario(
     overrides: Overrides = (),
     *,
     schedulers: Mapping[str, type] | None = None,
+    parts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> LoadedScenario:
     """Read, merge and check a scenario.
 
@@ -59,7 +63,7 @@ def load_scenario(
     ``overrides`` are texts ``key=value`` with dotted keys and values in YAML, or pairs (or a mapping) of
     dotted keys and plain values; the last one wins. A ``trace`` in a file is relative to that file,
     elsewhere to the working directory. With ``schedulers`` (name to class) the scheduler's name and options
-    are checked as well.
+    are checked as well; with ``parts`` (kind to name to class) those of observers, metrics and the trace's reader.
 
     Raises ``InputError`` with a line for each thing that is wrong, ordered by place.
     """
@@ -76,11 +80,17 @@ def load_scenario(
     if schedulers is not None:
         options, told = _checked_options(layer, schedulers)
         wrong += told
+    part_options: dict[Steps, BaseModel] = {}
+    if parts is not None:
+        part_options, told = _checked_parts(layer, parts)
+        wrong += told
     if scenario is None or wrong:
         raise InputError("\n".join(dict.fromkeys(f"{place}: {text}" for place, text in sorted(wrong))))
     if options is not None:
         scenario = scenario.model_copy(update={"scheduler": _written_out(scenario.scheduler.name, options, layer)})
-    return LoadedScenario(scenario, options, layer)
+    for path, checked in part_options.items():
+        scenario = _with_part(scenario, path, checked, layer)
+    return LoadedScenario(scenario, options, layer, part_options)
 
 
 def scenario_schema() -> dict[str, Any]:
@@ -115,33 +125,93 @@ def _checked_options(layer: Layer, schedulers: Mapping[str, type]) -> tuple[Base
         text = f"scheduler.name: no scheduler named {name!r}.{guess} Known: {known}."
         return None, [(layer.place(("scheduler", "name")), text)]
     given = {key: value for key, value in section.items() if key != "name"}
-    model: type[BaseModel] | None = getattr(schedulers[name], "Options", None)
+    return _checked(layer, ("scheduler",), name, schedulers[name], given)
+
+
+def _checked_parts(
+    layer: Layer, parts: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[Steps, BaseModel], list[tuple[Place, str]]]:
+    """The options of all observers, metrics and readers that are named, and what is wrong with names or options."""
+    options: dict[Steps, BaseModel] = {}
+    wrong: list[tuple[Place, str]] = []
+    for key, one, kinds in (
+        ("observers", "observer", parts["observers"]),
+        ("metrics", "metric", parts["metrics"]),
+        ("trace_format", "workload reader", {**dict.fromkeys(BUILT_IN, object), **parts["workloads"]}),
+    ):
+        section = layer.data.get(key)
+        if isinstance(section, str):
+            section = {"name": section}
+        if not isinstance(section, dict):
+            continue  # there is none, or the models say what is wrong with it
+        chosen = key == "trace_format"
+        for name, each in [(section.get("name"), section)] if chosen else section.items():
+            if not isinstance(name, str) or not isinstance(each, dict):
+                continue
+            path: Steps = (key,) if chosen else (key, name)
+            if name not in kinds:
+                guess = did_you_mean(name, kinds) or f" Known: {', '.join(sorted(kinds)) or 'none'}."
+                text = f"{'.'.join(map(str, path))}: no {one} named {name!r}.{guess}"
+                wrong.append((_nearest(layer, path), text))
+                continue
+            given = {option: value for option, value in each.items() if not chosen or option != "name"}
+            checked, told = _checked(layer, path, name, kinds[name], given)
+            wrong += told
+            if checked is not None:
+                options[path] = checked
+    return options, wrong
+
+
+def _nearest(layer: Layer, path: Steps) -> Place:
+    """The place of the key at ``path``, or of what is written inside it."""
+    inside = (place for steps, place in layer.value_places.items() if steps[: len(path)] == path)
+    return layer.key_places.get(path) or next(inside, layer.place(path))
+
+
+def _checked(
+    layer: Layer, path: Steps, name: str, kind: type, given: dict[Any, Any]
+) -> tuple[BaseModel | None, list[tuple[Place, str]]]:
+    """The options ``given`` at ``path`` for ``name``, an instance of its ``Options``, and what is wrong with them."""
+    model: type[BaseModel] | None = getattr(kind, "Options", None)
     known_keys = _keys(model) if model else []
     wrong: list[tuple[Place, str]] = []
     if model is None or model.model_config.get("extra") != "allow":
         # Checked here, because a model of pydantic silently ignores unknown keys unless it forbids them.
         for key in [key for key in given if key not in known_keys]:
             complaint = f"{name} has no such option"
-            wrong.append(_unknown_key(layer, ("scheduler", key), given.pop(key), known_keys, complaint))
+            wrong.append(_unknown_key(layer, (*path, key), given.pop(key), known_keys, complaint))
     if model is None:
         return None, wrong
     try:
         return model.model_validate(given), wrong
     except ValidationError as error:
-        return None, wrong + _told(error, layer, model, ("scheduler",))
+        return None, wrong + _told(error, layer, model, path)
     except Exception as error:  # the validators are the plug-in's own code
-        text = f"scheduler: the options of {name} broke while being checked: {type(error).__name__}: {error}"
-        return None, [*wrong, (layer.place(("scheduler",)), text)]
+        key = ".".join(map(str, path))
+        text = f"{key}: the options of {name} broke while being checked: {type(error).__name__}: {error}"
+        return None, [*wrong, (layer.place(path), text)]
 
 
 def _written_out(name: str, options: BaseModel, layer: Layer) -> Scheduler:
     """The scheduler with all its options, defaults too, as they would stand in a file."""
+    return Scheduler.model_validate({"name": name, **_dumped(("scheduler",), name, options, layer)})
+
+
+def _with_part(scenario: Scenario, path: Steps, options: BaseModel, layer: Layer) -> Scenario:
+    """The scenario with all options of the observer, metric or reader at ``path``."""
+    key, *names = map(str, path)
+    before = getattr(scenario, key)
+    if names:
+        return scenario.model_copy(update={key: {**before, names[0]: _dumped(path, names[0], options, layer)}})
+    chosen = type(before).model_validate({"name": before.name, **_dumped(path, before.name, options, layer)})
+    return scenario.model_copy(update={key: chosen})
+
+
+def _dumped(path: Steps, name: str, options: BaseModel, layer: Layer) -> dict[str, Any]:
     try:
-        values = options.model_dump(mode="json", by_alias=True, round_trip=True)
+        return options.model_dump(mode="json", by_alias=True, round_trip=True)
     except PydanticSerializationError as error:
-        place = layer.place(("scheduler",))
-        raise InputError(f"{place}: the options of {name} cannot be written down: {error}") from error
-    return Scheduler.model_validate({"name": name, **values})
+        raise InputError(f"{layer.place(path)}: the options of {name} cannot be written down: {error}") from error
 
 
 def _told(error: ValidationError, layer: Layer, model: type[BaseModel], above: Steps) -> list[tuple[Place, str]]:
