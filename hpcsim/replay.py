@@ -30,6 +30,7 @@ from hpcsim.results.shared import nodes_of_jobs
 from hpcsim.results.tables import attempts_table, interrupts_table, jobs_table, timeline_table
 from hpcsim.scenario import build, parts
 from hpcsim.scenario.load import LoadedScenario, load_scenario
+from hpcsim.scenario.needs import refuse_lacking
 from hpcsim.strict_yaml import dump_yaml
 
 Progress = Callable[[Simulation], None]
@@ -63,7 +64,7 @@ def simulate(
     """
     files = [plugins] if isinstance(plugins, (str, Path)) else plugins
     found = load_plugins([Path(file) for file in files])
-    loaded = load_scenario(scenario, overrides, schedulers=found.schedulers, parts=found.offers)
+    loaded = load_scenario(scenario, overrides, schedulers=found.schedulers, twins=found.twins, parts=found.offers)
     return replay(loaded, found, check=check, progress=progress)
 
 
@@ -83,13 +84,15 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
         workload = physics.in_places(workload, spec, loaded.scenario.physics.processors)
     piece = build.cut(loaded, workload, nodes)
     scheduler = build.make_scheduler(loaded, plugins.schedulers[loaded.scenario.scheduler.name])
+    twins = build.make_twins(loaded, plugins.twins)
+    refuse_lacking(loaded, scheduler, twins, piece.workload)
     telemetry = take_readings = None
     if loaded.scenario.physics is not None and loaded.scenario.physics.telemetry is not None:
         from hpcsim.results.telemetry import TelemetryFile  # with the machine floor, for few runs
 
         telemetry = TelemetryFile.begin()
         take_readings = telemetry.writer(piece.workload.table.column("name"))
-    simulation = build.make_simulation(loaded, piece, nodes, scheduler, spec, take_readings)
+    simulation = build.make_simulation(loaded, piece, nodes, scheduler, twins, spec, take_readings)
     observers = parts.make_observers(loaded, plugins.offers["observers"])
     if observers:
         simulation.watch(observers)
@@ -157,7 +160,8 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
         "scenario": loaded.scenario.name,
         "seed": loaded.scenario.seed,
         "scheduler": scheduler.name,
-        "hindsight": simulation.recorded_start_s is not None,
+        "needs": sorted(simulation.needs),
+        "twins": {question: twin.name for question, twin in simulation.twins.items()},
         "t0_utc": workload.t0_utc,
         "machine": {"name": loaded.scenario.machine.name, "nodes": nodes},
         "workload": {

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hpcsim.cli.plugins import load_and_complain, plugin_option
+
 if TYPE_CHECKING:
     from hpcsim.plugin.loader import Plugins
 
@@ -14,19 +16,14 @@ _Row = tuple[str, str, str]  # name, unit, what
 
 
 @click.command(short_help="List the figures of a run and the metrics of plug-ins.")
-@click.option("--plugin", "plugins", type=click.Path(path_type=Path), metavar="FILE", multiple=True,
-              help="A Python file with plug-ins.")  # fmt: skip
+@plugin_option
 def metrics(plugins: tuple[Path, ...]) -> None:
     """List what summary.json says of a run: hpcsim's own figures, and under "metrics" those of plug-ins."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from hpcsim.plugin.loader import load_plugins
-
-    found = load_plugins(plugins)
-    for origin, complaint in found.errors.items():
-        click.echo(f"hpcsim: plug-in {origin} is not loaded: {complaint}", err=True)
+    found = load_and_complain(plugins)
     console = Console(highlight=False)
     groups = {**_own(), **_plugged(found)}
     widths = [max(len(row[column]) for rows in groups.values() for row in rows) for column in (0, 1)]
@@ -44,7 +41,10 @@ def metrics(plugins: tuple[Path, ...]) -> None:
 def _own() -> dict[str, list[_Row]]:
     from hpcsim.results.figures import FIGURES, FIGURES_OF_MACHINE
 
-    titled = {"of every run": FIGURES, "of a run with physics": FIGURES_OF_MACHINE}
+    titled = {
+        "of every run, where J are the measured jobs that were not rejected": FIGURES,
+        "of a run with physics": FIGURES_OF_MACHINE,
+    }
     return {
         title: [(name, unit, formula.replace("`", "")) for names, unit, formula in figures for name in names]
         for title, figures in titled.items()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hpcsim.cli.plugins import load_and_complain, plugin_option
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -23,32 +25,23 @@ _PICTURES = (".png", ".svg", ".pdf")
 
 @click.group(short_help="Make, describe and convert traces of jobs.")
 def trace() -> None:
-    """Make, describe and convert traces of jobs: ALCF job records (.csv) and SWF (.swf), also with .gz."""
+    """Make, describe and convert traces of jobs: ALCF job records (.csv) and SWF (.swf), also with .gz.
+
+    Plug-ins can read other formats (--plugin FILE).
+    """
 
 
-_OF_PLUGINS = (
-    click.option("--trace-format", metavar="NAME", help="Who reads the trace: alcf, swf or a plug-in's reader."),
-    click.option("--plugin", "plugins", type=click.Path(path_type=Path), metavar="FILE", multiple=True,
-                 help="A Python file with plug-ins."),
-)  # fmt: skip
+def _reads(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say who reads a trace."""
+    chosen = click.option("--trace-format", metavar="NAME", help="Who reads it: alcf, swf or a plug-in's reader.")
+    return chosen(plugin_option(command))
 
 
-def _reads_as_plugins_do(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that say who reads a trace."""
-    for option in reversed(_OF_PLUGINS):
-        command = option(command)
-    return command
-
-
-def _readers(plugins: Sequence[Path]) -> list[PluggedReader]:
+def _readers(plugins: tuple[Path, ...]) -> list[PluggedReader]:
     """The workload readers of plug-ins, with their default options."""
-    from hpcsim.plugin.loader import load_plugins
     from hpcsim.scenario.parts import readers_of
 
-    found = load_plugins(plugins)
-    for origin, complaint in found.errors.items():
-        click.echo(f"hpcsim: plug-in {origin} is not loaded: {complaint}", err=True)
-    return readers_of(found.offers["workloads"])
+    return readers_of(load_and_complain(plugins).offers["workloads"])
 
 
 @trace.command(short_help="Write a synthetic trace.")
@@ -77,7 +70,7 @@ def synth(profile: str, jobs: int | None, days: float | None, seed: int, output:
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--strict", is_flag=True, help="Refuse a trace with rows that would be dropped or mended.")
 @click.option("--force", is_flag=True, help="Replace TARGET if it exists.")
-@_reads_as_plugins_do
+@_reads
 def convert(
     source: Path, target: Path, strict: bool, force: bool, trace_format: str | None, plugins: tuple[Path, ...]
 ) -> None:
@@ -115,7 +108,7 @@ def _refuse_existing(path: Path, force: bool) -> None:
     help="The picture.  [default: NAME.describe.png]",
 )
 @click.option("--no-plot", is_flag=True, help="Make no picture.")
-@_reads_as_plugins_do
+@_reads
 def describe(
     sources: tuple[str, ...],
     nodes: int | None,

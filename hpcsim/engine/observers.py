@@ -30,7 +30,7 @@ class Observer:
 
     Inherit from it or not: a method that is not overridden is never called. ``now`` is the simulated second, ``job``
     what its user submitted. A view shows the present and may be kept: it always shows the present. It is a
-    scheduler's ``View`` without its random numbers and without hindsight. ``units`` are places (nodes, on most
+    scheduler's ``View`` without its random numbers, its twins and hindsight. ``units`` are places (nodes, on most
     machines; midplanes on Mira), None where the scenario only counts nodes.
     """
 
@@ -146,8 +146,13 @@ class WatchersView(View):
         """PermissionError: who draws the scheduler's random numbers takes part in the run."""
         raise PermissionError("the random numbers of a view are the scheduler's; an observer needs its own")
 
-    def _hindsight(self) -> NoReturn:
+    def _record(self) -> NoReturn:
         raise PermissionError("an observer cannot see what the trace recorded")
+
+    @property
+    def twins(self) -> NoReturn:
+        """PermissionError: a twin may learn from being asked, or draw random numbers."""
+        raise PermissionError("the twins of a view are the scheduler's; an observer cannot ask them")
 
     @property
     def node_c(self) -> npt.NDArray[np.float64]:

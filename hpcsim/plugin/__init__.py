@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from hpcsim.engine.availability import Profile, Releases, Shadow
+from hpcsim.engine.capabilities import CAPABILITIES, Capability
 from hpcsim.engine.decisions import (
     Decision,
     Hold,
@@ -19,9 +20,19 @@ from hpcsim.engine.observers import Observer
 from hpcsim.engine.operations import Power, Signal
 from hpcsim.engine.room import Room
 from hpcsim.engine.simulation import Scheduler
+from hpcsim.engine.twins import (
+    Ended,
+    EnergyTwin,
+    FaultTwin,
+    PerformanceTwin,
+    Prediction,
+    ThermalTwin,
+    Twin,
+    Twins,
+)
 from hpcsim.engine.view import Running, View
 from hpcsim.errors import InputError
-from hpcsim.plugin.hooks import hookimpl
+from hpcsim.plugin.hooks import Register, RegisterFile, hookimpl
 from hpcsim.plugin.metric import FinishedRun, Metric
 from hpcsim.workload.job import Job
 from hpcsim.workload.reader import JobLog, JobRecord, Reader, trace_lines
@@ -34,7 +45,12 @@ class Options(BaseModel):
 
 
 __all__ = [
+    "CAPABILITIES",
+    "Capability",
     "Decision",
+    "Ended",
+    "EnergyTwin",
+    "FaultTwin",
     "FinishedRun",
     "Hold",
     "InputError",
@@ -45,10 +61,14 @@ __all__ = [
     "Metric",
     "Observer",
     "Options",
+    "PerformanceTwin",
     "Power",
+    "Prediction",
     "Preempt",
     "Profile",
     "Reader",
+    "Register",
+    "RegisterFile",
     "Releases",
     "Room",
     "Running",
@@ -60,6 +80,9 @@ __all__ = [
     "Signal",
     "Sleep",
     "Start",
+    "ThermalTwin",
+    "Twin",
+    "Twins",
     "View",
     "Wake",
     "hookimpl",

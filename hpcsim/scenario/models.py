@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from hpcsim.scenario.times import Instant, Moment, Seconds
 
 DEFAULT_SCHEDULER = "easy"
+DEFAULT_PERFORMANCE = "walltime"
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # it becomes part of file names
 
@@ -157,6 +158,31 @@ class Scheduler(Plugged):
     )
 
 
+class PerformanceTwin(Plugged):
+    """Which twin says how long jobs would run, and its options as further keys."""
+
+    name: str = Field(
+        default=DEFAULT_PERFORMANCE, min_length=1, description="name of the twin, built in or of a plug-in"
+    )
+
+
+class Twins(Section):
+    """Which digital twins answer what schedulers ask; each is a name, or a mapping of its name and options."""
+
+    performance: PerformanceTwin = Field(
+        default=PerformanceTwin(), description="the twin that says how long jobs would run"
+    )
+    energy: Plugged | None = Field(
+        default=None, description="the twin that says how much energy jobs would take; none when left out"
+    )
+    fault: Plugged | None = Field(
+        default=None, description="the twin that says how likely nodes fail; none when left out"
+    )
+    thermal: Plugged | None = Field(
+        default=None, description="the twin that says how warm nodes would become; none when left out"
+    )
+
+
 class Window(Section):
     """The part of the trace that is run, and the part of the run that is measured."""
 
@@ -253,6 +279,12 @@ class Scenario(Section):
         default=Scheduler(),
         description="the scheduler: its name, or a mapping of its name and options",
     )
+    preemption: bool = Field(
+        default=True,
+        description="whether the scheduler may take running jobs off the machine (Preempt, Kill); false as on machines "
+        "where what has started runs on. Queue rules that stop jobs for others hold all the same",
+    )
+    twins: Twins = Field(default=Twins(), description="the digital twins that the scheduler can ask")
     observers: NamedOptions = Field(
         default={},
         description="who is told what happens, of plug-ins: a name, a list of names, or a mapping of names to options",
