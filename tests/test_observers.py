@@ -10,7 +10,9 @@ import pytest
 import hpcsim
 from hpcsim.engine.observers import HOOKS, Observer
 from hpcsim.engine.simulation import Simulation
+from hpcsim.errors import InputError
 from hpcsim.plugin import Start, View
+from hpcsim.plugin.loader import load_plugins
 from hpcsim.workload.job import Workload, workload_from_columns
 
 
@@ -163,6 +165,8 @@ def test_a_view_of_an_observer_gives_no_random_numbers_and_no_hindsight():
     simulation = watched(diary)
     with pytest.raises(PermissionError, match="random numbers of a view are the scheduler's"):
         _ = diary.view.rng
+    with pytest.raises(PermissionError, match="twins of a view are the scheduler's"):
+        _ = diary.view.twins
     simulation.recorded_start_s = [0] * len(simulation.workload)
     with pytest.raises(PermissionError, match="cannot see what the trace recorded"):
         diary.view.recorded_start(next(simulation.workload.jobs(0, 1)))
@@ -181,3 +185,142 @@ def test_nobody_watches_a_fork():
     assert len(diary.told) == told
     simulation.run()
     assert columns(simulation) == columns(fork)
+
+
+NOSY = """
+from hpcsim.plugin import Observer, hookimpl
+
+SHOWN = ("now", "nodes", "free_nodes", "queue", "urgent", "running", "launch_latency", "power", "asleep_nodes",
+         "down_nodes", "node_c", "carbon", "price", "solar")
+
+
+def look(view):
+    for name in SHOWN:
+        try:
+            getattr(view, name)
+        except Exception:  # what this scenario does not model
+            pass
+    for job in list(view.queue)[:5]:
+        room = view.room()
+        room.take(job)
+        view.profile(room)
+        view.shadow(job, view.room())
+        view.preemptable(job)
+
+
+class Nosy(Observer):
+    name = "nosy"
+    api = 1
+
+    def began(self, view):
+        self.view = view
+        self.calls = 0
+
+    def started(self, job, now, units, why):
+        self.calls += 1
+        look(self.view)
+        if self.calls == BREAKS_AT:
+            raise RuntimeError("enough")
+
+    submitted = ended = failed = repaired = lambda self, *facts: self.started(None, 0, None, "")
+
+    def passed(self, view, decisions):
+        look(view)
+
+
+@hookimpl
+def hpcsim_observers(register):
+    register(Nosy)
+"""
+
+SCENARIOS = {
+    "only nodes": {"machine.nodes": 100, "physics": None, "jobs": 300},
+    "everything": {"jobs": 300, "physics.cap_kw": 500, "physics.solar_kw": 300, "physics.telemetry": {}},
+    "shared nodes": {"jobs": 300, "physics.processors": "cores"},
+}
+
+
+def read(directory):
+    return {str(file.relative_to(directory)): file.read_bytes() for file in sorted(directory.rglob("*.*"))}
+
+
+@pytest.mark.parametrize("which", SCENARIOS)
+def test_a_run_leaves_the_same_bytes_whoever_watches_and_whether_or_not_he_breaks(which, tmp_path):
+    left = {}
+    for name, breaks_at in (("nobody", 0), ("nosy", -1), ("broken", 50)):
+        file = tmp_path / f"{name}.py"
+        file.write_text(NOSY.replace("BREAKS_AT", str(breaks_at)))
+        overrides = SCENARIOS[which] | ({} if name == "nobody" else {"observers": "nosy"})
+        run = hpcsim.simulate("polaris", overrides, plugins=file)
+        assert run.summary.get("observers", {"nosy": None}) == {"nosy": None}
+        errors = run.summary.get("observer_errors", {})
+        assert list(errors) == (["nosy"] if name == "broken" else []), errors
+        own = {key: value for key, value in run.summary.items() if not key.startswith("observer")}
+        left[name] = own, read(run.write(tmp_path / name, plots=False))
+    for name in ("nosy", "broken"):
+        assert left[name][0] == left["nobody"][0]
+        tables = [file for file in left["nobody"][1] if file.endswith(".parquet")]
+        assert len(tables) >= 3
+        for table in tables:
+            assert left[name][1][table] == left["nobody"][1][table], table
+
+
+def test_the_torus_is_given_away_alike_whoever_watches(tmp_path):
+    file = tmp_path / "nosy.py"
+    file.write_text(NOSY.replace("BREAKS_AT", "-1"))
+    mira = {"jobs": 150, "physics.placement": "torus"}
+    watched_run = hpcsim.simulate("mira", mira | {"observers": "nosy"}, plugins=file)
+    alone = hpcsim.simulate("mira", mira)
+    assert watched_run.tables["attempts"].equals(alone.tables["attempts"])
+    assert watched_run.summary.get("observer_errors") is None
+
+
+def test_units_that_fail_and_come_back_are_told_as_the_run_books_them(tmp_path):
+    file = tmp_path / "diary.py"
+    file.write_text(
+        "from hpcsim.plugin import hookimpl\n\n\nclass Diary:\n    name, api = 'diary', 1\n\n"
+        "    def __init__(self):\n        self.failed_, self.repaired_, self.lost = [], [], 0\n\n"
+        "    def failed(self, units, now, cause):\n        self.failed_.append([now, cause, list(units)])\n\n"
+        "    def repaired(self, units, now):\n        self.repaired_.append([now, list(units)])\n\n"
+        "    def ended(self, job, now, state):\n        self.lost += state == 'node_failed'\n\n"
+        "    def finished(self, view):\n"
+        "        return {'failed': self.failed_, 'repaired': self.repaired_, 'lost': self.lost}\n\n\n"
+        "@hookimpl\ndef hpcsim_observers(register):\n    register(Diary)\n"
+    )
+    run = hpcsim.simulate("polaris", {"jobs": 3000, "observers": "diary"}, plugins=file)
+    told, booked = run.summary["observers"]["diary"], run.interrupts
+    assert len(booked) > 3
+    assert [fact[:2] for fact in told["failed"]] == booked[["time_s", "cause"]].to_numpy().tolist()
+    assert [len(fact[2]) for fact in told["failed"]] == booked["nodes"].tolist()
+    assert told["lost"] == booked["jobs"].sum()
+    by_units = {(now, *units) for now, units in told["repaired"]}
+    ended = booked["until_s"].tolist()
+    assert by_units <= {(until, *fact[2]) for until, fact in zip(ended, told["failed"], strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("api = 1", "api = 2", "Nosy.api is 2"),
+        ('name = "nosy"', 'name = "no.sy"', "the observer 'no.sy': a name without '.'"),
+        ("class Nosy(Observer):", "class Other(Observer):\n    name, api = 'x', 1\n\nclass Nosy(Observer):", None),
+        ("register(Nosy)", "register(Observer)", "Observer has none of the methods of an observer: began, submitted"),
+    ],
+)
+def test_an_observer_that_breaks_the_contract_is_refused(old, new, said, tmp_path):
+    assert old in NOSY
+    file = tmp_path / "nosy.py"
+    file.write_text(NOSY.replace(old, new).replace("BREAKS_AT", "-1"))
+    if said is None:
+        assert list(load_plugins([file]).offers["observers"]) == ["nosy"]
+        return
+    with pytest.raises(InputError) as caught:
+        load_plugins([file])
+    assert said in str(caught.value)
+
+
+def test_an_observer_that_cannot_be_made_is_refused_before_the_run(tmp_path):
+    file = tmp_path / "nosy.py"
+    file.write_text(NOSY.replace("api = 1", "api = 1\n\n    def __init__(self):\n        1 / 0"))
+    with pytest.raises(InputError, match="observer nosy could not be made: ZeroDivisionError"):
+        hpcsim.simulate("polaris", {"jobs": 5, "physics": None, "observers": ["nosy"]}, plugins=file)

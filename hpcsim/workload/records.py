@@ -162,7 +162,8 @@ class PluggedReader:
                 raise
             except (Exception, SystemExit) as error:
                 line = batch[-1].line if batch and isinstance(batch[-1], JobRecord) else last
-                raise InputError(f"{path}:{line or 1}: {self._raised(error)}") from error
+                where = f"{path}: after line {line}" if line else path
+                raise InputError(f"{where}: {self._raised(error)}") from error
             if not batch:
                 return
             for record in batch:
@@ -189,7 +190,8 @@ class PluggedReader:
             except (pa.ArrowException, OverflowError):
                 right = False
             if not right:
-                raise self._wrong_job(path, record.line, record.name, name, value, _EXPECTED[kind])
+                expected = "a number below 2^53" if isinstance(value, int) else _EXPECTED[kind]
+                raise self._wrong_job(path, record.line, record.name, name, value, expected)
         raise self._wrong(path, f"{name}: found values that do not go together, expected {_EXPECTED[kind]} each")
 
     def _columns(self, path: Path, table: pa.Table) -> pa.Table:
