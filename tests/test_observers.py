@@ -92,7 +92,7 @@ def test_every_start_and_end_is_told_in_its_second_and_in_order():
     diary = Diary()
     simulation = watched(diary)
     simulation.observers.finish()
-    job, start, end, state, why, rejected = columns(simulation)
+    job, start, end, _, why, rejected = columns(simulation)
     started = [(fact[1], fact[2], fact[4]) for fact in diary.told if fact[0] == "started"]
     assert started == list(zip(job, start, why, strict=True))
     ended = {fact[1]: (fact[2], fact[3]) for fact in diary.told if fact[0] == "ended"}

@@ -190,7 +190,8 @@ class PluggedReader:
             except (pa.ArrowException, OverflowError):
                 right = False
             if not right:
-                expected = "a number below 2^53" if isinstance(value, int) else _EXPECTED[kind]
+                too_large = kind == pa.float64() and isinstance(value, int)
+                expected = "a number below 2^53" if too_large else _EXPECTED[kind]
                 raise self._wrong_job(path, record.line, record.name, name, value, expected)
         raise self._wrong(path, f"{name}: found values that do not go together, expected {_EXPECTED[kind]} each")
 
