@@ -22,7 +22,9 @@ _SHOW_BAR_AFTER_S = 1.0
 
 @click.command(short_help="Run a scenario and write a run directory.")
 @click.argument("scenario")
-@click.option("--trace", metavar="FILE", help="Jobs from this file instead of the scenario's: SWF, ALCF CSV.")
+@click.option(
+    "--trace", metavar="FILE", help="Jobs from this file instead of the scenario's: SWF, ALCF CSV or a plug-in's."
+)
 @click.option("--trace-format", metavar="NAME", help="Who reads the trace: alcf, swf or a plug-in's reader.")
 @click.option("--scheduler", metavar="NAME", help="Another scheduler, with its default options.")
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change any key, e.g. machine.nodes=24.")
