@@ -64,7 +64,11 @@ def simulate(
     """
     files = [plugins] if isinstance(plugins, (str, Path)) else plugins
     found = load_plugins([Path(file) for file in files])
-    loaded = load_scenario(scenario, overrides, schedulers=found.schedulers, twins=found.twins, parts=found.offers)
+    try:
+        loaded = load_scenario(scenario, overrides, schedulers=found.schedulers, twins=found.twins, parts=found.offers)
+    except InputError as error:  # what is missing may be in a plug-in that could not be loaded
+        broken = [f"plug-in {origin} is not loaded: {said}" for origin, said in found.errors.items()]
+        raise InputError("\n".join([str(error), *broken])) from error
     return replay(loaded, found, check=check, progress=progress)
 
 

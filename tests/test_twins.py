@@ -13,7 +13,7 @@ import hpcsim
 from hpcsim.cli import _exit_code
 from hpcsim.engine.simulation import Simulation
 from hpcsim.errors import InputError, SchedulerError, TwinError
-from hpcsim.plugin import Ended, Job, Kill, Prediction, Preempt, Start
+from hpcsim.plugin import Ended, Hold, Job, Kill, Prediction, Preempt, Start
 from hpcsim.plugin.loader import load_plugins
 from hpcsim.scenario.load import load_scenario
 from hpcsim.twins.performance import LastTwo, Walltime
@@ -48,8 +48,9 @@ class Asking:
     def schedule(self, view):
         prediction = view.twins.performance(view.queue)
         self.answers += zip([view.now] * len(view.queue), view.queue, prediction.mean.tolist(), strict=True)
-        if self.deed is not None:
-            yield from (self.deed(each.job) for each in view.running.values() if view.now == each.start + 3)
+        for each in view.running.values():
+            if self.deed is not None and view.now == each.start + 3:
+                yield from (self.deed(each.job), Hold(view.now + 1))
         room = view.room()
         for waiting in view.queue:
             if room.take(waiting):

@@ -43,7 +43,6 @@ def _tell(kind: str, name: str | None, files: tuple[Path, ...]) -> None:
     from hpcsim.scenario.layers import did_you_mean
 
     found, console = load_and_complain(files), Console(highlight=False)
-    console.width = min(console.width, _WIDEST)
     offered = found.offers[kind]
     if name is None:
         _print_list(console, found, kind)
@@ -51,6 +50,7 @@ def _tell(kind: str, name: str | None, files: tuple[Path, ...]) -> None:
     if name not in offered:
         known = ", ".join(sorted(offered)) or "none"
         raise InputError(f"no {kind[:-1]} named {name!r}.{did_you_mean(name, offered)} Known: {known}.")
+    console.width = min(console.width, _WIDEST)
     _print_one(console, found, kind, name)
 
 
