@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from pydantic import Field
 
@@ -83,40 +83,34 @@ class EASY:
             return
         if not room.reach:
             return
+        differs = bool(special) or room.shared is not None  # whether nodes are not all that there is to a job
         reach = room.reach
         behind = [job for job in queue if job.nodes <= reach]
         if not behind:
             return
         if self.backfill_order != self.order:
             behind = list(in_order(sorted(behind, key=lambda job: job.id), self.backfill_order, now))
-        yield from backfilled(view, room, head, behind, extra_nodes=self.extra_nodes)
-
-
-def backfilled(view: View, room: Room, head: Job, behind: Iterable[Job], *, extra_nodes: bool = True) -> Iterator[Start]:
-    """Start those of ``behind``, in their order, that do not delay the blocked ``head``; see ``EASY``."""
-    special = room.special
-    differs = bool(special) or room.shared is not None  # whether nodes are not all that there is to a job
-    shadow, extra = view.shadow(head, room)
-    longest = shadow - view.now - view.launch_latency  # that a job may last without delaying the head
-    if not extra_nodes:
-        longest, extra = longest - 1, 0
-    for job in behind:
-        other = differs and (job.cores or job.id in special)
-        if job.nodes > room.free and not other:
-            continue
-        if job.walltime <= longest:
-            why = "backfilled: ends before the head can start"
-        elif (taken := _taken_from(room, head, job, shadow) if other else job.nodes) <= extra:
-            why = "backfilled: on nodes that the head leaves free"
-        else:
-            continue
-        if not room.take(job):
-            continue
-        if job.walltime > longest:
-            extra -= taken
-        yield Start(job, why)
-        if not room.reach:
-            return
+        shadow, extra = view.shadow(head, room)
+        longest = shadow - now - view.launch_latency  # that a job may last without delaying the head
+        if not self.extra_nodes:
+            longest, extra = longest - 1, 0
+        for job in behind:
+            other = differs and (job.cores or job.id in special)
+            if job.nodes > room.free and not other:
+                continue
+            if job.walltime <= longest:
+                why = "backfilled: ends before the head can start"
+            elif (taken := _taken_from(room, head, job, shadow) if other else job.nodes) <= extra:
+                why = "backfilled: on nodes that the head leaves free"
+            else:
+                continue
+            if not room.take(job):
+                continue
+            if job.walltime > longest:
+                extra -= taken
+            yield Start(job, why)
+            if not room.reach:
+                return
 
 
 def _taken_from(room: Room, head: Job, job: Job, shadow: int) -> int:

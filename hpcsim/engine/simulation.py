@@ -300,7 +300,8 @@ class Simulation:
                 f"({where.filename}:{where.lineno})"
             ) from error
         self.pass_seconds.append(perf_counter() - began)
-        self._carry_out(decisions)
+        if decisions:
+            self._carry_out(decisions)
         if self.site is not None:
             self._await_site()
 
