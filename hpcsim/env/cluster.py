@@ -53,6 +53,7 @@ class ClusterEnv(gymnasium.Env[Floats32, np.int64]):
         again. ``mask``: it cannot be chosen.
     backfill : the order in which other jobs may start while a chosen job is waited for, if they do not delay it by the
         rule of ``easy``; None: none may.
+    may_wait : whether to wait can be chosen where there is a job to choose.
     reward : the metric of the episode, see ``hpcsim.env.reward``.
     dense : whether jobs are paid for when they end, instead of all at the end of the episode; the sum is the same.
     render_mode : ``ansi`` or None.
@@ -61,7 +62,7 @@ class ClusterEnv(gymnasium.Env[Floats32, np.int64]):
     InputError where an option, the scenario or its jobs are wrong.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"]}  # noqa: RUF012  as Gymnasium declares it
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012  as Gymnasium declares it
 
     def __init__(
         self,
@@ -74,6 +75,7 @@ class ClusterEnv(gymnasium.Env[Floats32, np.int64]):
         window: int = 128,
         unfitting: Unfitting = "reserve",
         backfill: OrderName | None = None,
+        may_wait: bool = True,
         reward: RewardName = "bounded-slowdown",
         dense: bool = False,
         render_mode: str | None = None,
@@ -88,7 +90,7 @@ class ClusterEnv(gymnasium.Env[Floats32, np.int64]):
             raise InputError(f"backfill: found {backfill!r}, but no job is waited for where unfitting is 'mask'")
         self._scenario, self._overrides, self._plugins = scenario, overrides, plugins
         self._size, self._warm_up, self._window = jobs, warm_up, window
-        self._unfitting, self._order = unfitting, backfill
+        self._unfitting, self._order, self._may_wait = unfitting, backfill, may_wait
         self._backfilling = EASY(EASY.Options.model_validate({}))
         self._reward = Reward(reward, dense=dense)
         self.render_mode = render_mode
@@ -244,14 +246,18 @@ class ClusterEnv(gymnasium.Env[Floats32, np.int64]):
             observation = np.zeros(self.observation_space.shape or (), np.float32)
         else:
             mask[:count] = self._fits_W if self._unfitting == "mask" else True
-            comes = bool(simulation.running) or simulation.arrived < len(simulation.workload)
-            mask[-1] = comes or not self._fits_W.any()
+            mask[-1] = self._may_wait and self._something_comes(simulation)
             observation = self._observer.observe(view, self._room, self.shown, self._fits_W)
         return observation, {
             "action_mask": mask.copy(),
             "now_s": simulation.now,
             "waiting": len(simulation.queue),
         }
+
+    def _something_comes(self, simulation: Simulation) -> bool:
+        """Whether time goes on if nothing is started: always so where nothing can be."""
+        comes = bool(simulation.running) or simulation.arrived < len(simulation.workload)
+        return comes or not self._fits_W.any()
 
     def _see_ends(self, simulation: Simulation) -> None:
         """Tell the observer and the reward of the jobs that have ended since the last step."""

@@ -46,14 +46,16 @@ class Reward:
     def begin(self, jobs: int) -> None:
         """A new episode, of so many jobs that count."""
         self._jobs = jobs
-        self.slowdowns = self.waits_s = 0.0
+        self._ended = 0
+        self._slowdowns = self._waits_s = 0.0
         self._due = 0.0
 
     def add(self, job: Ended) -> None:
         """Count a job of the episode."""
         wait_s = job.start - job.submit
-        self.slowdowns += job.bounded_slowdown
-        self.waits_s += wait_s
+        self._ended += 1
+        self._slowdowns += job.bounded_slowdown
+        self._waits_s += wait_s
         if self.name == "bounded-slowdown":
             self._due -= job.bounded_slowdown / self._jobs
         elif self.name == "wait":
@@ -71,10 +73,11 @@ class Reward:
         return due
 
     def summary(self, simulation: Simulation) -> dict[str, float]:
-        """The metrics of the finished episode, whatever is paid."""
+        """The metrics of the finished episode, whatever is paid; means are over the jobs that were not refused."""
+        ended = max(1, self._ended)
         return {
-            "mean_bounded_slowdown": self.slowdowns / self._jobs,
-            "mean_wait_s": self.waits_s / self._jobs,
+            "mean_bounded_slowdown": self._slowdowns / ended,
+            "mean_wait_s": self._waits_s / ended,
             "utilisation": self.utilisation(simulation),
         }
 
