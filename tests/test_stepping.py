@@ -10,7 +10,7 @@ from hpcsim.engine.decisions import Start
 from hpcsim.engine.simulation import Simulation
 from hpcsim.errors import BadDecision, SchedulerError
 from hpcsim.plugin.loader import load_plugins
-from hpcsim.scenario import build, physics
+from hpcsim.scenario import build
 from hpcsim.scenario.load import load_scenario
 from hpcsim.schedulers.backfilling import EASY
 from tests.test_engine import NODES, Plan, fcfs, schedulers, tables, workload, workloads
@@ -64,10 +64,9 @@ def test_whoever_steps_makes_the_same_schedule(way, jobs, scheduler, pass_interv
 def made(name, settings):
     plugins = load_plugins()
     loaded = load_scenario(name, settings, schedulers=plugins.schedulers)
-    spec = physics.machine_spec(loaded, plugins.machines)
-    piece = build.cut(loaded, physics.in_places(build.load_workload(loaded), spec), spec.units * spec.unit_nodes)
+    workload, spec, nodes = build.jobs_and_machine(loaded, (), plugins.machines)
     scheduler = build.make_scheduler(loaded, plugins.schedulers[loaded.scenario.scheduler.name])
-    return build.make_simulation(loaded, piece, spec.units * spec.unit_nodes, scheduler, spec)
+    return build.make_simulation(loaded, build.cut(loaded, workload, nodes), nodes, scheduler, {}, spec)
 
 
 @pytest.mark.parametrize("way", WAYS)

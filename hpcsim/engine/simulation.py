@@ -13,7 +13,7 @@ import traceback
 from array import array
 from bisect import insort
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from itertools import islice, takewhile
+from itertools import islice
 from math import inf
 from time import perf_counter
 from types import MappingProxyType
@@ -33,11 +33,14 @@ from hpcsim.engine.attempts import (
     Attempts,
 )
 from hpcsim.engine.availability import Releases
+from hpcsim.engine.capabilities import declared, needed_for
 from hpcsim.engine.decisions import Decision, Hold, Kill, Preempt, Start
 from hpcsim.engine.ledger import Ledger
 from hpcsim.engine.operations import SIGNALS
+from hpcsim.engine.twins import Ended, broken
 from hpcsim.engine.view import Running, View
-from hpcsim.errors import BadDecision, InputError, SchedulerError
+from hpcsim.engine.waiting import Waiting
+from hpcsim.errors import BadDecision, InputError, SchedulerError, TwinError
 from hpcsim.streams import stream
 from hpcsim.workload.job import TIMEOUT, Job, Workload
 
@@ -51,6 +54,7 @@ _FIRST, _AFTER_ENDS, _LAST = (simpy.events.EventPriority(number) for number in (
 
 if TYPE_CHECKING:
     from hpcsim.engine.centre import Centre
+    from hpcsim.engine.observers import Observers
     from hpcsim.engine.sharing import Sharing
     from hpcsim.engine.site import Site
     from hpcsim.machine.pools import NodePools
@@ -68,8 +72,8 @@ class Scheduler(Protocol):
 
     It is called when something happened and jobs wait. With an attribute ``passes_when_idle = True`` it is called
     with an empty queue as well, and with ``wakes_on``, some of ``operations.SIGNALS``, whenever one of these changes.
-    ``hindsight = True`` asks for what only the trace knows (``View.recorded_start``, ``View.recorded_place_is_taken``),
-    which the manifest of a run repeats.
+    ``needs`` is a set of ``CAPABILITIES`` that a scenario must have: for all that it decides besides ``Start`` and
+    ``Hold``, and for what it could not do without in the view. The manifest of a run repeats it.
     """
 
     name: str
@@ -107,6 +111,7 @@ class Simulation:
     pass_interval : passes happen only at multiples of so many seconds (0: whenever something changed).
     launch_latency : seconds between the decision to start a job and its start; its nodes are taken at once.
     seed : of the random stream that the scheduler is given.
+    twins : the twin that answers each question, by the question (``engine.twins.QUESTIONS``).
     site : the machine's places, power, heat and failures; without it nodes are only counted.
     admission : the centre's queue rules; without them every job that the machine can hold is admitted. Node pools
         need a ``site`` with places; on a torus there are none, and no queue may stop other jobs.
@@ -126,12 +131,19 @@ class Simulation:
         pass_interval: int = 0,
         launch_latency: int = 0,
         seed: int = 0,
+        twins: Mapping[str, Any] = MappingProxyType({}),
         site: Site | None = None,
         admission: Admission | None = None,
     ) -> None:
         self.workload = workload
         self.scheduler = scheduler
         self.scheduler_rng = stream(seed, f"scheduler {scheduler.name}")
+        try:
+            self.needs = declared(scheduler)
+        except ValueError as error:
+            raise SchedulerError(f"scheduler {scheduler.name}: {error}") from None
+        self.twins = dict(twins)
+        self._learning = [twin for twin in self.twins.values() if hasattr(twin, "ended")]
         self.nodes = nodes
         self.largest_job = nodes if site is None else min(nodes, site.largest_job)  # nodes
         self.pass_interval = pass_interval
@@ -140,6 +152,7 @@ class Simulation:
         self.centre: Centre | None = None
         self.pools: NodePools | None = None
         self.sharing: Sharing | None = None  # where any job shares a node
+        self.observers: Observers | None = None  # where anybody watches
         if workload.shares_nodes:
             if site is None or site.cluster.shares is None:
                 raise InputError(f"{workload.source}: jobs share nodes, which needs a machine.model and physics")
@@ -154,12 +167,12 @@ class Simulation:
         walltime, runtime = workload.column("walltime_s"), workload.column("runtime_s")
         limit = walltime if overrun == "kill" else walltime * 11 // 10
         self._runtime = array("q", np.minimum(runtime, limit).tobytes())
-        self.recorded_start_s: array[int] | None = None  # -1 where unknown; only for a scheduler with hindsight
-        if getattr(scheduler, "hindsight", False):
+        self.recorded_start_s: array[int] | None = None  # -1 where unknown; only for a scheduler that is clairvoyant
+        if "clairvoyance" in self.needs:
             self.recorded_start_s = array("q", workload.column("recorded_start_s").tobytes())
         self._outcome = np.where(runtime > limit, TIMEOUT, workload.column("outcome")).astype(np.int8).tobytes()
 
-        self.queue: dict[int, Job] = {}  # waiting and eligible, by id, in order of submission
+        self.queue = Waiting()  # who may start
         self.special: dict[int, Job] = {}  # those of them whose queue has nodes or rights of its own
         self.running: dict[int, Running] = {}
         self.chosen: dict[int, tuple[int, ...]] = {}  # units that the room of the last pass gave to jobs, by job id
@@ -184,6 +197,7 @@ class Simulation:
         self._pass_at = -1  # when the next pass is due; -1 if none is
         self._by_hand = False  # whether the next pass is left to the caller
         self._pass_is_open = False  # whether the caller may decide now
+        self._decided: list[Decision] = []  # what the caller has decided in it
 
         self._wire(start)
         wakes_on = self._wishes()
@@ -216,9 +230,10 @@ class Simulation:
         coming = self._coming
         while coming and coming[-1].submit <= now:
             job = coming.pop()
+            if self.observers is not None and self.state[job.id] == FUTURE:
+                self.observers.tell("submitted", job, now)
             if job.nodes > self.largest_job:
-                self.rejected[job.id] = "larger than the machine" if job.nodes > self.nodes else "larger than any block"
-                self._finished(job.id, REJECTED)
+                self.refuse(job.id, "larger than the machine" if job.nodes > self.nodes else "larger than any block")
             elif self.sharing is not None and job.cores and self.sharing.shares.too_large(job):
                 self.refuse(job.id, "larger than a node")
             elif self.centre is not None:
@@ -227,7 +242,7 @@ class Simulation:
             elif job.after is not None:
                 self._wait_for_others(job)
             elif self.state[job.id] == FUTURE:
-                self.queue[job.id] = job
+                self.queue.add(job)
             if not coming:
                 self._see_coming(job.id + 1)
         self._await_arrival()
@@ -241,11 +256,15 @@ class Simulation:
             )
         if type(why) is not str:
             raise self._bad(f"started {self._called(mine)} with the reason {why!r}; a reason is text")
+        if speed != 1.0 and "speed" not in self.needs:
+            raise self._undeclared(f"started {self._called(mine)} at speed {speed!r}", "speed")
+        if units is not None and "places" not in self.needs:
+            raise self._undeclared(f"started {self._called(mine)} on units of its choice", "places")
         if self.centre is not None:
             self._clear_for(mine, self.centre)
         elif mine.nodes > self.free_nodes and not self.has_room(mine):
             raise self._bad(f"started {self._called(mine)} on {mine.nodes} nodes, but only {self.free_nodes} are free")
-        del self.queue[mine.id]
+        self.queue.pop(mine.id)
         self._idle_events = 0
         now = self.now
         if units is None and self.chosen:
@@ -291,7 +310,7 @@ class Simulation:
         began = perf_counter()
         try:
             decisions = list(islice(self.scheduler.schedule(self._view), _MOST_DECISIONS))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, TwinError):
             raise
         except BaseException as error:  # also SystemExit: a plug-in does not end the program
             where = traceback.extract_tb(error.__traceback__)[-1]
@@ -304,6 +323,8 @@ class Simulation:
             self._carry_out(decisions)
         if self.site is not None:
             self._await_site()
+        if self.observers is not None:
+            self.observers.tell("passed", self.observers.view, tuple(decisions))
 
     def _carry_out(self, decisions: list[Decision]) -> None:
         if len(decisions) == _MOST_DECISIONS:
@@ -311,6 +332,8 @@ class Simulation:
         for decision in decisions:
             if type(decision) is Start:
                 self._start(*decision)
+            elif (need := needed_for(decision)) is not None and need not in self.needs:
+                raise self._undeclared(f"decided {decision!r}", need)
             elif isinstance(decision, Preempt):
                 self._preempt(decision.job)
             elif isinstance(decision, Kill):
@@ -334,6 +357,9 @@ class Simulation:
             self._pass_is_open = False
             if self.site is not None:
                 self._await_site()
+            if self.observers is not None:
+                self.observers.tell("passed", self.observers.view, tuple(self._decided))
+            self._decided = []
 
     def _hold(self, until: int) -> None:
         if isinstance(until, bool) or not isinstance(until, int) or until <= self.now:
@@ -360,7 +386,7 @@ class Simulation:
         if job.after is not None:
             self._wait_for_others(job)
         else:
-            self._enqueue_late(job)
+            self._enqueue(job)
 
     def _wait_for_others(self, job: Job) -> None:
         """Put ``job`` into the queue once every job that it names has ended, in whatever way."""
@@ -374,22 +400,17 @@ class Simulation:
 
     def _release(self, job_id: int) -> None:
         del self._open_after[job_id]
-        self._enqueue_late(self._blocked.pop(job_id))
+        self._enqueue(self._blocked.pop(job_id))
 
-    def _enqueue_late(self, job: Job) -> None:
-        """Put into the queue a job that was submitted before others that wait: at its place among them."""
-        queue, job_id = self.queue, job.id
-        later = list(takewhile(job_id.__lt__, reversed(queue))) if queue and next(reversed(queue)) > job_id else ()
-        queue[job_id] = job
-        for later_id in reversed(later):
-            queue[later_id] = queue.pop(later_id)
+    def _enqueue(self, job: Job) -> None:
+        self.queue.add(job)
         if self.centre is not None and job.queue in self.centre.special and not job.cores:
             self.special[job.id] = job
 
     def _put_back(self, job: Job) -> None:
         """Put back into the queue a job that was taken off the machine, unless the rules by now leave it no nodes."""
         if self.centre is None or not self.centre.rules_out(job):
-            self._enqueue_late(job)
+            self._enqueue(job)
 
     def _run(
         self, job: Job, start: int, taken: int, why: str, speed: float = 1.0, wanted: tuple[int, ...] | None = None
@@ -417,6 +438,9 @@ class Simulation:
         self._generation = generation = self._generation + 1
         self._ends[job_id] = (end, generation, self.attempts.begin(job_id, taken, start, why))
         simpy.Timeout(self.env, end - self.now, (job_id, generation)).callbacks.append(self._end)
+        if self.observers is not None:
+            units = None if self.site is None else tuple(self.site.units[-1].tolist())
+            self.observers.tell("started", job, taken, units, why)
 
     def _continue(self, job: Job, began: int) -> None:
         """Put on the machine a job that has been running since ``began``, before the first second."""
@@ -445,8 +469,23 @@ class Simulation:
         self.attempts.state[row] = state
         if not comes_back:
             self._finished(job_id, state)
+            if self._learning:
+                self._tell_twins(job, row)
         if self.centre is not None:
             self.centre.left(job, comes_back=comes_back)
+        if self.observers is not None:
+            self.observers.tell("ended", job, self.now, STATES[state])
+
+    def _tell_twins(self, job: Job, row: int) -> None:
+        """Tell the twins that learn how the job of a row in attempts has ended."""
+        attempts = self.attempts
+        runtime_s, state = attempts.end[row] - attempts.start[row], STATES[attempts.state[row]]
+        energy_j = None if self.site is None else self.site.joules[row]
+        for twin in self._learning:
+            try:
+                twin.ended(Ended(job, runtime_s, state, self.now, energy_j))
+            except Exception as error:
+                raise broken(twin, self.now, error) from error
 
     def _finished(self, job_id: int, state: int) -> None:
         self.state[job_id] = state
@@ -463,11 +502,14 @@ class Simulation:
         """Reject a job that is submitted: ``rule`` says why it may not start."""
         self.rejected[job_id] = rule
         self._finished(job_id, REJECTED)
+        if self.observers is not None:
+            self.observers.tell("rejected", next(self.workload.jobs(job_id, job_id + 1)), self.now, rule)
 
     def turn_away(self, job_id: int, rule: str) -> None:
         """Reject a job that waits, or has just been taken off the machine: by ``rule`` it could never start again."""
-        for waiting in (self.queue, self.special, self.held, self._blocked):
-            waiting.pop(job_id, None)
+        self.queue.pop(job_id)
+        for others in (self.special, self.held, self._blocked):
+            others.pop(job_id, None)
         if self._open_after.pop(job_id, None) is not None:
             for followers in self._followers.values():
                 followers[:] = [follower for follower in followers if follower != job_id]
@@ -558,6 +600,14 @@ class Simulation:
 
     # -- SimPy --------------------------------------------------------------------------------
 
+    def watch(self, observers: Mapping[str, object]) -> Observers:
+        """Tell these ``observers``, by name, of all that happens from now on, instead of those there were."""
+        from hpcsim.engine.observers import Observers  # for few runs
+
+        self.observers = Observers(self, observers)
+        self.observers.tell("began", self.observers.view)
+        return self.observers
+
     def run(self, until: int | None = None) -> None:
         """Simulate up to second ``until`` (not included), or until nothing is left to happen.
 
@@ -621,7 +671,9 @@ class Simulation:
         """
         if not self._pass_is_open:
             raise RuntimeError(f"t={self.now}: decide() is for the pass that advance() has left to its caller")
-        self._carry_out(list(islice(decisions, _MOST_DECISIONS)))
+        made = list(islice(decisions, _MOST_DECISIONS))
+        self._carry_out(made)
+        self._decided += made
 
     @property
     def arrived(self) -> int:
@@ -738,8 +790,12 @@ class Simulation:
     def _bad(self, what: str) -> BadDecision:
         return BadDecision(f"t={self.now}: scheduler {self.scheduler.name} {what}")
 
+    def _undeclared(self, deed: str, need: str) -> BadDecision:
+        needs = ", ".join(f'"{name}"' for name in sorted({*self.needs, need}))
+        return self._bad(f"{deed}, which it did not say that it needs; declare needs = frozenset({{{needs}}})")
+
     def _refuse_a_stall(self) -> None:
-        waiting = [job.name for job in (*self.queue.values(), *self.held.values(), *self._blocked.values())]
+        waiting = [job.name for job in (*self.queue.jobs, *self.held.values(), *self._blocked.values())]
         if waiting:
             some = ", ".join(waiting[:5]) + (f" and {len(waiting) - 5} more" if len(waiting) > 5 else "")
             reason = (

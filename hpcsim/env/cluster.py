@@ -7,8 +7,7 @@ Zhang, Dai, He, Bao and Xie (2020), RLScheduler: an automated HPC batch job sche
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -23,12 +22,12 @@ from hpcsim.engine.decisions import Start
 from hpcsim.engine.room import Room
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.view import View
+from hpcsim.env.backfill import backfilled
 from hpcsim.env.episodes import Episodes
 from hpcsim.env.observation import FEATURES, Floats32, Observer
 from hpcsim.env.reward import Ended, Reward, RewardName
 from hpcsim.errors import InputError
-from hpcsim.schedulers.backfilling import EASY
-from hpcsim.schedulers.orders import OrderName, in_order
+from hpcsim.schedulers.orders import OrderName
 from hpcsim.workload.job import Job
 
 Unfitting = Literal["reserve", "head", "mask"]
@@ -91,7 +90,6 @@ class ClusterEnv(gymnasium.Env[Floats32, np.int64]):
         self._scenario, self._overrides, self._plugins = scenario, overrides, plugins
         self._size, self._warm_up, self._window = jobs, warm_up, window
         self._unfitting, self._order, self._may_wait = unfitting, backfill, may_wait
-        self._backfilling = EASY(EASY.Options.model_validate({}))
         self._reward = Reward(reward, dense=dense)
         self.render_mode = render_mode
         self.observation_space = Box(0.0, 1.0, (window * len(FEATURES),), np.float32)
@@ -201,22 +199,16 @@ class ClusterEnv(gymnasium.Env[Floats32, np.int64]):
 
     def _choose(self, simulation: Simulation, view: View, job: Job) -> View | None:
         """Start ``job``, or wait for it as long as the option says; the pass that is open then."""
-        if view.room().take(job):
-            simulation.decide([Start(job, "chosen")])
-            return view
-        while True:
-            self._backfill(simulation, view, job)
+        room, why = view.room(), "chosen"
+        while not room.take(job):
+            if self._order is not None:
+                simulation.decide(backfilled(view, room, job, self._order))
             after = simulation.advance()
-            if after is None or self._unfitting == "head" or simulation.queue.get(job.id) is None:
+            if after is None or self._unfitting == "head" or job.id not in simulation.queue:
                 return after  # in the last case the queue rules have turned it away
-            if after.room().take(job):
-                simulation.decide([Start(job, "chosen, and now it fits")])
-                return after
-
-    def _backfill(self, simulation: Simulation, view: View, head: Job) -> None:
-        if self._order is not None:
-            behind = in_order([job for job in view.queue if job.id != head.id], self._order, view.now)
-            simulation.decide(self._backfilling.schedule(_HeadFirst(simulation, head, behind)))
+            view, room, why = after, after.room(), "chosen, and now it fits"
+        simulation.decide([Start(job, why)])
+        return view
 
     def _next_choice(self, simulation: Simulation, view: View | None) -> View | None:
         """The next pass in which there is a job to choose, from ``view`` on; None when the episode is over."""
@@ -226,7 +218,7 @@ class ClusterEnv(gymnasium.Env[Floats32, np.int64]):
 
     def _can_choose(self, view: View) -> bool:
         """Look at the first jobs of the queue; whether there is one to choose."""
-        self.shown = jobs = list(islice(view.queue, self._window))
+        self.shown = jobs = view.queue[: self._window]
         self._room = room = view.room()
         if type(room) is Room:
             free = room.free
@@ -278,20 +270,6 @@ class ClusterEnv(gymnasium.Env[Floats32, np.int64]):
             self._observer.ended(job_id, job.end - job.start)
             if self._counts_J[job_id]:
                 self._reward.add(job)
-
-
-class _HeadFirst(View):
-    """The view of a pass to which the queue is a job that others must not delay, and those others."""
-
-    __slots__ = ("_queue",)
-
-    def __init__(self, simulation: Simulation, head: Job, behind: Iterable[Job]) -> None:
-        super().__init__(simulation)
-        self._queue = [head, *behind]
-
-    @property
-    def queue(self) -> Collection[Job]:
-        return self._queue
 
 
 def _refuse_unknown(option: str, found: object, known: Sequence[object]) -> None:

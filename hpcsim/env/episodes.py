@@ -14,8 +14,9 @@ from hpcsim.engine.simulation import Scheduler, Simulation
 from hpcsim.engine.view import View
 from hpcsim.errors import InputError
 from hpcsim.plugin.loader import load_plugins
-from hpcsim.scenario import build
+from hpcsim.scenario import build, parts
 from hpcsim.scenario.load import load_scenario
+from hpcsim.scenario.needs import refuse_lacking
 from hpcsim.workload.job import Workload
 
 
@@ -35,23 +36,14 @@ class Episodes:
         jobs: int,
         warm_up: int,
     ) -> None:
-        found = load_plugins([Path(file) for file in plugins])
-        self._loaded = load_scenario(scenario, overrides, schedulers=found.schedulers)
+        self._plugins = found = load_plugins([Path(file) for file in plugins])
+        self._loaded = load_scenario(
+            scenario, overrides, schedulers=found.schedulers, twins=found.twins, parts=found.offers
+        )
         if self._loaded.scenario.until is not None:
             raise InputError(f"{self._loaded.place('until')}: until: an episode ends with its last job, leave it out")
-        self._kind = found.schedulers[self._loaded.scenario.scheduler.name]
-        workload = build.load_workload(self._loaded)
-        self._spec = None
-        if self._loaded.scenario.physics is None:
-            self.nodes = build.machine_nodes(self._loaded, workload)
-        else:
-            from hpcsim.scenario import physics  # scipy and the machine floor, only where they are needed
-
-            self._spec = physics.machine_spec(self._loaded, found.machines)
-            if self._spec is None:
-                raise ValueError("a scenario with physics has a machine")
-            workload = physics.in_places(workload, self._spec, self._loaded.scenario.physics.processors)
-            self.nodes = self._spec.units * self._spec.unit_nodes
+        readers = parts.readers_of(found.offers["workloads"], self._loaded)
+        workload, self._spec, self.nodes = build.jobs_and_machine(self._loaded, readers, found.machines)
         self.pool = build.cut(self._loaded, workload, self.nodes).workload
         self._jobs, self._warm_up = jobs, warm_up
         self.count = len(self.pool) - jobs - warm_up + 1
@@ -81,8 +73,12 @@ class Episodes:
         submit = part.column("submit_s")
         piece = build.Cut(part, int(submit[0]), None, None, {})
         loaded = replace(self._loaded, scenario=self._loaded.scenario.model_copy(update={"seed": seed}))
-        rule = build.make_scheduler(self._loaded, self._kind) if self._warm_up else None
-        simulation = build.make_simulation(loaded, piece, self.nodes, _Agent(rule), self._spec)
+        rule, twins = None, {}
+        if self._warm_up:
+            rule = build.make_scheduler(loaded, self._plugins.schedulers[loaded.scenario.scheduler.name])
+            twins = build.make_twins(loaded, self._plugins.twins)
+            refuse_lacking(loaded, rule, twins, part)
+        simulation = build.make_simulation(loaded, piece, self.nodes, _Agent(rule), twins, self._spec)
         if self._warm_up:
             simulation.run(int(submit[self._warm_up]))
         return simulation
@@ -96,6 +92,7 @@ class _Agent:
 
     def __init__(self, rule: Scheduler | None) -> None:
         self._rule = rule
+        self.needs = getattr(rule, "needs", ())
 
     def schedule(self, view: View) -> Iterable[Decision]:
         """What the rule decides."""

@@ -48,7 +48,8 @@ class Places:
 
     ``holder_U``, ``up_U``, ``asleep_U``: which job holds the unit (``FREE``: none), it is not down, it sleeps; to be
     read only. ``aside_U``: the unit is set aside for jobs that name it (``take_beside``); no policy chooses it.
-    ``free_nodes``: nodes of the open units. ``down_units``: units that are down, busy ones included.
+    ``free_nodes``: nodes of the open units. ``down_units``: units that are down, busy ones included. ``marked``: how
+    often units have become ready or ceased to be.
     """
 
     def __init__(self, spec: MachineSpec, policy: str) -> None:
@@ -70,6 +71,7 @@ class Places:
         self.aside_U = np.zeros(units, np.bool_)
         self.free_nodes = units * spec.unit_nodes
         self.down_units = 0
+        self.marked = 0
         self._rack_units = spec.units_per_rack
         self._group_racks = spec.racks_per_group or 1  # a group of one rack is that rack
         self._block_units = sorted(spec.block_units or ())
@@ -221,6 +223,8 @@ class Places:
 
         ``wanted`` are the units besides. Raises ValueError as ``take`` does; the array returned is released as one.
         """
+        if not own.size:
+            return self.take(nodes, holder=holder, wanted=wanted, scores_U=scores_U)
         count = -(-nodes // self.spec.unit_nodes) - own.size
         if count > 0:
             others = self.take(count * self.spec.unit_nodes, holder=holder, wanted=wanted, scores_U=scores_U)
@@ -274,6 +278,7 @@ class Places:
 
     def _mark(self, column_U: npt.NDArray[np.bool_], units: Units, value: bool) -> None:
         """Set a column and what follows from it: units become ready, or cease to be."""
+        self.marked += 1
         units = np.unique(units)
         before = self._ready(units)
         column_U[units] = value

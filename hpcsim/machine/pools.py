@@ -65,7 +65,9 @@ class NodePools:
         self.returns: dict[int, Returns] = {}
         self._unit_nodes = places.spec.unit_nodes
         self._queues = tuple(queues)
-        self._general = Counter[str]()  # nodes that the running jobs of a queue have of the general ones
+        self._general = dict.fromkeys(self._queues, 0)  # nodes that its running jobs have of the general ones
+        self._own_free: dict[str, int] = {}  # as counted when the places had so many marks:
+        self._marked = -1
         self._opened = False
         # To which of the queues a unit belongs: by the rules in force, and in fact. They differ while a job holds it.
         self._due_U = np.full(places.spec.units, _GENERAL, np.int16)
@@ -78,7 +80,14 @@ class NodePools:
 
     def own_free(self, queue: str) -> int:
         """Nodes exclusive to ``queue`` on which a job of it could start now."""
-        return self._unit_nodes * self.places.usable(self._own.get(queue, _NONE)).size
+        if self._marked != self.places.marked:
+            self._marked = self.places.marked
+            self._own_free.clear()
+        nodes = self._own_free.get(queue)
+        if nodes is None:
+            nodes = self._unit_nodes * self.places.usable(self._own.get(queue, _NONE)).size
+            self._own_free[queue] = nodes
+        return nodes
 
     def general_left(self, queue: str) -> int:
         """How many general nodes jobs of ``queue``, which has a pool now, may take besides those that they have.
@@ -105,7 +114,7 @@ class NodePools:
         if wanted is not None and (wanted.size != count or np.unique(wanted).size != count):
             raise ValueError(f"the job takes {count} different units, but {wanted.size} were wanted")
         if self._opened:
-            mine = self.places.usable(self._own[job.queue])
+            mine = self.places.usable(self._own[job.queue]) if self.own_free(job.queue) else _NONE
         else:
             mine = self.places.usable(np.flatnonzero(self._due_U == self._queues.index(job.queue)))
         if wanted is None:
@@ -124,6 +133,8 @@ class NodePools:
 
     def begin(self, job: Job, units: Units, own: Units | None) -> None:
         """``job`` has got ``units``, of which ``own`` are exclusive to its queue."""
+        if own is not None and own.size:
+            self._own_free.clear()
         if job.queue in self._queues:
             of_own = 0 if own is None else own.size * self._unit_nodes
             general = max(0, job.nodes - of_own)
@@ -161,7 +172,8 @@ class NodePools:
 
     def forget(self, holder: int) -> None:
         """``holder`` holds nothing any more."""
-        self.returns.pop(holder, None)
+        if self.returns.pop(holder, None) is not None:
+            self._own_free.clear()
 
     # -- rules --------------------------------------------------------------------------------
 

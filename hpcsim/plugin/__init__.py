@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from hpcsim.engine.availability import Profile, Releases, Shadow
+from hpcsim.engine.capabilities import CAPABILITIES, Capability
 from hpcsim.engine.decisions import (
     Decision,
     Hold,
@@ -15,12 +16,26 @@ from hpcsim.engine.decisions import (
     Start,
     Wake,
 )
+from hpcsim.engine.observers import Observer
 from hpcsim.engine.operations import Power, Signal
 from hpcsim.engine.room import Room
 from hpcsim.engine.simulation import Scheduler
+from hpcsim.engine.twins import (
+    Ended,
+    EnergyTwin,
+    FaultTwin,
+    PerformanceTwin,
+    Prediction,
+    ThermalTwin,
+    Twin,
+    Twins,
+)
 from hpcsim.engine.view import Running, View
-from hpcsim.plugin.hooks import hookimpl
+from hpcsim.errors import InputError
+from hpcsim.plugin.hooks import Register, RegisterFile, hookimpl
+from hpcsim.plugin.metric import FinishedRun, Metric
 from hpcsim.workload.job import Job
+from hpcsim.workload.reader import JobLog, JobRecord, Reader, trace_lines
 
 
 class Options(BaseModel):
@@ -30,14 +45,30 @@ class Options(BaseModel):
 
 
 __all__ = [
+    "CAPABILITIES",
+    "Capability",
     "Decision",
+    "Ended",
+    "EnergyTwin",
+    "FaultTwin",
+    "FinishedRun",
     "Hold",
+    "InputError",
     "Job",
+    "JobLog",
+    "JobRecord",
     "Kill",
+    "Metric",
+    "Observer",
     "Options",
+    "PerformanceTwin",
     "Power",
+    "Prediction",
     "Preempt",
     "Profile",
+    "Reader",
+    "Register",
+    "RegisterFile",
     "Releases",
     "Room",
     "Running",
@@ -49,7 +80,11 @@ __all__ = [
     "Signal",
     "Sleep",
     "Start",
+    "ThermalTwin",
+    "Twin",
+    "Twins",
     "View",
     "Wake",
     "hookimpl",
+    "trace_lines",
 ]

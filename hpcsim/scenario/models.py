@@ -9,12 +9,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from hpcsim.scenario.times import Instant, Moment, Seconds
 
 DEFAULT_SCHEDULER = "easy"
+DEFAULT_PERFORMANCE = "walltime"
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # it becomes part of file names
 
@@ -131,14 +132,12 @@ class Physics(Section):
     )
 
 
-class Scheduler(Section):
-    """Which scheduler decides, and its options as further keys."""
+class Plugged(Section):
+    """Something that a plug-in offers: its name, and its options as further keys."""
 
     model_config = ConfigDict(extra="allow")
 
-    name: str = Field(
-        default=DEFAULT_SCHEDULER, min_length=1, description="name of the scheduler, built in or of a plug-in"
-    )
+    name: str = Field(min_length=1, description="its name, built in or of a plug-in")
 
     @model_validator(mode="before")
     @classmethod
@@ -149,6 +148,39 @@ class Scheduler(Section):
     def options(self) -> dict[str, Any]:
         """The keys besides ``name``, as written."""
         return dict(self.model_extra or {})
+
+
+class Scheduler(Plugged):
+    """Which scheduler decides, and its options as further keys."""
+
+    name: str = Field(
+        default=DEFAULT_SCHEDULER, min_length=1, description="name of the scheduler, built in or of a plug-in"
+    )
+
+
+class PerformanceTwin(Plugged):
+    """Which twin says how long jobs would run, and its options as further keys."""
+
+    name: str = Field(
+        default=DEFAULT_PERFORMANCE, min_length=1, description="name of the twin, built in or of a plug-in"
+    )
+
+
+class Twins(Section):
+    """Which digital twins answer what schedulers ask; each is a name, or a mapping of its name and options."""
+
+    performance: PerformanceTwin = Field(
+        default=PerformanceTwin(), description="the twin that says how long jobs would run"
+    )
+    energy: Plugged | None = Field(
+        default=None, description="the twin that says how much energy jobs would take; none when left out"
+    )
+    fault: Plugged | None = Field(
+        default=None, description="the twin that says how likely nodes fail; none when left out"
+    )
+    thermal: Plugged | None = Field(
+        default=None, description="the twin that says how warm nodes would become; none when left out"
+    )
 
 
 class Window(Section):
@@ -179,6 +211,20 @@ class Window(Section):
         return end
 
 
+def _by_name(value: Any) -> Any:
+    """One name, a list of names, or names with nothing behind them, as a mapping of names to their options."""
+    if isinstance(value, str):
+        return {value: {}}
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return {name: {} for name in value}
+    if isinstance(value, dict):
+        return {name: {} if options is None else options for name, options in value.items()}
+    return {} if value is None else value
+
+
+NamedOptions = Annotated[dict[str, dict[str, Any]], BeforeValidator(_by_name)]
+
+
 class Scenario(Section):
     """One simulation: a machine, the jobs submitted to it and the scheduler that places them."""
 
@@ -195,6 +241,11 @@ class Scenario(Section):
         min_length=1,
         description="file of jobs: a log in Standard Workload Format (.swf, .swf.gz) or a job table of the "
         "Argonne Leadership Computing Facility (.csv, .csv.gz); relative to this file",
+    )
+    trace_format: Plugged | None = Field(
+        default=None,
+        description="who reads the trace: alcf, swf, or a workload reader of a plug-in, by name or as a mapping of its "
+        "name and options; who recognises it when left out",
     )
     profile: str | None = Field(
         default=None,
@@ -227,6 +278,20 @@ class Scenario(Section):
     scheduler: Scheduler = Field(
         default=Scheduler(),
         description="the scheduler: its name, or a mapping of its name and options",
+    )
+    preemption: bool = Field(
+        default=True,
+        description="whether the scheduler may take running jobs off the machine (Preempt, Kill); false as on machines "
+        "where what has started runs on. Queue rules that stop jobs for others hold all the same",
+    )
+    twins: Twins = Field(default=Twins(), description="the digital twins that the scheduler can ask")
+    observers: NamedOptions = Field(
+        default={},
+        description="who is told what happens, of plug-ins: a name, a list of names, or a mapping of names to options",
+    )
+    metrics: NamedOptions = Field(
+        default={},
+        description="options of metrics of plug-ins, by the metric's name; every metric there is is computed anyway",
     )
     window: Window | None = Field(default=None, description="the part to run and to measure; all when left out")
     until: Moment | None = Field(
