@@ -75,17 +75,8 @@ def simulate(
 def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, progress: Progress | None = None) -> Run:
     """Run a scenario that has been loaded against ``plugins``; see ``simulate``."""
     clock = _Clock()
-    workload = build.load_workload(loaded, parts.readers_of(plugins.offers["workloads"], loaded))
-    spec = None
-    if loaded.scenario.physics is not None:
-        from hpcsim.scenario import physics  # scipy and the machine floor, only where they are needed
-
-        spec = physics.machine_spec(loaded, plugins.machines)
-    if spec is None or loaded.scenario.physics is None:
-        nodes = build.machine_nodes(loaded, workload)
-    else:
-        nodes = spec.units * spec.unit_nodes
-        workload = physics.in_places(workload, spec, loaded.scenario.physics.processors)
+    readers = parts.readers_of(plugins.offers["workloads"], loaded)
+    workload, spec, nodes = build.jobs_and_machine(loaded, readers, plugins.machines)
     piece = build.cut(loaded, workload, nodes)
     scheduler = build.make_scheduler(loaded, plugins.schedulers[loaded.scenario.scheduler.name])
     twins = build.make_twins(loaded, plugins.twins)
