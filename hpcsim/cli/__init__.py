@@ -26,6 +26,7 @@ COMMANDS = {
     "validate": ("hpcsim.cli.scenario:validate", "Check scenarios and say all that is wrong with them."),
     "schema": ("hpcsim.cli.scenario:schema", "Print the JSON schema of scenario files."),
     "machines": ("hpcsim.cli.machines:machines", "List the machines of the catalogue, or the facts of one."),
+    "check": ("hpcsim.cli.check:check", "Check that a plug-in keeps the contract."),
     "trace": ("hpcsim.cli.trace:trace", "Look at, check and convert traces of jobs."),
 }
 GUEST_COMMANDS = "hpcsim.commands"  # the entry-point group of commands of other distributions
