@@ -1,5 +1,6 @@
 """A plug-in that is right is found, one that is wrong is named, and none harms another."""
 
+import hashlib
 import sys
 from importlib.metadata import EntryPoint
 from importlib.resources import files
@@ -114,13 +115,15 @@ def test_a_broken_plugin_is_noted_and_the_rest_work(installed) -> None:
     assert "SystemExit: gone" in plugins.errors["plugged_c"]
     assert "hpcsim_shedulers" in plugins.errors["plugged_d"]
     assert "registrar" in plugins.errors["plugged_e"]
+    assert not any("\n" in said for said in plugins.errors.values())
 
 
-def test_a_plugin_that_breaks_half_way_leaves_nothing(installed) -> None:
+def test_a_plugin_that_breaks_half_way_leaves_nothing(installed, tmp_path: Path) -> None:
     installed(plugged_a=RIGHT + "    raise RuntimeError('half way')\n")
     plugins = load_plugins()
     assert plugins.schedulers == {}
-    assert plugins.errors == {"plugged_a": "RuntimeError: half way"}
+    where = tmp_path / "plugged_a.py"
+    assert plugins.errors == {"plugged_a": f"RuntimeError: half way ({where}:14)"}
 
 
 def test_strict_loading_raises(installed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +172,24 @@ def test_an_installed_plugin_cannot_take_a_built_in_name(tmp_path: Path, monkeyp
         ("register(Shortest)", "register(Shortest())", "takes a class"),
         ("register(Shortest)", "register(Shortest); register(Shortest)", "registered already, by itself"),
         ("register(Shortest)", "pass", "registers nothing"),
-        ("@hookimpl\n", "", "registers nothing"),
+        ("@hookimpl\n", "", "hpcsim_schedulers has no @hookimpl"),
+        ("@hookimpl\ndef hpcsim_schedulers(register):", "def offer(register):", "registers nothing"),
+        (
+            "def hpcsim_schedulers(",
+            "def hpcsim_shedulers(",
+            "no hook 'hpcsim_shedulers'. Did you mean 'hpcsim_schedulers'?",
+        ),
+        (
+            "(register):",
+            "(register, more):",
+            "takes one argument, register; found hpcsim_schedulers(register, more)",
+        ),
+        (
+            "api = 1",
+            "api = 1; needs = {'sleeep'}",
+            "needs 'sleeep', which is no capability. Did you mean 'sleep'?",
+        ),
+        ("api = 1", "api = 1; needs = 'sleep'", "Shortest: needs should be a set such as {\"sleep\"}, found 'sleep'"),
     ],
 )
 def test_a_class_that_breaks_the_contract_is_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
@@ -274,3 +294,29 @@ def test_a_machine_that_breaks_the_contract_is_refused(tmp_path: Path, old: str,
         load_plugins([file])
     assert str(caught.value).startswith(f"{file}: ")
     assert said in str(caught.value)
+
+
+def test_only_the_plugins_of_the_environment_are_loaded(installed, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(plugged_a=RIGHT.replace("NAME", "one"), plugged_b=RIGHT.replace("NAME", "two"), plugged_c="1 / 0")
+    monkeypatch.setenv("HPCSIM_PLUGINS", "plugged_b")
+    plugins = load_plugins(strict=True)
+    assert origins(plugins) == {"two": "plugged_b"}
+    monkeypatch.setenv("HPCSIM_PLUGINS", "plugged_a, plugged_x")
+    with pytest.raises(InputError, match=r"HPCSIM_PLUGINS: no plug-in named 'plugged_x' is installed\. Did you mean"):
+        load_plugins()
+
+
+def test_what_comes_with_hpcsim_is_always_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HPCSIM_PLUGINS", "")
+    assert "easy" in load_plugins().schedulers
+
+
+def test_each_plugin_is_known_by_where_it_comes_from(installed, tmp_path: Path) -> None:
+    installed(plugged_a="1 / 0")
+    file = written(tmp_path, RIGHT)
+    broken, mine = (plugin.as_data() for plugin in load_plugins([file]).found)
+    where = tmp_path / "plugged_a.py"
+    said = f"ZeroDivisionError: division by zero ({where}:1)"
+    assert broken == {"name": "plugged_a", "value": "plugged_a", "offers": {}, "error": said}
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert mine == {"name": "mine", "file": str(file), "sha256": sha256, "offers": {"schedulers": ["NAME"]}}

@@ -32,11 +32,13 @@ from hpcsim.engine.attempts import (
     Attempts,
 )
 from hpcsim.engine.availability import Releases
+from hpcsim.engine.capabilities import declared, needed_for
 from hpcsim.engine.decisions import Decision, Hold, Kill, Preempt, Start
 from hpcsim.engine.ledger import Ledger
 from hpcsim.engine.operations import SIGNALS
+from hpcsim.engine.twins import Ended, broken
 from hpcsim.engine.view import Running, View
-from hpcsim.errors import BadDecision, InputError, SchedulerError
+from hpcsim.errors import BadDecision, InputError, SchedulerError, TwinError
 from hpcsim.streams import stream
 from hpcsim.workload.job import TIMEOUT, Job, Workload
 
@@ -67,8 +69,8 @@ class Scheduler(Protocol):
 
     It is called when something happened and jobs wait. With an attribute ``passes_when_idle = True`` it is called
     with an empty queue as well, and with ``wakes_on``, some of ``operations.SIGNALS``, whenever one of these changes.
-    ``hindsight = True`` asks for what only the trace knows (``View.recorded_start``, ``View.recorded_place_is_taken``),
-    which the manifest of a run repeats.
+    ``needs`` is a set of ``CAPABILITIES`` that a scenario must have: for all that it decides besides ``Start`` and
+    ``Hold``, and for what it could not do without in the view. The manifest of a run repeats it.
     """
 
     name: str
@@ -106,6 +108,7 @@ class Simulation:
     pass_interval : passes happen only at multiples of so many seconds (0: whenever something changed).
     launch_latency : seconds between the decision to start a job and its start; its nodes are taken at once.
     seed : of the random stream that the scheduler is given.
+    twins : the twin that answers each question, by the question (``engine.twins.QUESTIONS``).
     site : the machine's places, power, heat and failures; without it nodes are only counted.
     admission : the centre's queue rules; without them every job that the machine can hold is admitted. Node pools
         need a ``site`` with places; on a torus there are none, and no queue may stop other jobs.
@@ -125,12 +128,19 @@ class Simulation:
         pass_interval: int = 0,
         launch_latency: int = 0,
         seed: int = 0,
+        twins: Mapping[str, Any] = MappingProxyType({}),
         site: Site | None = None,
         admission: Admission | None = None,
     ) -> None:
         self.workload = workload
         self.scheduler = scheduler
         self.scheduler_rng = stream(seed, f"scheduler {scheduler.name}")
+        try:
+            self.needs = declared(scheduler)
+        except ValueError as error:
+            raise SchedulerError(f"scheduler {scheduler.name}: {error}") from None
+        self.twins = dict(twins)
+        self._learning = [twin for twin in self.twins.values() if hasattr(twin, "ended")]
         self.nodes = nodes
         self.largest_job = nodes if site is None else min(nodes, site.largest_job)  # nodes
         self.pass_interval = pass_interval
@@ -153,8 +163,8 @@ class Simulation:
         walltime, runtime = workload.column("walltime_s"), workload.column("runtime_s")
         limit = walltime if overrun == "kill" else walltime * 11 // 10
         self._runtime = array("q", np.minimum(runtime, limit).tobytes())
-        self.recorded_start_s: array[int] | None = None  # -1 where unknown; only for a scheduler with hindsight
-        if getattr(scheduler, "hindsight", False):
+        self.recorded_start_s: array[int] | None = None  # -1 where unknown; only for a scheduler that is clairvoyant
+        if "clairvoyance" in self.needs:
             self.recorded_start_s = array("q", workload.column("recorded_start_s").tobytes())
         self._outcome = np.where(runtime > limit, TIMEOUT, workload.column("outcome")).astype(np.int8).tobytes()
 
@@ -238,6 +248,10 @@ class Simulation:
             )
         if type(why) is not str:
             raise self._bad(f"started {self._called(mine)} with the reason {why!r}; a reason is text")
+        if speed != 1.0 and "speed" not in self.needs:
+            raise self._undeclared(f"started {self._called(mine)} at speed {speed!r}", "speed")
+        if units is not None and "places" not in self.needs:
+            raise self._undeclared(f"started {self._called(mine)} on units of its choice", "places")
         if self.centre is not None:
             self._clear_for(mine, self.centre)
         elif mine.nodes > self.free_nodes and not self.has_room(mine):
@@ -285,7 +299,7 @@ class Simulation:
         began = perf_counter()
         try:
             decisions = list(islice(self.scheduler.schedule(self._view), _MOST_DECISIONS))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, TwinError):
             raise
         except BaseException as error:  # also SystemExit: a plug-in does not end the program
             where = traceback.extract_tb(error.__traceback__)[-1]
@@ -299,6 +313,8 @@ class Simulation:
         for decision in decisions:
             if type(decision) is Start:
                 self._start(*decision)
+            elif (need := needed_for(decision)) is not None and need not in self.needs:
+                raise self._undeclared(f"decided {decision!r}", need)
             elif isinstance(decision, Preempt):
                 self._preempt(decision.job)
             elif isinstance(decision, Kill):
@@ -429,8 +445,21 @@ class Simulation:
         self.attempts.state[row] = state
         if not comes_back:
             self._finished(job_id, state)
+            if self._learning:
+                self._tell_twins(job, row)
         if self.centre is not None:
             self.centre.left(job, comes_back=comes_back)
+
+    def _tell_twins(self, job: Job, row: int) -> None:
+        """Tell the twins that learn how the job of a row in attempts has ended."""
+        attempts = self.attempts
+        runtime_s, state = attempts.end[row] - attempts.start[row], STATES[attempts.state[row]]
+        energy_j = None if self.site is None else self.site.joules[row]
+        for twin in self._learning:
+            try:
+                twin.ended(Ended(job, runtime_s, state, self.now, energy_j))
+            except Exception as error:
+                raise broken(twin, self.now, error) from error
 
     def _finished(self, job_id: int, state: int) -> None:
         self.state[job_id] = state
@@ -669,6 +698,10 @@ class Simulation:
 
     def _bad(self, what: str) -> BadDecision:
         return BadDecision(f"t={self.now}: scheduler {self.scheduler.name} {what}")
+
+    def _undeclared(self, deed: str, need: str) -> BadDecision:
+        needs = ", ".join(f'"{name}"' for name in sorted({*self.needs, need}))
+        return self._bad(f"{deed}, which it did not say that it needs; declare needs = frozenset({{{needs}}})")
 
     def _refuse_a_stall(self) -> None:
         waiting = [job.name for job in (*self.queue.values(), *self.held.values(), *self._blocked.values())]

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from hpcsim.engine.capabilities import OF_TWINS, declared
+from hpcsim.engine.twins import QUESTIONS
 from hpcsim.errors import InputError
 from hpcsim.machine.catalogue import load_machine, machine_names
 
@@ -68,8 +70,35 @@ def checked_class(offered: object, one: str, method: str) -> tuple[str, type]:
     return name, offered
 
 
+def _needs(offered: type) -> frozenset[str]:
+    try:
+        return declared(offered)
+    except ValueError as error:
+        raise Refused(f"{offered.__qualname__}: {error}") from None
+
+
 def _scheduler(offered: object) -> tuple[str, type]:
-    return checked_class(offered, "scheduler", "schedule(self, view)")
+    name, scheduler = checked_class(offered, "scheduler", "schedule(self, view)")
+    _needs(scheduler)
+    return name, scheduler
+
+
+_ANSWERS: Final = {
+    "performance": "performance(self, jobs, view)",
+    "energy": "energy(self, jobs, speeds, view)",
+    "fault": "fault(self, units, horizon_s, view)",
+    "thermal": "thermal(self, units, watts, horizon_s, view)",
+}
+
+
+def _twin(offered: object) -> tuple[str, type]:
+    answers = getattr(offered, "answers", None)
+    if isinstance(offered, type) and answers not in QUESTIONS:
+        raise Refused(f"{offered.__qualname__}.answers should be one of {', '.join(QUESTIONS)}, found {answers!r}")
+    name, twin = checked_class(offered, "twin", _ANSWERS.get(str(answers), ""))
+    for need in sorted(_needs(twin) - {*OF_TWINS}):
+        raise Refused(f"{twin.__qualname__} needs {need!r}, but a twin can only need {', '.join(OF_TWINS)}")
+    return name, twin
 
 
 def _machine(offered: object) -> tuple[str, Path]:
@@ -91,5 +120,6 @@ def _machine(offered: object) -> tuple[str, Path]:
 
 KINDS: Final = (
     Kind("scheduler", "schedulers", _scheduler),
+    Kind("twin", "twins", _twin),
     Kind("machine", "machines", _machine),
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import inspect
 import os
 import sys
 import traceback
@@ -74,6 +75,11 @@ class Plugins:
         return self.offers["schedulers"]
 
     @property
+    def twins(self) -> Mapping[str, type]:
+        """The classes of digital twins by name."""
+        return self.offers["twins"]
+
+    @property
     def machines(self) -> Mapping[str, Path]:
         """The files of machines by name, without those of the packaged catalogue."""
         return self.offers["machines"]
@@ -105,7 +111,7 @@ def load_plugins(files: Sequence[Path] = (), *, strict: bool = False) -> Plugins
         try:
             _add(plugins, plugin, entry.load())
         except (Exception, SystemExit) as error:  # whatever a plug-in does while it is imported
-            plugin.error = str(error) if isinstance(error, Refused) else _told(error)
+            plugin.error = str(error) if isinstance(error, Refused) else _told(error) + _where(error)
             if strict:
                 raise InputError(f"plug-in {plugin.origin}: {plugin.error}") from error
     for file in files:
@@ -113,7 +119,7 @@ def load_plugins(files: Sequence[Path] = (), *, strict: bool = False) -> Plugins
             module, sha256 = _module_of(file)
             plugin = Plugin(file.stem, file=os.fspath(file), sha256=sha256)
             if not _add(plugins, plugin, module):
-                raise Refused(f"registers nothing; implement a hook such as {KINDS[0].hook}(register) with @hookimpl")
+                raise Refused(_NOTHING)
             plugins.found.append(plugin)
         except Refused as error:
             raise InputError(f"{file}: {error}") from error
@@ -128,11 +134,9 @@ def _wanted(entries: Sequence[EntryPoint]) -> Sequence[EntryPoint]:
     if names is None:
         return entries
     wanted = {name.strip() for name in names.split(",")} - {""}
-    known = {name for entry in entries for name in _names(entry)}
-    for name in sorted(wanted - known):
-        close = get_close_matches(name, sorted(known), n=1)
-        guess = f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(sorted(known)) or 'none'}."
-        raise InputError(f"HPCSIM_PLUGINS: no plug-in named {name!r} is installed.{guess}")
+    known = sorted({name for entry in entries for name in _names(entry)})
+    for name in sorted(wanted.difference(known)):
+        raise InputError(f"HPCSIM_PLUGINS: no plug-in named {name!r} is installed.{_guess(name, known)}")
     return [entry for entry in entries if _is_own(entry) or wanted.intersection(_names(entry))]
 
 
@@ -153,11 +157,8 @@ def _add(plugins: Plugins, plugin: Plugin, module: object) -> int:
     """Add what ``module`` registers, all or nothing; returns how much that was."""
     manager = pluggy.PluginManager(hooks.PROJECT)
     manager.add_hookspecs(hooks)
-    try:
-        manager.register(module)
-        manager.check_pending()  # a misspelt hook would otherwise never be called
-    except pluggy.PluginValidationError as error:
-        raise Refused(str(error)) from error
+    _check_hooks(manager, module)
+    manager.register(module)
     offers: dict[str, dict[str, Any]] = {}
     for kind in KINDS:
         handed: list[object] = []
@@ -178,8 +179,37 @@ def _add(plugins: Plugins, plugin: Plugin, module: object) -> int:
     return sum(map(len, offers.values()))
 
 
+def _check_hooks(manager: pluggy.PluginManager, module: object) -> None:
+    """Refuse a module with a misspelt hook, which would otherwise never be called, or with none."""
+    known = [kind.hook for kind in KINDS]
+    marked = [name for name in dir(module) if manager.parse_hookimpl_opts(module, name) is not None]
+    for name in marked:
+        if name not in known:
+            raise Refused(f"there is no hook {name!r}.{_guess(name, known)}")
+        if (arguments := [*inspect.signature(getattr(module, name)).parameters]) not in ([], ["register"]):
+            raise Refused(f"the hook {name} takes one argument, register; found {name}({', '.join(arguments)})")
+    if not marked:
+        unmarked = [name for name in dir(module) if name in known]
+        raise Refused(f"{unmarked[0]} has no @hookimpl" if unmarked else _NOTHING)
+
+
+_NOTHING = f"registers nothing; implement a hook such as {KINDS[0].hook}(register) with @hookimpl"
+
+
+def _guess(name: str, known: Sequence[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(known) or 'none'}."
+
+
 def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    """An error in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _where(error: BaseException) -> str:
+    """The last line that ran, as `` (file:line)``."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames and not isinstance(error, SyntaxError) else ""
 
 
 def _module_of(file: Path) -> tuple[ModuleType, str]:
