@@ -70,11 +70,21 @@ class StartsWhatItOnceSaw:
 
 @bad
 class KillsWhatWaits:
+    needs: ClassVar = frozenset({"preemption"})
+
     def schedule(self, view):
         starts = list(strictly(view))
         yield from starts
         if not starts:
             yield Kill(next(iter(view.queue)))
+
+
+@bad
+class KillsWithoutNeed:
+    def schedule(self, view):
+        yield from strictly(view)
+        if len(view.queue) > 5:
+            yield from (Kill(each.job) for each in view.running.values())
 
 
 @bad

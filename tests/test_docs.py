@@ -1,9 +1,13 @@
 """The documentation says what there is."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import hpcsim
+from hpcsim.testing import scheduler_checks, twin_checks
 from hpcsim.workload.cleaning import ALCF_RULES, SWF_RULES
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -27,3 +31,21 @@ def test_every_cleaning_rule_is_documented_as_it_describes_itself():
     for rules in (SWF_RULES, ALCF_RULES):
         rows = [f"| `{rule.name}` | {rule.effect} | {rule.about} |" for rule in rules]
         assert "\n".join(rows) in text
+
+
+def test_every_check_of_the_kit_is_documented_as_it_describes_itself():
+    text = (DOCS / "testing.md").read_text()
+    for checks in (scheduler_checks(), twin_checks()):
+        rows = [f"| `{check.name}` | {check.about} |" for check in checks]
+        assert "\n".join(rows) in text
+
+
+def test_the_examples_of_the_kit_run(tmp_path):
+    inherited, listed = re.findall(r"```python\n(.*?)```", (DOCS / "testing.md").read_text(), re.DOTALL)
+    exec(listed, {})
+    (tmp_path / "test_mine.py").write_text(inherited)
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", f"--rootdir={tmp_path}", "test_mine.py"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(DOCS.parent)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert re.search(r"\n22 passed, 1 xfailed in ", ran.stdout), ran.stdout

@@ -4,8 +4,18 @@
 """
 
 from hpcsim.testing.check import Check, NotReached
-from hpcsim.testing.contract import SchedulerContract
+from hpcsim.testing.contract import SchedulerContract, TwinContract
 from hpcsim.testing.factory import Factory
 from hpcsim.testing.schedulers import is_clairvoyant, scheduler_checks
+from hpcsim.testing.twins import twin_checks
 
-__all__ = ["Check", "Factory", "NotReached", "SchedulerContract", "is_clairvoyant", "scheduler_checks"]
+__all__ = [
+    "Check",
+    "Factory",
+    "NotReached",
+    "SchedulerContract",
+    "TwinContract",
+    "is_clairvoyant",
+    "scheduler_checks",
+    "twin_checks",
+]

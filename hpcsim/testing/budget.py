@@ -9,8 +9,9 @@ from typing import Any, cast
 from hpcsim.engine.decisions import Decision
 from hpcsim.engine.simulation import Scheduler
 from hpcsim.engine.view import View
-from hpcsim.errors import SchedulerError
+from hpcsim.errors import RunError
 from hpcsim.testing import cases
+from hpcsim.testing.asked import Asked
 from hpcsim.testing.check import NotReached
 from hpcsim.testing.factory import Factory
 
@@ -34,7 +35,7 @@ def budget_broken(factory: Factory, *, machine: bool) -> str | None:
         timed = _Timed(factory())
         try:
             case.simulation(cast("Scheduler", timed)).run(1)
-        except SchedulerError as error:
+        except RunError as error:
             raise NotReached(f"on {case.name}: {error}") from error
         if timed.cpu_s > limit_s:
             return _told(factory, f"took {timed.cpu_s:.1f} s of CPU with {jobs:,} waiting jobs", limit_s)
@@ -42,17 +43,39 @@ def budget_broken(factory: Factory, *, machine: bool) -> str | None:
             power = log(timed.cpu_s / fewer[1]) / log(jobs / fewer[0])
             expected_s = timed.cpu_s * (JOBS / jobs) ** power
             if expected_s > 3.0 * limit_s:
-                took = f"took {timed.cpu_s:.1f} s of CPU with {jobs:,} waiting jobs, and {fewer[1]:.2g} s with {fewer[0]:,}"
+                took = f"took {timed.cpu_s:.1f} s of CPU with {jobs:,} waiting jobs, {fewer[1]:.2g} s with {fewer[0]:,}"
                 return _told(factory, f"{took}; with {JOBS:,} it would take about {expected_s:,.0f} s", limit_s)
         fewer = jobs, timed.cpu_s
     return None
 
 
+def crowd_answered(factory: Factory) -> None:
+    """Raise AssertionError if a twin's answer about 10,000 waiting jobs, or about all units, takes too long."""
+    limit_s = MOST * _yardstick_s()
+    case = cases.on_machine(cases.crowd(JOBS))
+    asked = Asked(factory())
+    simulation = case.simulation(cast("Scheduler", asked), None, asked.twins)
+    try:
+        simulation.env.step()  # all arrive, and a few start
+        about = asked.about(simulation._view)
+        began = process_time()
+        asked.ask(about, simulation._view)
+    except Exception as error:
+        raise NotReached(f"on {case.name}: {type(error).__name__}: {error}") from error
+    cpu_s = process_time() - began
+    if cpu_s > limit_s:
+        raise AssertionError(
+            f"an answer of {factory.name} about {len(about[0]):,} took {cpu_s:.1f} s of CPU; the budget is "
+            f"{limit_s:.1f} s, which is {MOST:,} times as long as to sort {JOBS:,} jobs here and now. Most likely it "
+            "goes through them one by one; compute with whole arrays"
+        )
+
+
 def _told(factory: Factory, what: str, limit_s: float) -> str:
     return (
-        f"a pass of {factory.name} {what}; the budget is {limit_s:.1f} s for {JOBS:,}, which is {MOST:,} times as long as "
-        "to sort them here and now. Most likely it looks at all waiting jobs, or sorts them, once for each of them; stop "
-        "when the room is spent (room.reach is 0), and sort once in a pass"
+        f"a pass of {factory.name} {what}; the budget is {limit_s:.1f} s for {JOBS:,}, which is {MOST:,} times as long "
+        "as to sort them here and now. Most likely it looks at all waiting jobs, or sorts them, once for each of them; "
+        "stop when the room is spent (room.reach is 0), and sort once in a pass"
     )
 
 

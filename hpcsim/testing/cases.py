@@ -1,12 +1,13 @@
 """The small simulations that the checks run: generated jobs on machines of several sizes, and the truth about them.
 
-Everything is drawn from fixed seeds. There are jobs of one node up to all of them and a few larger ones, many in the same second, some
-that take no time at all and some that run beyond their walltime, and a few that wait for others. What only the
-trace would know stands apart as a ``Truth``, so that a case can be run again with another one.
+Everything is drawn from fixed seeds. There are jobs of one node up to all of them and a few larger ones, many in the
+same second, some that take no time at all, some that run beyond their walltime, and a few that wait for others. What
+only the trace would know stands apart as a ``Truth``, so that a case can be run again with another one.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -24,10 +25,12 @@ from hpcsim.machine.failures import FailureProcess
 from hpcsim.machine.heat import Heat
 from hpcsim.machine.queue_rules import Period, Pool, Queue
 from hpcsim.machine.queues import Admission, QueueRules
+from hpcsim.machine.series import StepSeries, default_carbon, default_price
 from hpcsim.machine.shares import Shares, in_parts
 from hpcsim.machine.solar import SolarPlant
 from hpcsim.machine.spec import CoolingSpec, FailureSpec, MachineSpec, PowerSpec, ThermalSpec
 from hpcsim.streams import stream
+from hpcsim.testing.stand_ins import STAND_INS
 from hpcsim.workload.behaviour import Behaviour
 from hpcsim.workload.job import COMPLETED, FAILED, Workload, workload_from_columns
 
@@ -68,8 +71,10 @@ class Case:
     queues: QueueRules | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def simulation(self, scheduler: Scheduler, truth: Truth | None = None) -> Simulation:
-        """The simulation under ``scheduler``, by default with the case's own truth."""
+    def simulation(
+        self, scheduler: Scheduler, truth: Truth | None = None, twins: Mapping[str, Any] | None = None
+    ) -> Simulation:
+        """The simulation under ``scheduler``, by default with the case's own truth and with twins that are simple."""
         truth = self.truth if truth is None else truth
         workload = _told(self.workload, truth)
         return Simulation(
@@ -77,8 +82,11 @@ class Case:
             scheduler,
             nodes=self.nodes,
             seed=7,
+            twins=STAND_INS if twins is None else twins,
             site=None if self.make_site is None else self.make_site(workload, truth),
-            admission=None if self.queues is None else Admission(self.queues, _T0_UTC, nodes=self.nodes, over_limit="hold"),
+            admission=None
+            if self.queues is None
+            else Admission(self.queues, _T0_UTC, nodes=self.nodes, over_limit="hold"),
             **self.settings,
         )
 
@@ -118,7 +126,10 @@ def generated(
     if parts:
         shares = rng.random(jobs) < 0.6
         nodes = np.where(shares, 1, nodes)
-        asks = {"cores": np.where(shares, rng.integers(1, 6, jobs), 0), "gpus": np.where(shares, rng.integers(0, 2, jobs), 0)}
+        asks = {
+            "cores": np.where(shares, rng.integers(1, 6, jobs), 0),
+            "gpus": np.where(shares, rng.integers(0, 2, jobs), 0),
+        }
     workload = workload_from_columns(
         t0_utc=_T0_UTC,
         source="generated for a check",
@@ -174,54 +185,59 @@ MACHINE = MachineSpec(
     cooling=CoolingSpec(kind="air"),
 )  # fmt: skip
 
-TORUS = replace(
-    MACHINE, nodes=NODES * 32, unit_nodes=32, torus=(2, 2, 2, 2), block_units=(1, 2, 4, 8, 16), gpus_per_node=0
-)
+TORUS = replace(MACHINE, nodes=NODES * 32, unit_nodes=32, torus=(2, 2, 2, 2), block_units=(1, 2, 4, 8, 16))
+
+
+@cache
+def _surroundings() -> tuple[StepSeries, StepSeries, SolarPlant]:
+    """What facilities share: the grid's carbon and price, and a plant of the site's own."""
+    return default_carbon(_T0_UTC), default_price(_T0_UTC), SolarPlant(2.0, _T0_UTC, 10, 3)
 
 
 def _site(workload: Workload, truth: Truth, spec: MachineSpec = MACHINE, **more: Any) -> Site:
+    """A machine with all that can be seen and controlled."""
+    carbon, price, solar = _surroundings()
+    heat = Heat(
+        spec.thermal,
+        units=spec.units,
+        units_per_rack=spec.units_per_rack,
+        now=0,
+        supply_c=spec.thermal.supply_c,
+        node_w=spec.power.idle_w,
+        gpu_w=spec.power.gpu_idle_w,
+        rng=stream(3, "heat: resistances"),
+    )
     cluster = Cluster(
         spec,
         truth.behaviour,
         policy="packed" if spec.torus is None else "torus",
         start=0,
+        heat=heat,
+        supply_c=lambda now: spec.thermal.supply_c,
         shares=Shares.of(workload, spec),
         **more,
     )
-    return Site(cluster, workload, overrun="trace", requeues=True, checkpointing=None)
+    facility = Facility(spec, _T0_UTC, carbon=carbon, price=price, solar=solar)
+    return Site(cluster, workload, overrun="trace", requeues=True, checkpointing=None, facility=facility)
 
 
-class _Failures(FailureProcess):
-    """The failures of the machine; those after ``moved_from`` come at other times, the ones before at the same."""
-
-    def __init__(self, moved_from: int | None) -> None:
-        super().__init__(MACHINE.failures, units=MACHINE.units, units_per_rack=MACHINE.units_per_rack, seed=3, start=0)
-        if moved_from is None:
-            return
-        rng = np.random.default_rng(moved_from)
-        drawn, self._coming = sorted(self._coming), []
-        for each in drawn:
-            later_s = each.time - moved_from
-            moved_s = later_s if later_s <= 0 else 1 + int(later_s * rng.uniform(0.1, 3.0))
-            self._push(each._replace(time=moved_from + moved_s))
+@cache
+def _failures() -> FailureProcess:
+    failures = MACHINE.failures
+    return FailureProcess(failures, units=MACHINE.units, units_per_rack=MACHINE.units_per_rack, seed=3, start=0)
 
 
 def _failing(workload: Workload, truth: Truth) -> Site:
-    """Nodes that fail every hour or so, and warm up."""
-    power = MACHINE.power
-    heat = Heat(
-        MACHINE.thermal,
-        units=MACHINE.units,
-        units_per_rack=MACHINE.units_per_rack,
-        now=0,
-        supply_c=24.0,
-        node_w=power.idle_w,
-        gpu_w=power.gpu_idle_w,
-        rng=stream(3, "heat: resistances"),
-    )
-    site = _site(workload, truth, failures=_Failures(truth.moved_from), heat=heat, supply_c=lambda now: 24.0)
-    site.facility = Facility(MACHINE, _T0_UTC, solar=SolarPlant(2.0, _T0_UTC, 10, 3))
-    return site
+    """Nodes fail every half an hour or so; after ``truth.moved_from`` at other times than were drawn first."""
+    failures, second = copy.deepcopy(_failures()), truth.moved_from
+    if second is not None:
+        rng = np.random.default_rng(second % 2**32)
+        drawn, failures._coming = sorted(failures._coming), []
+        for each in drawn:
+            later_s = each.time - second
+            moved_s = later_s if later_s <= 0 else 1 + int(later_s * rng.uniform(0.1, 3.0))
+            failures._push(each._replace(time=second + moved_s))
+    return _site(workload, truth, failures=failures)
 
 
 def _maintained(workload: Workload, truth: Truth) -> Site:
@@ -242,7 +258,7 @@ _QUEUES = ("all", "debug", "spare", "urgent")
 
 
 def _rules() -> QueueRules:
-    """A queue with nodes of its own, one whose jobs may be stopped, and one whose jobs may stop them; other pools later."""
+    """A queue with nodes of its own, one whose jobs may be stopped, one whose jobs may stop them; other pools later."""
 
     def period(start_s: int, pool: Pool) -> Period:
         queues = (
@@ -263,14 +279,13 @@ def _rules() -> QueueRules:
 def counted_cases() -> tuple[Case, ...]:
     """Machines that only count nodes."""
     made = []
-    for seed, (nodes, jobs, settings) in enumerate(
-        (
-            (1, 40, {}),
-            (5, 100, {"overrun": "kill"}),
-            (16, 150, {"launch_latency": 5}),
-            (64, 240, {"pass_interval": 30}),
-        )
-    ):
+    sizes: tuple[tuple[int, int, dict[str, Any]], ...] = (
+        (1, 40, {}),
+        (5, 100, {"overrun": "kill"}),
+        (16, 150, {"launch_latency": 5}),
+        (64, 240, {"pass_interval": 30}),
+    )
+    for seed, (nodes, jobs, settings) in enumerate(sizes):
         workload, truth = generated(seed, jobs, _sizes(nodes), span_s=3 * HOUR_S)
         made.append(Case(f"a machine of {nodes} node{'s' * (nodes > 1)}", nodes, workload, truth, settings=settings))
     return tuple(made)
@@ -319,11 +334,12 @@ def machine_cases() -> tuple[Case, ...]:
 
 @cache
 def stream_case() -> Case:
-    """More one-node jobs than a machine of 8 nodes can keep up with, for hours; among them a wide job and a long one."""
+    """More one-node jobs than a machine of 8 nodes can keep up with, for hours; among them a wide and a long one."""
     jobs = 900
     submit = 10 * np.arange(jobs)
     nodes, walltime = np.ones(jobs, np.int64), np.full(jobs, 100)
     nodes[WIDE], walltime[LONG] = 8, 1_000
+    start = _served(submit, nodes, walltime)
     workload = workload_from_columns(
         t0_utc=_T0_UTC,
         source="generated for a check",
@@ -335,8 +351,19 @@ def stream_case() -> Case:
         user=[f"user{number % 7}" for number in range(jobs)],
     )
     still = Behaviour(*(np.full(jobs, 0.5) for _ in range(4)))
-    truth = Truth(walltime, np.full(jobs, COMPLETED, np.int8), submit, still)
+    truth = Truth(walltime, np.full(jobs, COMPLETED, np.int8), start, still)
     return Case("a stream of short jobs", 8, workload, truth)
+
+
+def _served(submit: Int64s, nodes: Int64s, walltime: Int64s) -> Int64s:
+    """When each job starts on 8 nodes if they are served strictly in their order: a record that can be followed."""
+    free_from, before, start = [0] * 8, 0, []
+    for at, count, length in zip(submit.tolist(), nodes.tolist(), walltime.tolist(), strict=True):
+        free_from.sort()
+        before = max(at, before, free_from[count - 1])
+        free_from[:count] = [before + length] * count
+        start.append(before)
+    return np.array(start, np.int64)
 
 
 WIDE, LONG = 20, 40  # their ids in ``stream_case``

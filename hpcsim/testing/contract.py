@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from hpcsim.testing.check import Check, NotReached, refuse_unknown
 from hpcsim.testing.factory import Factory
 from hpcsim.testing.schedulers import scheduler_checks
+from hpcsim.testing.twins import twin_checks
 
 __tracebackhide__ = True
 
@@ -33,7 +34,9 @@ class Contract:
         __tracebackhide__ = True
         kind = getattr(type(self), self._subject, None)
         if not isinstance(kind, type):
-            raise AssertionError(f"{type(self).__qualname__}.{self._subject} should be the class to check, found {kind!r}")
+            raise AssertionError(
+                f"{type(self).__qualname__}.{self._subject} should be the class to check, found {kind!r}"
+            )
         exempt, reason = check.exempts(kind), self.expected_failures.get(check.name)
         if exempt is not None:
             import pytest
@@ -68,9 +71,9 @@ def _test_of(check: Check) -> Callable[[Contract], None]:
 class SchedulerContract(Contract):
     """Inherit it, name your class, and pytest runs every check of ``scheduler_checks()``:
 
-        class TestShortestFirst(SchedulerContract):
-            scheduler = ShortestFirst
-            expected_failures = {"no_job_starves": "short jobs go first, by design"}
+    class TestShortestFirst(SchedulerContract):
+        scheduler = ShortestFirst
+        expected_failures = {"no_job_starves": "short jobs go first, by design"}
     """
 
     scheduler: ClassVar[type]
@@ -78,5 +81,18 @@ class SchedulerContract(Contract):
     _subject = "scheduler"
 
 
-for _each in SchedulerContract._checks:
-    setattr(SchedulerContract, f"test_{_each.name}", _test_of(_each))
+class TwinContract(Contract):
+    """The same for a digital twin, by every check of ``twin_checks()``:
+
+    class TestLastTwo(TwinContract):
+        twin = LastTwo
+    """
+
+    twin: ClassVar[type]
+    _checks = tuple(twin_checks())
+    _subject = "twin"
+
+
+for _contract in (SchedulerContract, TwinContract):
+    for _check in _contract._checks:
+        setattr(_contract, f"test_{_check.name}", _test_of(_check))

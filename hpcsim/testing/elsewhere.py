@@ -1,6 +1,6 @@
-"""The schedule of a plug-in in a new process, with another PYTHONHASHSEED: what hangs on the order of sets differs there.
+"""The schedule of a plug-in in a new process with another PYTHONHASHSEED, where sets have another order.
 
-``python -m hpcsim.testing.elsewhere`` reads a request from its standard input and writes what was decided to its output.
+``python -m hpcsim.testing.elsewhere`` reads a request from its standard input and writes what was decided.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from functools import reduce
 from importlib.machinery import SourceFileLoader
-from typing import Any
+from typing import Any, cast
 
 from hpcsim.testing.factory import Factory
 
@@ -96,7 +95,8 @@ def _kind_at(request: dict[str, Any]) -> type:
         loaded = importlib.util.module_from_spec(spec)
         sys.modules[module] = sys.modules[spec.name] = loaded
         spec.loader.exec_module(loaded)
-    kind: type = reduce(getattr, request["qualname"].split("."), sys.modules[module])
+    found: Any = reduce(getattr, request["qualname"].split("."), cast("Any", sys.modules[module]))
+    kind: type = found
     return kind
 
 
@@ -107,8 +107,6 @@ def _answer(request: dict[str, Any]) -> Any:
 
         return schedules(factory)
     raise ValueError(f"nobody can answer {request['what']!r}")
-
-
 
 
 if __name__ == "__main__":

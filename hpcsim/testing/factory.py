@@ -31,6 +31,16 @@ class Factory:
         name = getattr(self.kind, "name", None)
         return name if isinstance(name, str) and name else self.kind.__qualname__
 
+    @property
+    def is_twin(self) -> bool:
+        """Whether it makes twins: these say which question they answer."""
+        return hasattr(self.kind, "answers")
+
+    @property
+    def did(self) -> str:
+        """What it does, in the past."""
+        return "answered" if self.is_twin else "decided"
+
     def __call__(self) -> Any:
         """A new one. Raises NotReached if the class cannot be made from its options."""
         model = getattr(self.kind, "Options", None)
@@ -42,7 +52,9 @@ class Factory:
             return self.kind()
         except ValidationError as error:
             wrong = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-            raise NotReached(f"{self.name} cannot be made, because its options are refused: {'; '.join(wrong)}") from error
+            raise NotReached(
+                f"{self.name} cannot be made, because its options are refused: {'; '.join(wrong)}"
+            ) from error
         except Exception as error:
             how = "without arguments" if model is None else "from its options"
             raise NotReached(f"{self.name} cannot be made {how}: {type(error).__name__}: {error}") from error

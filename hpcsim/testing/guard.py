@@ -15,13 +15,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-import hpcsim
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.view import View
 
 __tracebackhide__ = True
 
-_HERE = Path(hpcsim.__file__).parent
+_HERE = Path(__file__).parents[1]
 _OURS = str(_HERE) + "/"
 _PLUGINS = tuple(f"{_HERE / name}/" for name in ("schedulers", "twins"))
 _PYTHON = (sysconfig.get_paths()["stdlib"] + "/", "<")  # also frozen modules and what named tuples are made of
@@ -72,7 +71,8 @@ class Guard:
         if kind in self._kinds:
             return self._kinds[kind]
         note = self._note
-        get, put = kind.__getattribute__, kind.__setattr__
+        get: Any = kind.__getattribute__
+        put: Any = kind.__setattr__
 
         def is_hidden(name: str) -> bool:
             if name == "__dict__":

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from math import inf
 
-from pydantic import BaseModel
-
+from hpcsim.engine.capabilities import declared
 from hpcsim.engine.decisions import Hold, SetCap, SetCooling, SetSpeed, Sleep, Wake
-from hpcsim.engine.operations import SIGNALS
 from hpcsim.engine.simulation import Simulation
-from hpcsim.errors import SchedulerError
-from hpcsim.plugin.kinds import Refused, checked_class
-from hpcsim.testing import cases, schedules
+from hpcsim.errors import RunError
+from hpcsim.testing import cases, classes, schedules, secrets
 from hpcsim.testing.budget import budget_broken
 from hpcsim.testing.cases import LONG, WIDE, Case
 from hpcsim.testing.check import Check, NotReached
 from hpcsim.testing.factory import Factory
-from hpcsim.testing.futures import differences
-from hpcsim.testing.guard import Guard
-from hpcsim.testing.schedules import all_cases, machine_is_needed, plain_cases, refuse_chance, texts
+from hpcsim.testing.runs import made, next_instant, run, without
+from hpcsim.testing.schedules import all_cases, machine_is_needed, plain_cases
 from hpcsim.testing.watched import (
     CHANGES,
     FORM,
@@ -30,12 +25,7 @@ from hpcsim.testing.watched import (
     ROOM,
     STALLS,
     Watched,
-    finish,
-    made,
-    next_instant,
-    run,
     told,
-    working,
 )
 
 __tracebackhide__ = True
@@ -43,69 +33,12 @@ __tracebackhide__ = True
 
 def is_clairvoyant(kind: type) -> bool:
     """Whether a scheduler class declares that it knows what no scheduler can know, the record of the trace."""
-    return "clairvoyance" in getattr(kind, "needs", ()) or bool(getattr(kind, "hindsight", False))
+    return "clairvoyance" in declared(kind)
 
 
 def scheduler_checks() -> list[Check]:
     """Every check of a scheduler, each to be called with a class or a ``Factory``; ``docs/testing.md`` lists them."""
     return list(_CHECKS)
-
-
-# -- the class ------------------------------------------------------------------------------------
-
-
-def _keeps_to_the_api(factory: Factory) -> None:
-    kind = factory.kind
-    try:
-        name, _ = checked_class(kind, "scheduler", "schedule(self, view)")
-    except Refused as error:
-        raise AssertionError(str(error)) from error
-    signals = getattr(kind, "wakes_on", ())
-    if not isinstance(signals, tuple | list | set | frozenset) or not set(signals) <= set(SIGNALS):
-        raise AssertionError(f"{kind.__qualname__}.wakes_on should be some of {', '.join(SIGNALS)} (found {signals!r})")
-    for flag in ("passes_when_idle", "hindsight"):
-        value = getattr(kind, flag, False)
-        if type(value) is not bool:
-            raise AssertionError(f"{kind.__qualname__}.{flag} should be True or False (found {value!r})")
-    mine = getattr(factory(), "name", None)
-    if mine != name:
-        raise AssertionError(f"{kind.__qualname__} is registered as {name!r}, but one that is made calls itself {mine!r}")
-
-
-def _options_have_defaults_and_a_schema(factory: Factory) -> None:
-    model = getattr(factory.kind, "Options", None)
-    if model is None:
-        _can_be_made(factory)
-        return
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        raise AssertionError(f"{factory.kind.__qualname__}.Options should be a pydantic model, found {model!r}")
-    needed = [name for name, info in model.model_fields.items() if info.is_required()]
-    if needed:
-        raise AssertionError(
-            f"the options of {factory.name} have no default for {', '.join(needed)}, so that --scheduler {factory.name} "
-            "alone is refused; give a default to every field"
-        )
-    _can_be_made(Factory(factory.kind))
-    _can_be_made(factory)
-    try:
-        json.dumps(model.model_json_schema())
-        options = model.model_validate(dict(factory.options))
-        again = model.model_validate(json.loads(json.dumps(options.model_dump(mode="json", by_alias=True))))
-    except Exception as error:
-        raise AssertionError(
-            f"the options of {factory.name} cannot be written into a scenario file and read again: "
-            f"{type(error).__name__}: {error}. Most likely a field holds something that JSON has not"
-        ) from error
-    if again != options:
-        raise AssertionError(f"the options of {factory.name} change when written and read: {options!r}, then {again!r}")
-
-
-def _can_be_made(factory: Factory) -> None:
-    try:
-        factory()
-    except NotReached as error:
-        rule = "a class without Options is made without arguments, one with Options takes them as its only argument"
-        raise AssertionError(f"{error}; {rule}") from error
 
 
 # -- single passes --------------------------------------------------------------------------------
@@ -141,7 +74,7 @@ def _run_to_an_empty_queue(simulation: Simulation) -> None:
         while next_instant(simulation):
             if simulation.running and not simulation.queue:
                 return
-    except SchedulerError as error:
+    except RunError as error:
         raise NotReached(str(error)) from error
     raise NotReached("there is no moment at which jobs run and none waits")
 
@@ -149,32 +82,9 @@ def _run_to_an_empty_queue(simulation: Simulation) -> None:
 # -- whole runs -----------------------------------------------------------------------------------
 
 
-def _no_fault(factory: Factory, some: Iterable[Case], kind: str, guess: str) -> None:
-    """Raise AssertionError if a run has a fault of this kind, NotReached if all break by faults of other kinds."""
-    complaint: str | None = None
-    reached = False
-    for case in some:
-        ran = run(case, factory, looks=kind == CHANGES)
-        if kind in ran.faults:
-            raise AssertionError(f"on {case.name}: {ran.faults[kind]}{guess}") from ran.error
-        reached = reached or ran.complaint is None
-        complaint = complaint or ran.complaint
-    if not reached:
-        raise NotReached(f"no run comes to its end: {complaint}")
-
-
-def _without(kind: str, some: Callable[[Factory], Iterable[Case]], guess: str = "") -> Callable[[Factory], None]:
-    """The law that no run of ``some`` cases has a fault of this kind."""
-
-    def law(factory: Factory) -> None:
-        _no_fault(factory, some(factory), kind, guess)
-
-    return law
-
-
 def _fits_on(case: Callable[[], Case], guess: str) -> Callable[[Factory], None]:
     """The law that nothing is started for which there is no room."""
-    return _without(ROOM, lambda factory: [case()], f". {guess}")
+    return without(ROOM, lambda factory: [case()], f". {guess}")
 
 
 _ASK_THE_ROOM = "ask room = view.room() once in each pass, and start what room.take(job) agrees to"
@@ -193,36 +103,9 @@ def _no_job_starves(factory: Factory) -> None:
         if start.get(number, inf) > submit[-1]:
             raise AssertionError(
                 f"a job that {what} was submitted at {submit[number]} and started at {start.get(number, 'no time')}, "
-                f"when no more jobs came (the last at {submit[-1]}). Short jobs that came later overtook it without end. Let waiting "
-                "count, or reserve nodes for it; where it is meant to be so, declare an expected failure and say why"
-            )
-
-
-# -- what nobody can know -------------------------------------------------------------------------
-
-
-def _knows_no_future(factory: Factory) -> None:
-    for case, ran in working(factory, all_cases(factory), looks=True):
-        for what, second, one, other in differences(factory, case, ran):
-            refuse_chance(factory, case, texts(ran))
-            raise AssertionError(
-                f"on {case.name}: it knows {what}. Two runs show it the same things up to t={one.now} and differ only in "
-                f"{what} after t={second}, yet it decided {one}, and then {other}. Most likely it reads the workload or "
-                "the simulation behind its view"
-            )
-
-
-def _reads_nothing_hidden(factory: Factory) -> None:
-    for case in all_cases(factory):
-        guard = Guard()
-        watched = Watched(factory(), during=guard.deciding)
-        simulation = made(case, watched)
-        guard.watch(simulation)
-        finish(simulation, watched)  # what else is wrong is the point of other checks
-        if guard.looks:
-            raise AssertionError(
-                f"on {case.name}: it looks behind its view: {guard.told()}. What hpcsim.plugin.View does not show is "
-                "hidden, or may change without notice; ask the view"
+                f"when no more jobs came (the last at {submit[-1]}). Short jobs that came later overtook it without "
+                "end. Let waiting count, or reserve nodes for it; where it is meant to be so, declare an expected "
+                "failure and say why"
             )
 
 
@@ -237,33 +120,33 @@ def _ten_thousand_waiting_jobs_in_time(factory: Factory) -> None:
 
 
 _CHECKS = (
-    Check("keeps_to_the_api", "it has a name, api = 1 and schedule(self, view)", _keeps_to_the_api),
+    Check("keeps_to_the_api", "it has a name, api = 1 and schedule(self, view)", classes.scheduler_keeps_to_the_api),
     Check(
         "options_have_defaults_and_a_schema",
         "it can be made from its default options; they have a JSON schema and survive being written down",
-        _options_have_defaults_and_a_schema,
+        classes.options_have_defaults_and_a_schema,
     ),
     Check(
         "raises_nothing",
         "it raises no error on any machine",
-        _without(RAISES, all_cases, ". Whatever a scheduler raises voids the run"),
+        without(RAISES, all_cases, ". Whatever a scheduler raises voids the run"),
     ),
-    Check("decides_in_the_right_form", "what it yields are decisions with values that hold", _without(FORM, all_cases)),
+    Check("decides_in_the_right_form", "what it yields are decisions with values that hold", without(FORM, all_cases)),
     Check(
         "decides_for_known_jobs_only",
         "it starts only jobs that wait, once each, and stops only jobs that run",
-        _without(JOBS, all_cases),
+        without(JOBS, all_cases),
     ),
     Check(
         "decides_nothing_for_an_empty_queue",
         "where no job waits it decides nothing",
         _decides_nothing_for_an_empty_queue,
     ),
-    Check("changes_nothing_itself", "it only decides; the engine carries out", _without(CHANGES, all_cases)),
+    Check("changes_nothing_itself", "it only decides; the engine carries out", without(CHANGES, all_cases)),
     Check(
         "never_overbooks",
         "it starts no more than fits, on machines of 1 to 64 nodes",
-        _without(
+        without(
             ROOM,
             plain_cases,
             ". Most likely it looks at the free nodes for each job and does not take away what it has just given; "
@@ -281,7 +164,7 @@ _CHECKS = (
     Check(
         "respects_maintenance",
         "it starts nothing that may run into scheduled maintenance",
-        _without(MAINTENANCE, lambda factory: [cases.maintained_case()], f"; {_ASK_THE_ROOM}"),
+        without(MAINTENANCE, lambda factory: [cases.maintained_case()], f"; {_ASK_THE_ROOM}"),
     ),
     Check(
         "respects_queue_pools",
@@ -303,14 +186,10 @@ _CHECKS = (
     Check(
         "every_fitting_job_runs",
         "every job that the machine can hold finally runs",
-        _without(
-            STALLS, all_cases, ". A pass comes only when something happens; to be called later, yield Hold(until)"
-        ),
+        without(STALLS, all_cases, ". A pass comes only when something happens; to be called later, yield Hold(until)"),
     ),
     Check("no_job_starves", "a wide job and a long one run although short ones never cease to come", _no_job_starves),
-    Check(
-        "same_seed_same_schedule", "two runs with one seed decide the same", schedules.same_seed_same_schedule
-    ),
+    Check("same_seed_same_schedule", "two runs with one seed decide the same", schedules.same_seed_same_schedule),
     Check(
         "same_schedule_in_a_new_process",
         "new processes with other PYTHONHASHSEEDs decide the same",
@@ -327,9 +206,17 @@ _CHECKS = (
         schedules.goes_on_alike_when_copied,
     ),
     Check("goes_on_alike_when_pickled", "so does one that was pickled", schedules.goes_on_alike_when_pickled),
-    Check("knows_no_future", "no decision hangs on what has not happened yet", _knows_no_future, exempts=_clairvoyance),
     Check(
-        "reads_nothing_hidden", "it reads nothing but what its view shows", _reads_nothing_hidden, exempts=_clairvoyance
+        "knows_no_future",
+        "no decision hangs on what has not happened yet",
+        secrets.knows_no_future,
+        exempts=_clairvoyance,
+    ),
+    Check(
+        "reads_nothing_hidden",
+        "it reads nothing but what its view shows",
+        secrets.reads_nothing_hidden,
+        exempts=_clairvoyance,
     ),
     Check(
         "ten_thousand_waiting_jobs_in_time",

@@ -5,22 +5,15 @@ It stands between the engine and the scheduler of a check, and looks at each pas
 
 from __future__ import annotations
 
-import linecache
-import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from itertools import islice
-from math import inf
 from typing import Any, NamedTuple, cast, get_args
 
+from hpcsim.engine.capabilities import CAPABILITIES, needed_for
 from hpcsim.engine.decisions import Decision, Hold, Kill, Preempt, SetSpeed, Start
-from hpcsim.engine.simulation import Scheduler, Simulation
+from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.view import View
-from hpcsim.errors import BadDecision, SchedulerError
-from hpcsim.testing.cases import Case, Truth
-from hpcsim.testing.check import NotReached
-from hpcsim.testing.factory import Factory
 from hpcsim.workload.job import Job
 
 __tracebackhide__ = True
@@ -54,7 +47,7 @@ class Watched:
 
     def __init__(
         self,
-        inner: Scheduler,
+        inner: Any,
         *,
         looks: bool = False,
         during: Callable[[], AbstractContextManager[object]] = nullcontext,
@@ -64,6 +57,8 @@ class Watched:
         self.during = during
         self.passes: list[Pass] = []
         self.faults: dict[str, str] = {}
+        self.closely = False  # whether a twin is asked about each job alone as well
+        self.twins: Mapping[str, Any] | None = None  # of the simulation, instead of the case's own
         self._idle_passes = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -81,7 +76,7 @@ class Watched:
                 return []
             decisions = list(islice(answer, _MOST_DECISIONS))
         if self.looks and (after := visible(simulation)) != before:
-            self._blame(CHANGES, simulation, _changed(before, after))
+            self._blame(CHANGES, simulation, changed(before, after))
         self.passes.append(Pass(simulation.now, before, tuple(map(told, decisions))))
         self._judge(simulation, decisions)
         self._count_idle(simulation, decisions)
@@ -103,6 +98,11 @@ class Watched:
                 self._blame(FORM, simulation, f"decided {decision!r}; a decision is one of {kinds}")
             elif type(decision.why if hasattr(decision, "why") else "") is not str:
                 self._blame(FORM, simulation, f"gave the reason {decision.why!r}; a reason is text")
+            elif (need := _need(decision)) is not None and need not in simulation.needs:
+                gives = CAPABILITIES[need].gives
+                self._blame(
+                    FORM, simulation, f"decided {told(decision)}; declare {need!r} among its needs to use {gives}"
+                )
             elif isinstance(decision, Hold):
                 until = cast("object", decision.until)
                 if type(until) is not int or until <= simulation.now:
@@ -121,7 +121,9 @@ class Watched:
     ) -> None:
         job, verb = cast("object", decision.job), _VERBS[type(decision)]
         if not isinstance(job, Job):
-            self._blame(JOBS, simulation, f"{verb} {job!r}, which is no job; yield the job itself, as view.queue has it")
+            self._blame(
+                JOBS, simulation, f"{verb} {job!r}, which is no job; yield the job itself, as view.queue has it"
+            )
             return
         known = queue.get(job.id) or (running[job.id].job if job.id in running else None)
         if known is not None and known != job:
@@ -163,12 +165,21 @@ class Watched:
         idle = simulation.queue and not simulation.running and not any(isinstance(each, Start) for each in decisions)
         self._idle_passes = self._idle_passes + 1 if idle else 0
         if self._idle_passes > _MOST_IDLE_PASSES:
-            self._blame(STALLS, simulation, f"was called {self._idle_passes} times with nothing running, and starts nothing")
-            raise _NeverStarts(self.faults[STALLS])
+            self._blame(
+                STALLS, simulation, f"was called {self._idle_passes} times with nothing running, and starts nothing"
+            )
+            raise NeverStarts(self.faults[STALLS])
 
 
-class _NeverStarts(Exception):
+class NeverStarts(Exception):
     """Raised to end a run that would go on for ever."""
+
+
+def _need(decision: Any) -> str | None:
+    """What has to be declared for a decision."""
+    if isinstance(decision, Start):
+        return "speed" if decision.speed != 1.0 else "places" if decision.units is not None else None
+    return needed_for(decision)
 
 
 class _Started(NamedTuple):
@@ -218,94 +229,7 @@ _SEEN = (
 )  # fmt: skip
 
 
-def _changed(before: tuple[Any, ...], after: tuple[Any, ...]) -> str:
+def changed(before: tuple[Any, ...], after: tuple[Any, ...]) -> str:
     what = [name for name, old, new in zip(_SEEN, before, after, strict=False) if old != new]
-    cause = "a scheduler reads its view and yields decisions; only the engine changes things"
+    cause = "who is asked reads its view and answers; only the engine changes things"
     return f"changed {' and '.join(what)} itself while it was asked; {cause}"
-
-
-# -- runs -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """A simulation that is over, as far as it came, and what was wrong with it: a sentence for each kind of fault."""
-
-    simulation: Simulation
-    watched: Watched
-    faults: dict[str, str]
-    error: Exception | None
-
-    @property
-    def complaint(self) -> str | None:
-        """Why it is no run that others can be compared with; None if it is one."""
-        return next((text for kind, text in self.faults.items() if kind != MAINTENANCE), None)
-
-
-def run(case: Case, factory: Factory, truth: Truth | None = None, *, looks: bool = False) -> Ran:
-    """Run ``case`` under a new scheduler to its end, or to where it breaks."""
-    watched = Watched(factory(), looks=looks)
-    return finish(made(case, watched, truth), watched)
-
-
-def made(case: Case, watched: Watched, truth: Truth | None = None) -> Simulation:
-    """The simulation of ``case`` under a watched scheduler. Raises NotReached where the engine refuses it."""
-    try:
-        return case.simulation(cast("Scheduler", watched), truth)
-    except SchedulerError as error:
-        raise NotReached(f"on {case.name}: {error}") from error
-
-
-def next_instant(simulation: Simulation) -> bool:
-    """Let all of the next second happen in which something does; whether there was one."""
-    env = simulation.env
-    second = env.peek()
-    if second == inf:
-        return False
-    while env.peek() == second:
-        env.step()
-    return True
-
-
-def finish(simulation: Simulation, watched: Watched) -> Ran:
-    """Go on to the end, or to where it breaks."""
-    try:
-        simulation.run()
-    except SchedulerError as error:
-        kind, text = _judged(error, watched)
-        known = kind in watched.faults or {FORM, JOBS} & watched.faults.keys()  # in better words
-        return Ran(simulation, watched, watched.faults if known else {**watched.faults, kind: text}, error)
-    return Ran(simulation, watched, watched.faults, None)
-
-
-def _judged(error: SchedulerError, watched: Watched) -> tuple[str, str]:
-    """What kind of fault the engine has found, and what to say of it."""
-    if isinstance(error, BadDecision):
-        last = watched.passes[-1].decisions if watched.passes else ()
-        return ROOM if any(each.startswith("Start(") for each in last) else FORM, str(error)
-    if isinstance(error.__cause__, _NeverStarts):
-        return STALLS, str(error.__cause__)
-    if error.__cause__ is not None:
-        return RAISES, f"{error}{_line_of(error.__cause__)}"
-    return STALLS, str(error)
-
-
-def _line_of(error: BaseException) -> str:
-    """The line of source that raised, as people know it."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    line = linecache.getline(last.filename, last.lineno or 0).strip()
-    return f": {line}" if line else ""
-
-
-def working(factory: Factory, cases: Iterable[Case], *, looks: bool = False) -> Iterator[tuple[Case, Ran]]:
-    """Those of ``cases`` that run to their end, each with what came of it. Raises NotReached if none does."""
-    complaint: str | None = None
-    ran_any = False
-    for case in cases:
-        ran = run(case, factory, looks=looks)
-        if ran.complaint is None:
-            ran_any = True
-            yield case, ran
-        complaint = complaint or ran.complaint
-    if not ran_any:
-        raise NotReached(f"no run comes to its end: {complaint}")
