@@ -22,10 +22,11 @@ def test_every_snippet_works_in_the_order_of_the_page(tmp_path: Path) -> None:
     seen = environment / "lib" / version / "site-packages" / "seen.pth"
     seen.write_text(f"{PROJECT}\n{sysconfig.get_paths()['purelib']}\n")
     python = environment / "bin" / "python"
+    offline = "--no-index --no-deps --no-build-isolation"
     commands = {
         "hpcsim": f'"{python}" -m hpcsim "$@"',
         "pytest": f'"{python}" -m pytest "$@"',
-        "pip": f'"{sys.executable}" -m pip --python "{python}" -q "$1" --no-index --no-deps --no-build-isolation "${{@:2}}"',
+        "pip": f'"{sys.executable}" -m pip --python "{python}" -q "$1" {offline} "${{@:2}}"',
     }
     script = "set -eu\n" + "".join(f"{name}() {{ {body}; }}\n" for name, body in commands.items())
     ran = 0

@@ -90,7 +90,7 @@ class Watched:
         if len(decisions) == _MOST_DECISIONS:
             self._blame(FORM, simulation, f"decided {_MOST_DECISIONS} things in one pass, and had not come to an end")
             return
-        queue, running = {job.id: job for job in simulation.queue.values()}, dict(simulation.running)
+        queue, running = {job.id: job for job in simulation.queue.jobs}, dict(simulation.running)
         started: set[int] = set()
         for decision in decisions:
             if not isinstance(decision, Decision):
@@ -203,7 +203,7 @@ def visible(simulation: Simulation) -> tuple[Any, ...]:
     seen: tuple[Any, ...] = (
         simulation.now,
         simulation.free_nodes,
-        tuple(job.id for job in simulation.queue.values()),
+        tuple(simulation.queue),
         tuple((job_id, each.start, each.expected_end) for job_id, each in simulation.running.items()),
         tuple(simulation.releases),
     )
