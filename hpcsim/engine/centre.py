@@ -44,9 +44,7 @@ class Centre:
     def __deepcopy__(self, memo: dict[int, object]) -> Centre:
         """A copy that belongs to no simulation until it is attached to one."""
         twin = copy.copy(self)
-        for name, value in vars(self).items():
-            if name != "_simulation":
-                setattr(twin, name, copy.deepcopy(value, memo))
+        twin.admission, twin.pools = copy.deepcopy(self.admission, memo), copy.deepcopy(self.pools, memo)
         return twin
 
     def _name_special(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import traceback
 from array import array
-from bisect import insort
+from bisect import bisect_right, insort
 from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import islice, takewhile
 from time import perf_counter
@@ -171,7 +171,8 @@ class Simulation:
         self.ledger = Ledger(start)
         self.pass_seconds = array("d")  # how long each pass took by the clock on the wall
         self._ends: dict[int, tuple[int, int, int]] = {}  # running job -> (real end, generation, row in attempts)
-        self._generation = 0
+        self._generation = 0  # of the end that became known last
+        self._arrival_after = 0  # the same when the next arrival became known
         self._open_after: dict[int, int] = {}  # blocked job -> how many jobs it still waits for
         self._blocked: dict[int, Job] = {}
         self._followers: dict[int, list[int]] = {}
@@ -423,10 +424,7 @@ class Simulation:
         else:
             self.site.end(job_id, work_is_lost=state > TIMEOUT)
             self.free_nodes = self.site.free_nodes
-        self.attempts.end[row] = self.now
-        if self.attempts.start[row] > self.now:  # ended while it was being launched
-            self.attempts.start[row] = self.now
-        self.attempts.state[row] = state
+        self.attempts.finish(row, self.now, state)
         if not comes_back:
             self._finished(job_id, state)
         if self.centre is not None:
@@ -566,27 +564,59 @@ class Simulation:
         return not (self._coming or self.queue or self.running or self._blocked or self.held)
 
     def fork(self) -> Simulation:
-        """An independent copy that goes on from here; the workload is shared, the clock is built anew."""
+        """An independent copy that goes on from here as this simulation does, whatever becomes of the other.
+
+        The scheduler is copied with ``copy.deepcopy``: one with large weights has a ``__deepcopy__`` that shares them.
+        What never changes is shared, and so is the past, page by page. Telemetry is not sampled in a copy, and
+        ``pass_seconds`` begins anew. Raises SchedulerError where the scheduler cannot be copied. It is for whoever owns
+        the simulation: it knows the future.
+        """
         twin = copy.copy(self)
-        shared = {"workload", "env", "_next_pass", "_view", "_runtime", "_outcome", "recorded_start_s"}
-        state = {name: value for name, value in vars(self).items() if name not in shared}
-        vars(twin).update(copy.deepcopy(state))
+        memo: dict[int, Any] = {id(self): twin}
+        for name in ("queue", "special", "held", "running", "chosen", "state", "rejected", "rejected_late", "_ends",
+                     "_open_after", "_blocked", "_holds", "_coming", "releases", "ledger", "attempts"):  # fmt: skip
+            setattr(twin, name, copy.copy(getattr(self, name)))
+        twin._followers = {job_id: followers.copy() for job_id, followers in self._followers.items()}
+        twin.pass_seconds = array("d")
+        twin.site, twin.centre = copy.deepcopy(self.site, memo), copy.deepcopy(self.centre, memo)
+        twin.pools = copy.deepcopy(self.pools, memo)
+        if self.sharing is not None and twin.site is not None and twin.site.cluster.shares is not None:
+            twin.sharing = self.sharing.in_fork(twin.site.cluster.shares)
         twin._wire(self.now)
+        memo[id(self._view)], memo[id(self.workload)] = twin._view, self.workload
+        twin.scheduler_rng = copy.deepcopy(self.scheduler_rng, memo)
+        try:
+            twin.scheduler = copy.deepcopy(self.scheduler, memo)
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            raise SchedulerError(f"scheduler {self.scheduler.name} cannot be copied with a fork: {what}") from error
         if twin.site is not None:
             twin.site.attach(twin)
         if twin.centre is not None:
             twin.centre.attach(twin)
-        for job_id, (end, generation, _) in twin._ends.items():
-            simpy.Timeout(twin.env, end - self.now, (job_id, generation)).callbacks.append(twin._end)
-        for until in twin._holds:
-            twin._alarm(until)
-        twin._await_arrival()
-        twin._site_at = _NEVER
-        twin._await_site()
-        twin._await_period()
-        if twin._pass_at >= 0:
-            twin._next_pass.due_in(twin._pass_at - twin.now)
+        twin._await_again()
         return twin
+
+    def _await_again(self) -> None:
+        """Fill a new clock with all that was pending, in the same order within each second."""
+        arrival_after = self._arrival_after
+        ends = sorted((generation, job_id, end) for job_id, (end, generation, _) in self._ends.items())
+        before = bisect_right(ends, (arrival_after, _NEVER))
+        self._await_ends(ends[:before])
+        self._await_arrival()
+        self._await_ends(ends[before:])
+        self._arrival_after = arrival_after
+        for until in self._holds:
+            self._alarm(until)
+        if self._site_at < _NEVER:
+            self._schedule(max(0, self._site_at - self.now), _AFTER_ENDS, self._site_is_due, self._site_at)
+        self._await_period()
+        if self._pass_at >= 0:
+            self._next_pass.due_in(self._pass_at - self.now)
+
+    def _await_ends(self, ends: Iterable[tuple[int, int, int]]) -> None:
+        for generation, job_id, end in ends:
+            simpy.Timeout(self.env, end - self.now, (job_id, generation)).callbacks.append(self._end)
 
     def _wire(self, now: int) -> None:
         self.env = cast("_Clock", simpy.Environment(initial_time=now))
@@ -595,6 +625,7 @@ class Simulation:
 
     def _await_arrival(self) -> None:
         if self._coming:
+            self._arrival_after = self._generation
             delay = self._coming[-1].submit - self.now  # negative only for jobs submitted before the start
             simpy.Timeout(self.env, delay if delay > 0 else 0).callbacks.append(self._arrive)
 

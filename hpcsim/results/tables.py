@@ -30,11 +30,11 @@ def jobs_table(simulation: Simulation, measured: npt.NDArray[np.bool_]) -> pa.Ta
     """A row per job that was submitted, in that order, with the start and end of its last attempt."""
     workload, attempts = simulation.workload, simulation.attempts
     count = simulation.arrived
-    job = _column(attempts.job)
+    job = attempts.job
     start = np.full(count, _NOT_YET, np.int64)
     end = np.full(count, _NOT_YET, np.int64)
-    start[job] = _column(attempts.start)  # a later attempt of a job overwrites an earlier one
-    end[job] = _column(attempts.end)
+    start[job] = attempts.start  # a later attempt of a job overwrites an earlier one
+    end[job] = attempts.end
     state = np.frombuffer(bytes(simulation.state), np.uint8)[:count].astype(np.int8)
     unfinished = state >= RUNNING
     on_machine = np.zeros(count, bool)
@@ -78,14 +78,14 @@ def jobs_table(simulation: Simulation, measured: npt.NDArray[np.bool_]) -> pa.Ta
 def attempts_table(simulation: Simulation) -> pa.Table:
     """A row for each time a job was put on the machine, in the order of the starts."""
     attempts, workload = simulation.attempts, simulation.workload
-    job = _column(attempts.job)
-    end = _column(attempts.end)
-    state = _column(attempts.state)
+    job = attempts.job
+    end = attempts.end
+    state = attempts.state
     return pa.table(
         {
             "job_id": workload.table.column("name").take(pa.array(job)),
             "attempt": pa.array(_how_manieth(job)),
-            "start_s": pa.array(_column(attempts.start)),
+            "start_s": pa.array(attempts.start),
             "end_s": pa.array(end, mask=state == RUNNING),
             "nodes": pa.array(workload.column("nodes")[job]),
             "state": _named(state, STATES[:FUTURE]),
@@ -115,7 +115,7 @@ def interrupts_table(site: Site) -> pa.Table:
 def _energy_of_jobs(simulation: Simulation, job: npt.NDArray[np.int64], count: int) -> dict[str, pa.Array]:
     if simulation.site is None:
         return {}
-    return {"energy_j": pa.array(np.bincount(job, np.array(simulation.site.joules), minlength=count))}
+    return {"energy_j": pa.array(np.bincount(job, simulation.site.joules, minlength=count))}
 
 
 def _places_and_energy(simulation: Simulation) -> dict[str, pa.Array]:
@@ -125,9 +125,9 @@ def _places_and_energy(simulation: Simulation) -> dict[str, pa.Array]:
         return {}
     return {
         "units": pa.array([_spans(units) for units in site.units], pa.string()),
-        "energy_j": pa.array(np.array(site.joules)),
-        "throttled_node_s": pa.array(np.array(site.throttled_node_s)),
-        "lost_node_s": pa.array(np.array(site.lost_node_s)),
+        "energy_j": pa.array(site.joules),
+        "throttled_node_s": pa.array(site.throttled_node_s),
+        "lost_node_s": pa.array(site.lost_node_s),
     }
 
 
@@ -145,9 +145,9 @@ def timeline_table(simulation: Simulation) -> pa.Table:
     """The waiting jobs, running jobs and busy nodes from each second on at which one of them changed."""
     workload, attempts = simulation.workload, simulation.attempts
     came_busy, went_busy = busy_nodes(simulation)
-    taken = _column(attempts.taken)
-    over = _column(attempts.state) != RUNNING
-    freed = _column(attempts.end)[over]
+    taken = attempts.taken
+    over = attempts.state != RUNNING
+    freed = attempts.end[over]
     back = _comes_back(simulation)[over].astype(np.int64)
     state = np.frombuffer(bytes(simulation.state), np.uint8)
     submit = workload.column("submit_s")
@@ -175,17 +175,13 @@ def timeline_table(simulation: Simulation) -> pa.Table:
     return pa.table({name: values[kept] for name, values in columns.items()})
 
 
-def _column(values: Any) -> npt.NDArray[Any]:
-    return np.frombuffer(values, {"q": np.int64, "b": np.int8, "d": np.float64}[values.typecode])
-
-
 def _named(codes: npt.NDArray[np.int8], names: tuple[str, ...]) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(names))
 
 
 def _comes_back(simulation: Simulation) -> npt.NDArray[np.bool_]:
     """Whether the job of each attempt went back into the queue when the attempt ended."""
-    state, job = _column(simulation.attempts.state), _column(simulation.attempts.job)
+    state, job = simulation.attempts.state, simulation.attempts.job
     ended = np.frombuffer(bytes(simulation.state), np.uint8)[job]
     comes_back: npt.NDArray[np.bool_] = (state == PREEMPTED) | ((state == NODE_FAILED) & (ended != NODE_FAILED))
     return comes_back
