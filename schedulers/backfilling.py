@@ -83,17 +83,22 @@ class EASY:
             return
         if not room.reach:
             return
-        differs = bool(special) or room.shared is not None  # whether nodes are not all that there is to a job
-        reach = room.reach
-        behind = [job for job in queue if job.nodes <= reach]
-        if not behind:
-            return
-        if self.backfill_order != self.order:
-            behind = list(in_order(sorted(behind, key=lambda job: job.id), self.backfill_order, now))
         shadow, extra = view.shadow(head, room)
         longest = shadow - now - view.launch_latency  # that a job may last without delaying the head
         if not self.extra_nodes:
             longest, extra = longest - 1, 0
+        differs = bool(special) or room.shared is not None  # whether nodes are not all that there is to a job
+        if self.order == "fcfs" and room.shared is None:
+            behind = view.queue_within(room.reach, longest, extra)
+            if special:
+                others = {job.id: job for job in (*behind, *special.values()) if job not in room.started}
+                behind = [others[job_id] for job_id in sorted(others)]
+            behind = [job for job in behind if job.id > head.id]
+        else:
+            reach = room.reach
+            behind = [job for job in queue if job.nodes <= reach]
+        if self.backfill_order != self.order:
+            behind = list(in_order(sorted(behind, key=lambda job: job.id), self.backfill_order, now))
         for job in behind:
             other = differs and (job.cores or job.id in special)
             if job.nodes > room.free and not other:

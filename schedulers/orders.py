@@ -12,7 +12,7 @@ learning: F1 to F4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from math import log2, log10, sqrt
 from typing import Literal
 
@@ -63,7 +63,7 @@ def urgent_first(view: View, room: Room) -> Iterator[Start]:
             yield Start(job, "urgent: may stop other jobs")
 
 
-def still_waiting(view: View, room: Room) -> Collection[Job]:
+def still_waiting(view: View, room: Room) -> Sequence[Job]:
     """The waiting jobs but for those that ``room`` has given nodes to."""
     started = {job.id for job in room.started}
     return [job for job in view.queue if job.id not in started] if started else view.queue

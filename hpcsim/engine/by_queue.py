@@ -6,6 +6,7 @@ The nodes that all jobs may have are *general*. ``Room.free``, ``Shadow.extra`` 
 from __future__ import annotations
 
 from bisect import insort
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from hpcsim.engine.availability import Profile, Shadow
@@ -96,7 +97,7 @@ class RoomByQueue(Room):
             from hpcsim.engine.sharing import SharedRoom  # for few runs
 
             self.shared = SharedRoom(simulation, simulation.sharing)
-        self.special = simulation.special.keys()
+        self.special = MappingProxyType(simulation.special)
         self.stopped: set[int] = set()
         queues = {job.queue for job in simulation.special.values()}
         pools, centre = simulation.pools, simulation.centre

@@ -152,6 +152,6 @@ class Centre:
             simulation.turn_away(job_id, rule)
         self._let_run(turned.freed)
         simulation.special = {
-            number: job for number, job in simulation.queue.items() if job.queue in self.special and not job.cores
+            job.id: job for job in simulation.queue.jobs if job.queue in self.special and not job.cores
         }
         return moved or bool(turned.refused or turned.freed)

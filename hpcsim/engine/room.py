@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from hpcsim.workload.job import Job
@@ -22,8 +23,8 @@ class Room:
 
     __slots__ = ("free", "reach", "started")
 
-    special: Collection[int] = ()
-    """The ids of waiting jobs for which other things hold than for the rest, by their queue: nodes of its own, or jobs
+    special: Mapping[int, Job] = MappingProxyType({})
+    """The waiting jobs, by id, for which other things hold than for the rest, by their queue: nodes of its own, or jobs
     that they may stop. Mostly none. ``taken_from`` has to be asked for these."""
 
     shared: SharedRoom | None = None

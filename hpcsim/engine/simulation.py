@@ -13,7 +13,7 @@ import traceback
 from array import array
 from bisect import bisect_right, insort
 from collections.abc import Callable, Collection, Iterable, Mapping
-from itertools import islice, takewhile
+from itertools import islice
 from time import perf_counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, cast, get_args
@@ -36,6 +36,7 @@ from hpcsim.engine.decisions import Decision, Hold, Kill, Preempt, Start
 from hpcsim.engine.ledger import Ledger
 from hpcsim.engine.operations import SIGNALS
 from hpcsim.engine.view import Running, View
+from hpcsim.engine.waiting import Waiting
 from hpcsim.errors import BadDecision, InputError, SchedulerError
 from hpcsim.streams import stream
 from hpcsim.workload.job import TIMEOUT, Job, Workload
@@ -158,7 +159,7 @@ class Simulation:
             self.recorded_start_s = array("q", workload.column("recorded_start_s").tobytes())
         self._outcome = np.where(runtime > limit, TIMEOUT, workload.column("outcome")).astype(np.int8).tobytes()
 
-        self.queue: dict[int, Job] = {}  # waiting and eligible, by id, in order of submission
+        self.queue = Waiting()  # who may start
         self.special: dict[int, Job] = {}  # those of them whose queue has nodes or rights of its own
         self.running: dict[int, Running] = {}
         self.chosen: dict[int, tuple[int, ...]] = {}  # units that the room of the last pass gave to jobs, by job id
@@ -225,7 +226,7 @@ class Simulation:
             elif job.after is not None:
                 self._wait_for_others(job)
             elif self.state[job.id] == FUTURE:
-                self.queue[job.id] = job
+                self.queue.add(job)
             if not coming:
                 self._see_coming(job.id + 1)
         self._await_arrival()
@@ -243,7 +244,7 @@ class Simulation:
             self._clear_for(mine, self.centre)
         elif mine.nodes > self.free_nodes and not self.has_room(mine):
             raise self._bad(f"started {self._called(mine)} on {mine.nodes} nodes, but only {self.free_nodes} are free")
-        del self.queue[mine.id]
+        self.queue.pop(mine.id)
         self._idle_events = 0
         now = self.now
         if units is None and self.chosen:
@@ -345,7 +346,7 @@ class Simulation:
         if job.after is not None:
             self._wait_for_others(job)
         else:
-            self._enqueue_late(job)
+            self._enqueue(job)
 
     def _wait_for_others(self, job: Job) -> None:
         """Put ``job`` into the queue once every job that it names has ended, in whatever way."""
@@ -359,22 +360,17 @@ class Simulation:
 
     def _release(self, job_id: int) -> None:
         del self._open_after[job_id]
-        self._enqueue_late(self._blocked.pop(job_id))
+        self._enqueue(self._blocked.pop(job_id))
 
-    def _enqueue_late(self, job: Job) -> None:
-        """Put into the queue a job that was submitted before others that wait: at its place among them."""
-        queue, job_id = self.queue, job.id
-        later = list(takewhile(job_id.__lt__, reversed(queue))) if queue and next(reversed(queue)) > job_id else ()
-        queue[job_id] = job
-        for later_id in reversed(later):
-            queue[later_id] = queue.pop(later_id)
+    def _enqueue(self, job: Job) -> None:
+        self.queue.add(job)
         if self.centre is not None and job.queue in self.centre.special and not job.cores:
             self.special[job.id] = job
 
     def _put_back(self, job: Job) -> None:
         """Put back into the queue a job that was taken off the machine, unless the rules by now leave it no nodes."""
         if self.centre is None or not self.centre.rules_out(job):
-            self._enqueue_late(job)
+            self._enqueue(job)
 
     def _run(
         self, job: Job, start: int, taken: int, why: str, speed: float = 1.0, wanted: tuple[int, ...] | None = None
@@ -448,8 +444,9 @@ class Simulation:
 
     def turn_away(self, job_id: int, rule: str) -> None:
         """Reject a job that waits, or has just been taken off the machine: by ``rule`` it could never start again."""
-        for waiting in (self.queue, self.special, self.held, self._blocked):
-            waiting.pop(job_id, None)
+        self.queue.pop(job_id)
+        for others in (self.special, self.held, self._blocked):
+            others.pop(job_id, None)
         if self._open_after.pop(job_id, None) is not None:
             for followers in self._followers.values():
                 followers[:] = [follower for follower in followers if follower != job_id]
@@ -573,9 +570,10 @@ class Simulation:
         """
         twin = copy.copy(self)
         memo: dict[int, Any] = {id(self): twin}
-        for name in ("queue", "special", "held", "running", "chosen", "state", "rejected", "rejected_late", "_ends",
+        for name in ("special", "held", "running", "chosen", "state", "rejected", "rejected_late", "_ends",
                      "_open_after", "_blocked", "_holds", "_coming", "releases", "ledger", "attempts"):  # fmt: skip
             setattr(twin, name, copy.copy(getattr(self, name)))
+        twin.queue = copy.deepcopy(self.queue, memo)
         twin._followers = {job_id: followers.copy() for job_id, followers in self._followers.items()}
         twin.pass_seconds = array("d")
         twin.site, twin.centre = copy.deepcopy(self.site, memo), copy.deepcopy(self.centre, memo)
@@ -702,7 +700,7 @@ class Simulation:
         return BadDecision(f"t={self.now}: scheduler {self.scheduler.name} {what}")
 
     def _refuse_a_stall(self) -> None:
-        waiting = [job.name for job in (*self.queue.values(), *self.held.values(), *self._blocked.values())]
+        waiting = [job.name for job in (*self.queue.jobs, *self.held.values(), *self._blocked.values())]
         if waiting:
             some = ", ".join(waiting[:5]) + (f" and {len(waiting) - 5} more" if len(waiting) > 5 else "")
             reason = (

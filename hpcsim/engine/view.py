@@ -16,7 +16,7 @@ from hpcsim.workload.job import Job
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -66,9 +66,16 @@ class View:
         return self._simulation.free_nodes
 
     @property
-    def queue(self) -> Collection[Job]:
+    def queue(self) -> Sequence[Job]:
         """The jobs that may start, in the order of submission."""
-        return self._simulation.queue.values()
+        return self._simulation.queue.jobs
+
+    def queue_within(self, nodes: int, walltime: int, any_nodes: int = 0) -> list[Job]:
+        """Those of the queue, in its order, that ask for at most ``nodes`` nodes and at most ``walltime`` seconds.
+
+        A job of at most ``any_nodes`` nodes may ask for any walltime. It takes no look at each job of a long queue.
+        """
+        return self._simulation.queue.within(nodes, walltime, any_nodes)
 
     @property
     def urgent(self) -> Collection[Job]:

@@ -71,7 +71,7 @@ class Lane:
         self.name = name
         self.open_nodes: int | None = None
         self.lines: dict[Line, deque[Entry]] = {}  # jobs held back, in the order of submission
-        self.stuck: dict[Group, dict[Line, None]] = {}
+        self.stuck: dict[Group, dict[Line, int]] = {}  # each line with the id of its first job
         self.may_run: set[int] = set()
         self.running: set[int] = set()
         # Jobs that may run or do, all jobs, and those that wait; counted only as far as some period limits them.
@@ -166,7 +166,7 @@ class Lane:
             line.append(entry)
         elif (group := self._holder(entry)) is not None:
             self.lines[entry.line] = deque([entry])
-            self.stuck.setdefault(group, {})[entry.line] = None
+            self.stuck.setdefault(group, {})[entry.line] = entry.job.id
         else:
             self.activate(entry)
 
@@ -199,14 +199,14 @@ class Lane:
         """Let jobs run that were held back by ``group``, the earliest first, until it holds the next one back."""
         stuck = self.stuck.get(group)
         while stuck:
-            line = next(iter(stuck)) if len(stuck) == 1 else min(stuck, key=lambda each: self.lines[each][0].job.id)
+            line = next(iter(stuck)) if len(stuck) == 1 else min(stuck, key=stuck.__getitem__)
             first = self.lines[line][0]
             holder = self._holder(first)
             if holder == group:
                 return
             if holder is not None:
                 del stuck[line]
-                self.stuck.setdefault(holder, {})[line] = None
+                self.stuck.setdefault(holder, {})[line] = first.job.id
                 continue
             self.activate(first)
             self._leave_line(first)
@@ -214,12 +214,14 @@ class Lane:
         self.stuck.pop(group, None)
 
     def _leave_line(self, entry: Entry) -> None:
-        line = self.lines[entry.line]
+        name = entry.line
+        line = self.lines[name]
         line.remove(entry)  # nearly always the first
-        if not line:
-            del self.lines[entry.line]
-            for group in entry.groups:
-                self.stuck.get(group, {}).pop(entry.line, None)
+        behind = next(self.stuck[group] for group in entry.groups if name in self.stuck.get(group, ()))
+        if line:
+            behind[name] = line[0].job.id
+        else:
+            del self.lines[name], behind[name]
 
 
 class Tally:

@@ -66,7 +66,8 @@ class NodePools:
         self.returns: dict[int, Returns] = {}
         self._unit_nodes = places.spec.unit_nodes
         self._queues = tuple(queues)
-        self._general = Counter[str]()  # nodes that the running jobs of a queue have of the general ones
+        self._general = dict.fromkeys(self._queues, 0)  # nodes that its running jobs have of the general ones
+        self._own_free: dict[str, tuple[int, int]] = {}  # as last counted: at which state of the places, and nodes
         self._opened = False
         # To which of the queues a unit belongs: by the rules in force, and in fact. They differ while a job holds it.
         self._due_U = np.full(places.spec.units, _GENERAL, np.int16)
@@ -78,7 +79,7 @@ class NodePools:
     def __deepcopy__(self, memo: dict[int, object]) -> NodePools:
         twin = copy.copy(self)
         twin.places = copy.deepcopy(self.places, memo)
-        for name in ("shares", "returns", "_general", "_due_U", "_now_U", "_own"):
+        for name in ("shares", "returns", "_general", "_own_free", "_due_U", "_now_U", "_own"):
             setattr(twin, name, getattr(self, name).copy())
         return twin
 
@@ -86,7 +87,11 @@ class NodePools:
 
     def own_free(self, queue: str) -> int:
         """Nodes exclusive to ``queue`` on which a job of it could start now."""
-        return self._unit_nodes * self.places.usable(self._own.get(queue, _NONE)).size
+        state, nodes = self._own_free.get(queue, (-1, 0))
+        if state != self.places.changes:
+            nodes = self._unit_nodes * self.places.usable(self._own.get(queue, _NONE)).size
+            self._own_free[queue] = self.places.changes, nodes
+        return nodes
 
     def general_left(self, queue: str) -> int:
         """How many general nodes jobs of ``queue``, which has a pool now, may take besides those that they have.
@@ -113,7 +118,7 @@ class NodePools:
         if wanted is not None and (wanted.size != count or np.unique(wanted).size != count):
             raise ValueError(f"the job takes {count} different units, but {wanted.size} were wanted")
         if self._opened:
-            mine = self.places.usable(self._own[job.queue])
+            mine = self.places.usable(self._own[job.queue]) if self.own_free(job.queue) else _NONE
         else:
             mine = self.places.usable(np.flatnonzero(self._due_U == self._queues.index(job.queue)))
         if wanted is None:

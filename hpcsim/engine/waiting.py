@@ -1,0 +1,111 @@
+"""The jobs that wait and may start: in the order of submission, and by how many nodes they ask for."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
+from typing import overload
+
+from hpcsim.workload.job import Job
+
+_Asked = tuple[int, int, Job]  # walltime, id, and the job itself
+_id = itemgetter(1)
+_ALL = 2**62  # above every id
+
+
+class Jobs(Sequence[Job]):
+    """The queue as plug-ins see it: a sequence in the order of submission that they cannot change."""
+
+    __slots__ = ("_jobs",)
+
+    def __init__(self, jobs: list[Job]) -> None:
+        self._jobs = jobs
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self._jobs)
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __contains__(self, job: object) -> bool:
+        return job in self._jobs
+
+    @overload
+    def __getitem__(self, index: int) -> Job: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Job]: ...
+    def __getitem__(self, index: int | slice) -> Job | list[Job]:
+        return self._jobs[index]
+
+
+class Waiting:
+    """The queue of a simulation. Jobs come in any order, and are kept in that of submission, which is that of ids."""
+
+    __slots__ = ("_by_id", "_by_nodes", "_ids", "_jobs", "jobs")
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, Job] = {}
+        self._ids: list[int] = []
+        self._jobs: list[Job] = []
+        self._by_nodes: dict[int, list[_Asked]] = {}  # by walltime
+        self.jobs = Jobs(self._jobs)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __iter__(self) -> Iterator[int]:
+        """The ids, in order."""
+        return iter(self._ids)
+
+    def __contains__(self, job_id: int) -> bool:
+        return job_id in self._by_id
+
+    def get(self, job_id: int) -> Job | None:
+        return self._by_id.get(job_id)
+
+    def add(self, job: Job) -> None:
+        job_id, nodes, ids = job.id, job.nodes, self._ids
+        self._by_id[job_id] = job
+        at = len(ids) if not ids or ids[-1] < job_id else bisect_left(ids, job_id)
+        ids.insert(at, job_id)
+        self._jobs.insert(at, job)
+        alike = self._by_nodes.get(nodes)
+        if alike is None:
+            self._by_nodes[nodes] = [(job.walltime, job_id, job)]
+        else:
+            insort(alike, (job.walltime, job_id, job))
+
+    def pop(self, job_id: int) -> Job | None:
+        """Take the job out; None if it does not wait."""
+        job = self._by_id.pop(job_id, None)
+        if job is not None:
+            at = bisect_left(self._ids, job_id)
+            del self._ids[at], self._jobs[at]
+            alike = self._by_nodes[job.nodes]
+            if len(alike) == 1:
+                del self._by_nodes[job.nodes]
+            else:
+                del alike[bisect_left(alike, (job.walltime, job_id, job))]
+        return job
+
+    def within(self, nodes: int, walltime: int, any_nodes: int) -> list[Job]:
+        """Those that ask for at most ``nodes`` nodes, and of more than ``any_nodes`` at most ``walltime``; in order."""
+        found: list[_Asked] = []
+        for size, alike in self._by_nodes.items():
+            if size > nodes:
+                continue
+            if size <= any_nodes:
+                found += alike
+            elif alike[0][0] <= walltime:
+                found += alike[: bisect_right(alike, (walltime, _ALL))]
+        found.sort(key=_id)
+        return [job for _, _, job in found]
+
+    def __deepcopy__(self, memo: object) -> Waiting:
+        twin = Waiting()
+        twin._by_id = self._by_id.copy()
+        twin._ids += self._ids
+        twin._jobs += self._jobs
+        twin._by_nodes = {nodes: alike.copy() for nodes, alike in self._by_nodes.items()}
+        return twin
