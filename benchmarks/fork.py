@@ -52,13 +52,14 @@ def busy(jobs: int, seed: int = 1) -> Workload:
 def with_running(name: str, settings: dict[str, Any], past: int, running: int = RUNNING) -> Simulation:
     """A simulation at the first second after ``past`` attempts in which so many jobs run."""
     plugins = load_plugins()
-    loaded = load_scenario(name, settings, schedulers=plugins.schedulers)
+    loaded = load_scenario(name, settings, schedulers=plugins.schedulers, twins=plugins.twins)
     workload = busy(past + 20_000)
     spec = physics.machine_spec(loaded, plugins.machines)
     nodes = build.machine_nodes(loaded, workload) if spec is None else spec.units * spec.unit_nodes
     piece = build.cut(loaded, workload if spec is None else physics.in_places(workload, spec), nodes)
     scheduler = build.make_scheduler(loaded, plugins.schedulers["easy"])
-    simulation = build.make_simulation(loaded, piece, nodes, scheduler, spec)
+    twins = build.make_twins(loaded, plugins.twins)
+    simulation = build.make_simulation(loaded, piece, nodes, scheduler, twins, spec)
     while len(simulation.attempts) < past or len(simulation.running) < running:
         simulation.run(simulation.now + 600)
     return simulation

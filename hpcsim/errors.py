@@ -21,5 +21,9 @@ class BadDecision(SchedulerError):
     """The scheduler decided something that the machine cannot carry out."""
 
 
+class TwinError(RunError):
+    """A twin raised, or gave an answer that is none."""
+
+
 class InvariantBroken(RunError):
     """A check of ``--check`` found the engine's own books wrong."""

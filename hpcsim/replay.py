@@ -27,6 +27,7 @@ from hpcsim.results.shared import nodes_of_jobs
 from hpcsim.results.tables import attempts_table, interrupts_table, jobs_table, timeline_table
 from hpcsim.scenario import build
 from hpcsim.scenario.load import LoadedScenario, load_scenario
+from hpcsim.scenario.needs import refuse_lacking
 from hpcsim.strict_yaml import dump_yaml
 
 Progress = Callable[[Simulation], None]
@@ -60,9 +61,12 @@ def simulate(
     """
     files = [plugins] if isinstance(plugins, (str, Path)) else plugins
     found = load_plugins([Path(file) for file in files])
-    return replay(
-        load_scenario(scenario, overrides, schedulers=found.schedulers), found, check=check, progress=progress
-    )
+    try:
+        loaded = load_scenario(scenario, overrides, schedulers=found.schedulers, twins=found.twins)
+    except InputError as error:  # what is missing may be in a plug-in that could not be loaded
+        broken = [f"plug-in {origin} is not loaded: {said}" for origin, said in found.errors.items()]
+        raise InputError("\n".join([str(error), *broken])) from error
+    return replay(loaded, found, check=check, progress=progress)
 
 
 def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, progress: Progress | None = None) -> Run:
@@ -81,13 +85,15 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
         workload = physics.in_places(workload, spec, loaded.scenario.physics.processors)
     piece = build.cut(loaded, workload, nodes)
     scheduler = build.make_scheduler(loaded, plugins.schedulers[loaded.scenario.scheduler.name])
+    twins = build.make_twins(loaded, plugins.twins)
+    refuse_lacking(loaded, scheduler, twins, piece.workload)
     telemetry = take_readings = None
     if loaded.scenario.physics is not None and loaded.scenario.physics.telemetry is not None:
         from hpcsim.results.telemetry import TelemetryFile  # with the machine floor, for few runs
 
         telemetry = TelemetryFile.begin()
         take_readings = telemetry.writer(piece.workload.table.column("name"))
-    simulation = build.make_simulation(loaded, piece, nodes, scheduler, spec, take_readings)
+    simulation = build.make_simulation(loaded, piece, nodes, scheduler, twins, spec, take_readings)
     clock.lap("load")
 
     _run(simulation, _until(loaded, workload.t0_utc, piece.start), progress)
@@ -127,7 +133,8 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
         "scenario": loaded.scenario.name,
         "seed": loaded.scenario.seed,
         "scheduler": scheduler.name,
-        "hindsight": simulation.recorded_start_s is not None,
+        "needs": sorted(simulation.needs),
+        "twins": {question: twin.name for question, twin in simulation.twins.items()},
         "t0_utc": workload.t0_utc,
         "machine": {"name": loaded.scenario.machine.name, "nodes": nodes},
         "workload": {
@@ -138,8 +145,7 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
         },
         "warm_start_jobs": simulation.found_running,
         "checked": check,
-        "plugins": dict(plugins.origins),
-        "plugin_errors": dict(plugins.errors),
+        "plugins": [plugin.as_data() for plugin in plugins.found],
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
     }
     clock.lap("results")

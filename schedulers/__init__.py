@@ -1,15 +1,13 @@
 """The built-in schedulers, written exactly as a third party would write theirs."""
 
-from collections.abc import Callable
-
-from hpcsim.plugin import hookimpl
+from hpcsim.plugin import Register, Scheduler, hookimpl
 
 from .backfilling import EASY, FCFS, Conservative, Hybrid
 from .recorded import Recorded
 
 
 @hookimpl
-def hpcsim_schedulers(register: Callable[[type], None]) -> None:
+def hpcsim_schedulers(register: Register[Scheduler]) -> None:
     """Register every built-in scheduler."""
     for scheduler in (FCFS, EASY, Conservative, Hybrid, Recorded):
         register(scheduler)

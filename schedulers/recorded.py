@@ -15,12 +15,12 @@ class Recorded:
     throttles or has slow nodes history takes another course. A job of which the trace says no start starts as soon as
     it fits. Those whose second came first go first.
 
-    It knows what no scheduler can know (``hindsight``), and is none to compare others with.
+    It knows what no scheduler can know (it needs clairvoyance), and is none to compare others with.
     """
 
     name = "recorded"
     api = 1
-    hindsight = True
+    needs = frozenset({"clairvoyance"})
 
     def schedule(self, view: View) -> Iterator[Decision]:
         now, room = view.now, view.room()

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpcsim.engine.capabilities import CAPABILITIES
 from hpcsim.engine.decisions import Hold, Kill, Preempt, Start
 from hpcsim.engine.simulation import Simulation
 from hpcsim.errors import BadDecision, SchedulerError
@@ -32,6 +33,7 @@ class Plan:
 
     name = "plan"
     api = 1
+    needs = frozenset(CAPABILITIES)
 
     def __init__(self, decide):
         self.decide = decide

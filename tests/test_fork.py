@@ -32,6 +32,7 @@ class Restless(EASY):
 
     def __init__(self, levers):
         super().__init__(EASY.Options())
+        self.needs = {"preemption", "speed", "sleep", "power"} if levers else {"preemption"}
         self.levers = levers
         self.done = []
 
@@ -60,7 +61,7 @@ class Restless(EASY):
 
 def simulation(name, overrides, scheduler=None, workload=None):
     """A simulation of a packaged scenario, not yet run, on a machine that fails all the time."""
-    loaded = load_scenario(name, overrides, schedulers=PLUGINS.schedulers)
+    loaded = load_scenario(name, overrides, schedulers=PLUGINS.schedulers, twins=PLUGINS.twins)
     jobs = build.load_workload(loaded) if workload is None else workload
     spec = physics.machine_spec(loaded, PLUGINS.machines)
     nodes = loaded.scenario.machine.nodes
@@ -70,7 +71,8 @@ def simulation(name, overrides, scheduler=None, workload=None):
         jobs = physics.in_places(jobs, spec, loaded.scenario.physics.processors)
     if scheduler is None:
         scheduler = build.make_scheduler(loaded, PLUGINS.schedulers[loaded.scenario.scheduler.name])
-    return build.make_simulation(loaded, build.cut(loaded, jobs, nodes), nodes, scheduler, spec)
+    twins = build.make_twins(loaded, PLUGINS.twins)
+    return build.make_simulation(loaded, build.cut(loaded, jobs, nodes), nodes, scheduler, twins, spec)
 
 
 def left_behind(sim):
@@ -229,6 +231,6 @@ def test_a_scheduler_is_copied_with_all_that_it_remembers_and_finds_the_forks_ow
 def test_a_scheduler_that_cannot_be_copied_is_named():
     parent = counted([(0, 5, 8), (1, 5, 8)])
     parent.scheduler.lock = open(__file__)  # noqa: SIM115
-    with pytest.raises(SchedulerError, match="scheduler easy cannot be copied with a fork: TypeError: cannot pickle"):
+    with pytest.raises(SchedulerError, match="easy cannot be copied for a fork: TypeError: cannot pickle"):
         parent.fork()
     parent.scheduler.lock.close()

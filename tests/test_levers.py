@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hpcsim
+from hpcsim.engine.capabilities import CAPABILITIES
 from hpcsim.engine.decisions import Hold, SetCap, SetCooling, SetSpeed, Sleep, Start, Wake
 from hpcsim.engine.operations import Power, Signal
 from hpcsim.engine.simulation import Simulation
@@ -74,6 +75,7 @@ def simulation(jobs, scheduler, *, spec=COOLEY, heat=False, failures=False, star
 class Plan:
     name = "plan"
     api = 1
+    needs = frozenset(CAPABILITIES)
 
     def __init__(self, decide, **attributes):
         self.decide = decide
@@ -789,6 +791,7 @@ def test_the_scheduler_of_the_documentation_runs_and_cools_less_when_power_is_de
 def test_a_fork_goes_on_as_its_parent_does(jobs, deeds, share, at, heat):
     class Puller:
         name, api, wakes_on = "puller", 1, ("price", "supply")
+        needs = frozenset({"sleep", "speed", "power"})
 
         def __init__(self):
             self.left = list(deeds)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hpcsim
+from hpcsim.engine.capabilities import CAPABILITIES
 from hpcsim.engine.decisions import Kill, SetCap, SetSpeed, Sleep, Start, Wake
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
@@ -68,6 +69,7 @@ def simulation(
 class Plan:
     name = "plan"
     api = 1
+    needs = frozenset(CAPABILITIES)
 
     def __init__(self, decide, passes_when_idle=False):
         self.decide = decide
@@ -386,6 +388,7 @@ rows = st.lists(
 class Drowsy(EASY):
     """EASY that sends half of what nobody needs to sleep, and wakes all when somebody waits."""
 
+    needs = frozenset({"sleep"})
     passes_when_idle = True
 
     def schedule(self, view):

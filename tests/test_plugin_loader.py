@@ -1,5 +1,6 @@
 """A plug-in that is right is found, one that is wrong is named, and none harms another."""
 
+import hashlib
 import sys
 from importlib.metadata import EntryPoint
 from importlib.resources import files
@@ -11,7 +12,7 @@ import pytest
 from hpcsim.errors import InputError
 from hpcsim.machine.catalogue import load_machine, machine_names
 from hpcsim.plugin import loader
-from hpcsim.plugin.loader import load_plugins
+from hpcsim.plugin.loader import Plugins, load_plugins
 
 RIGHT = """
 from hpcsim.plugin.hooks import hookimpl
@@ -55,6 +56,12 @@ def written(folder: Path, text: str, name: str = "mine.py") -> Path:
     return file
 
 
+def origins(plugins: Plugins, kind: str = "schedulers") -> dict[str, str]:
+    """Where everything of a kind comes from that is not hpcsim's own: origin by name."""
+    mine = [plugin for plugin in plugins.found if plugin.distribution != "hpcsim"]
+    return {name: plugin.origin for plugin in mine for name in plugin.offers.get(kind, ())}
+
+
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Makes modules and pretends that the entry points of the group are these: text by module name."""
@@ -74,15 +81,15 @@ def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 def test_built_in_schedulers_are_found_by_their_entry_point() -> None:
     plugins = load_plugins(strict=True)
     assert plugins.errors == {}
-    assert set(plugins.origins) == set(plugins.schedulers)
-    assert all(origin.startswith("hpcsim ") for origin in plugins.origins.values())
+    assert "easy" in plugins.schedulers
+    assert all(plugin.origin.startswith("hpcsim ") for plugin in plugins.found)
 
 
 def test_a_file_offers_its_scheduler(tmp_path: Path) -> None:
     file = written(tmp_path, RIGHT)
     plugins = load_plugins([file])
     assert plugins.schedulers["NAME"].__name__ == "Shortest"
-    assert plugins.origins["NAME"] == str(file)
+    assert origins(plugins) == {"NAME": str(file)}
 
 
 def test_files_of_one_name_are_two_modules(tmp_path: Path) -> None:
@@ -108,14 +115,15 @@ def test_a_broken_plugin_is_noted_and_the_rest_work(installed) -> None:
     assert "SystemExit: gone" in plugins.errors["plugged_c"]
     assert "hpcsim_shedulers" in plugins.errors["plugged_d"]
     assert "registrar" in plugins.errors["plugged_e"]
+    assert not any("\n" in said for said in plugins.errors.values())
 
 
-def test_a_plugin_that_breaks_half_way_leaves_nothing(installed) -> None:
+def test_a_plugin_that_breaks_half_way_leaves_nothing(installed, tmp_path: Path) -> None:
     installed(plugged_a=RIGHT + "    raise RuntimeError('half way')\n")
     plugins = load_plugins()
     assert plugins.schedulers == {}
-    assert plugins.origins == {}
-    assert plugins.errors == {"plugged_a": "RuntimeError: half way"}
+    where = tmp_path / "plugged_a.py"
+    assert plugins.errors == {"plugged_a": f"RuntimeError: half way ({where}:14)"}
 
 
 def test_strict_loading_raises(installed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +138,7 @@ def test_strict_loading_raises(installed, monkeypatch: pytest.MonkeyPatch) -> No
 def test_two_plugins_cannot_share_a_name(installed, tmp_path: Path) -> None:
     installed(plugged_a=RIGHT, plugged_b=RIGHT)
     plugins = load_plugins()
-    assert plugins.origins == {"NAME": "plugged_a"}
+    assert origins(plugins) == {"NAME": "plugged_a"}
     assert plugins.errors == {"plugged_b": "the scheduler 'NAME' is registered already, by plugged_a"}
     file = written(tmp_path, RIGHT)
     with pytest.raises(InputError) as caught:
@@ -146,8 +154,9 @@ def test_an_installed_plugin_cannot_take_a_built_in_name(tmp_path: Path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     plugins = load_plugins()
     del sys.modules["plugged_easy"]
-    assert plugins.origins["easy"].endswith("(hpcsim.schedulers)")
-    said = f"the scheduler 'easy' is registered already, by {plugins.origins['easy']}"
+    easy = plugins.provider("schedulers", "easy").origin
+    assert easy.endswith("(hpcsim.schedulers)")
+    said = f"the scheduler 'easy' is registered already, by {easy}"
     assert plugins.errors == {"aaa 1.2 (plugged_easy)": said}
 
 
@@ -163,7 +172,24 @@ def test_an_installed_plugin_cannot_take_a_built_in_name(tmp_path: Path, monkeyp
         ("register(Shortest)", "register(Shortest())", "takes a class"),
         ("register(Shortest)", "register(Shortest); register(Shortest)", "registered already, by itself"),
         ("register(Shortest)", "pass", "registers nothing"),
-        ("@hookimpl\n", "", "registers nothing"),
+        ("@hookimpl\n", "", "hpcsim_schedulers has no @hookimpl"),
+        ("@hookimpl\ndef hpcsim_schedulers(register):", "def offer(register):", "registers nothing"),
+        (
+            "def hpcsim_schedulers(",
+            "def hpcsim_shedulers(",
+            "no hook 'hpcsim_shedulers'. Did you mean 'hpcsim_schedulers'?",
+        ),
+        (
+            "(register):",
+            "(register, more):",
+            "takes one argument, register; found hpcsim_schedulers(register, more)",
+        ),
+        (
+            "api = 1",
+            "api = 1; needs = {'sleeep'}",
+            "needs 'sleeep', which is no capability. Did you mean 'sleep'?",
+        ),
+        ("api = 1", "api = 1; needs = 'sleep'", "Shortest: needs should be a set such as {\"sleep\"}, found 'sleep'"),
     ],
 )
 def test_a_class_that_breaks_the_contract_is_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
@@ -211,7 +237,7 @@ def test_a_file_offers_its_machine(tmp_path: Path) -> None:
     file = written(tmp_path, MACHINES)
     plugins = load_plugins([file])
     assert plugins.machines == {"tiny": where}
-    assert plugins.machine_origins == {"tiny": str(file)}
+    assert origins(plugins, "machines") == {"tiny": str(file)}
     assert load_machine("tiny", plugins.machines).name == "Tiny"
     assert "tiny" in machine_names(plugins.machines)
 
@@ -234,7 +260,7 @@ def test_a_wrong_machine_takes_the_whole_plugin_with_it_and_no_other(installed, 
     )
     plugins = load_plugins()
     assert plugins.schedulers == {}
-    assert plugins.machine_origins == {"tiny": "plugged_b"}
+    assert origins(plugins, "machines") == {"tiny": "plugged_b"}
     assert list(plugins.errors) == ["plugged_a", "plugged_c"]
     assert plugins.errors["plugged_a"].startswith(f"{wrong}:")
     assert "power.idle_w: should be above 0 (got -190.0)" in plugins.errors["plugged_a"]
@@ -245,7 +271,7 @@ def test_two_plugins_cannot_share_a_machine(installed, tmp_path: Path) -> None:
     installed(plugged_a=MACHINES, plugged_b=RIGHT + MACHINES)
     plugins = load_plugins()
     assert plugins.schedulers == {}
-    assert plugins.machine_origins == {"tiny": "plugged_a"}
+    assert origins(plugins, "machines") == {"tiny": "plugged_a"}
     assert plugins.errors == {"plugged_b": "the machine 'tiny' is registered already, by plugged_a"}
 
 
@@ -257,7 +283,7 @@ def test_two_plugins_cannot_share_a_machine(installed, tmp_path: Path) -> None:
         ('Path(__file__).with_name("tiny.yaml")', '"tiny.yaml"', "takes the whole path of a file, such as"),
         ('Path(__file__).with_name("tiny.yaml")', "dict", "takes the path of a YAML file, not <class 'dict'>"),
         ("    register(", "    register(Path(__file__).with_name('tiny.yaml')); register(", "already, by itself"),
-        ("    register(", "    pass  # register(", "registers nothing; implement the hook"),
+        ("    register(", "    pass  # register(", "registers nothing; implement a hook"),
     ],
 )
 def test_a_machine_that_breaks_the_contract_is_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
@@ -268,3 +294,29 @@ def test_a_machine_that_breaks_the_contract_is_refused(tmp_path: Path, old: str,
         load_plugins([file])
     assert str(caught.value).startswith(f"{file}: ")
     assert said in str(caught.value)
+
+
+def test_only_the_plugins_of_the_environment_are_loaded(installed, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(plugged_a=RIGHT.replace("NAME", "one"), plugged_b=RIGHT.replace("NAME", "two"), plugged_c="1 / 0")
+    monkeypatch.setenv("HPCSIM_PLUGINS", "plugged_b")
+    plugins = load_plugins(strict=True)
+    assert origins(plugins) == {"two": "plugged_b"}
+    monkeypatch.setenv("HPCSIM_PLUGINS", "plugged_a, plugged_x")
+    with pytest.raises(InputError, match=r"HPCSIM_PLUGINS: no plug-in named 'plugged_x' is installed\. Did you mean"):
+        load_plugins()
+
+
+def test_what_comes_with_hpcsim_is_always_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HPCSIM_PLUGINS", "")
+    assert "easy" in load_plugins().schedulers
+
+
+def test_each_plugin_is_known_by_where_it_comes_from(installed, tmp_path: Path) -> None:
+    installed(plugged_a="1 / 0")
+    file = written(tmp_path, RIGHT)
+    broken, mine = (plugin.as_data() for plugin in load_plugins([file]).found)
+    where = tmp_path / "plugged_a.py"
+    said = f"ZeroDivisionError: division by zero ({where}:1)"
+    assert broken == {"name": "plugged_a", "value": "plugged_a", "offers": {}, "error": said}
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert mine == {"name": "mine", "file": str(file), "sha256": sha256, "offers": {"schedulers": ["NAME"]}}

@@ -265,7 +265,7 @@ def test_the_record_of_mira_replays_to_its_own_seconds_and_places(data):
     for job, units in zip(run.attempts["job_id"], run.attempts["units"], strict=True):
         assert block_of_name(names[job]).tolist() == units_of(units)
     refuse_conflicts(run.tables["attempts"].to_pylist())
-    assert run.manifest["hindsight"] is True
+    assert run.manifest["needs"] == ["clairvoyance"]
 
 
 @settings(deadline=None, max_examples=40)
@@ -303,7 +303,7 @@ def test_on_a_machine_that_counts_nodes_a_job_starts_in_its_second_or_as_soon_as
 
 
 @pytest.mark.parametrize("ask", ["recorded_start", "recorded_place_is_taken"])
-def test_only_a_scheduler_that_admits_to_hindsight_may_ask_for_the_record(ask):
+def test_only_a_scheduler_that_declares_clairvoyance_may_ask_for_the_record(ask):
     class Curious:
         name = "curious"
         api = 1
@@ -315,9 +315,9 @@ def test_only_a_scheduler_that_admits_to_hindsight_may_ask_for_the_record(ask):
                 yield Start(job)
 
     jobs = workload((0, 10, 1, 10, name_of([3])), recorded_start_s=[0])
-    with pytest.raises(SchedulerError, match=r"curious raised PermissionError: .*declare hindsight = True"):
+    with pytest.raises(SchedulerError, match=r"curious raised PermissionError: .*declare needs = \{\"clairvoyance\"\}"):
         simulation(jobs, Curious()).run()
-    Curious.hindsight = True
+    Curious.needs = frozenset({"clairvoyance"})
     simulation(jobs, Curious()).run()
 
 

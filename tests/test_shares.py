@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hpcsim
+from hpcsim.engine.capabilities import CAPABILITIES
 from hpcsim.engine.decisions import Hold, Kill, Preempt, SetCap, SetSpeed, Start
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
@@ -88,6 +89,7 @@ def simulation(
 class Plan:
     name = "plan"
     api = 1
+    needs = frozenset(CAPABILITIES)
 
     def __init__(self, decide):
         self.decide = decide

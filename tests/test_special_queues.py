@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hpcsim
+from hpcsim.engine.capabilities import CAPABILITIES
 from hpcsim.engine.decisions import Decision, Hold, Preempt, Sleep, Start, Wake
 from hpcsim.engine.simulation import Scheduler, Simulation
 from hpcsim.engine.site import Site
@@ -85,6 +86,7 @@ def run(sim: Simulation) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 class Plan:
     name = "plan"
     api = 1
+    needs = frozenset(CAPABILITIES)
 
     def __init__(self, decide: Callable[[View], Iterable[Decision]], passes_when_idle: bool = False) -> None:
         self.decide = decide

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 import hpcsim
+from hpcsim.engine.capabilities import CAPABILITIES
 from hpcsim.engine.decisions import Kill, SetSpeed, Sleep, Start, Wake
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
@@ -70,6 +71,7 @@ def workload(*jobs):
 class Plan:
     name = "plan"
     api = 1
+    needs = frozenset(CAPABILITIES)
     passes_when_idle = True
 
     def __init__(self, decide):

@@ -25,6 +25,9 @@ COMMANDS = {
     "run": ("hpcsim.cli.run:run", "Simulate a scenario and write a run directory."),
     "validate": ("hpcsim.cli.scenario:validate", "Check scenarios and say all that is wrong with them."),
     "schema": ("hpcsim.cli.scenario:schema", "Print the JSON schema of scenario files."),
+    "schedulers": ("hpcsim.cli.offered:schedulers", "List the schedulers, or say all about one."),
+    "twins": ("hpcsim.cli.offered:twins", "List the digital twins, or say all about one."),
+    "plugins": ("hpcsim.cli.plugins:plugins", "List the plug-ins that were found, what they offer and their errors."),
     "machines": ("hpcsim.cli.machines:machines", "List the machines of the catalogue, or the facts of one."),
     "trace": ("hpcsim.cli.trace:trace", "Look at, check and convert traces of jobs."),
 }

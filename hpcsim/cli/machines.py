@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpcsim.cli.plugins import load_and_complain, plugin_option
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -20,8 +22,7 @@ _WIDE = 120  # columns that the sources need beside the values
 
 @click.command(short_help="List the machines of the catalogue, or the facts of one.")
 @click.argument("name", required=False)
-@click.option("--plugin", "plugins", type=click.Path(path_type=Path), metavar="FILE", multiple=True,
-              help="A Python file with plug-ins.")  # fmt: skip
+@plugin_option
 def machines(name: str | None, plugins: tuple[Path, ...]) -> None:
     """List the machines of the catalogue; with NAME, or a YAML file, every fact of that machine.
 
@@ -30,11 +31,8 @@ def machines(name: str | None, plugins: tuple[Path, ...]) -> None:
     from rich.console import Console
 
     from hpcsim.machine.catalogue import load_machine, machine_facts
-    from hpcsim.plugin.loader import load_plugins
 
-    found = load_plugins(plugins)
-    for origin, complaint in found.errors.items():
-        click.echo(f"hpcsim: plug-in {origin} is not loaded: {complaint}", err=True)
+    found = load_and_complain(plugins)
     console = Console(highlight=False)
     if name is None:
         _print_list(console, found.machines)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpcsim.cli.plugins import load_and_complain, plugin_option
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -28,8 +30,7 @@ _SHOW_BAR_AFTER_S = 1.0
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="The run directory; by default under runs/."
 )
-@click.option("--plugin", "plugins", type=click.Path(path_type=Path), metavar="FILE", multiple=True,
-              help="A Python file with plug-ins.")  # fmt: skip
+@plugin_option
 @click.option("--strict", is_flag=True, help="Refuse a trace with rows that would be dropped or mended.")
 @click.option("--no-plots", is_flag=True, help="Make no pictures.")
 @click.option("--check", is_flag=True, help="Verify the laws of a run at its end.")
@@ -47,7 +48,6 @@ def run(
     check: bool,
 ) -> None:
     """Run SCENARIO: a YAML file, or the name of a packaged scenario such as polaris or bare."""
-    from hpcsim.plugin.loader import load_plugins
     from hpcsim.replay import replay
     from hpcsim.results.run import refuse_used
     from hpcsim.scenario.load import load_scenario
@@ -55,9 +55,9 @@ def run(
     options: dict[str, object] = {
         "trace": trace, "scheduler": scheduler, "jobs": jobs, "seed": seed, "strict": strict or None,
     }  # fmt: skip
-    found = load_plugins(plugins)
+    found = load_and_complain(plugins)
     given = [(key, value) for key, value in options.items() if value is not None]
-    loaded = load_scenario(scenario, [*settings, *given], schedulers=found.schedulers)
+    loaded = load_scenario(scenario, [*settings, *given], schedulers=found.schedulers, twins=found.twins)
     if out is not None:
         refuse_used(out.expanduser())
     with _Bar(len_hint=loaded.scenario.name) as bar:
@@ -127,8 +127,6 @@ def _print(run: Run, directory: Path) -> None:
     console = Console(highlight=False)
     print_cleaning(console, run.manifest["workload"]["cleaning"])
     _print_summary(console, run)
-    for name, complaint in run.manifest["plugin_errors"].items():
-        console.print(f"plug-in {name} was not loaded: {complaint}", style="yellow", markup=False)
     console.print(f"{directory}", markup=False, soft_wrap=True)
 
 

@@ -4,42 +4,38 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from hpcsim.cli.plugins import load_and_complain, plugin_option
 from hpcsim.errors import InputError
-from hpcsim.plugin.loader import load_plugins
 from hpcsim.scenario.layers import did_you_mean
 from hpcsim.scenario.load import LoadedScenario, load_scenario, scenario_schema
+
+if TYPE_CHECKING:
+    from hpcsim.plugin.loader import Plugins
 
 
 @click.command()
 @click.argument("scenarios", nargs=-1, required=True, metavar="SCENARIO...")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override, such as machine.nodes=560.")
 @click.option("--trace", metavar="FILE", help="Take the jobs from this trace.")
-@click.option(
-    "--plugin",
-    "plugins",
-    multiple=True,
-    metavar="FILE.py",
-    type=click.Path(path_type=Path),
-    help="Load a plug-in.",
-)
+@plugin_option
 def validate(
     scenarios: tuple[str, ...], settings: tuple[str, ...], trace: str | None, plugins: tuple[Path, ...]
 ) -> None:
     """Check each SCENARIO (a file or a packaged name) and say all that is wrong with it; run nothing."""
-    loaded_plugins = load_plugins(plugins)
-    for origin, error in loaded_plugins.errors.items():
-        click.echo(f"hpcsim: plug-in {origin} is not loaded: {error}", err=True)
+    found = load_and_complain(plugins)
     overrides: list[str | tuple[str, object]] = [*settings]
     if trace is not None:
         overrides.append(("trace", trace))
     wrong: list[str] = []
     for source in scenarios:
         try:
-            loaded = load_scenario(source, overrides, schedulers=loaded_plugins.schedulers)
+            loaded = load_scenario(source, overrides, schedulers=found.schedulers, twins=found.twins)
             _check_jobs(loaded)
+            _check_needs(loaded, found)
         except InputError as error:
             wrong.append(str(error))
         else:
@@ -75,6 +71,15 @@ def _check_jobs(loaded: LoadedScenario) -> None:
         guess = did_you_mean(profile, known)
         place = loaded.place("profile")
         raise InputError(f"{place}: profile: no profile named {profile!r}.{guess} Known: {', '.join(known)}.")
+
+
+def _check_needs(loaded: LoadedScenario, plugins: Plugins) -> None:
+    """``InputError`` when the scheduler or a twin needs what the scenario lacks."""
+    from hpcsim.scenario.build import make_scheduler, make_twins
+    from hpcsim.scenario.needs import refuse_lacking
+
+    scheduler = make_scheduler(loaded, plugins.schedulers[loaded.scenario.scheduler.name])
+    refuse_lacking(loaded, scheduler, make_twins(loaded, plugins.twins))
 
 
 def _summary(loaded: LoadedScenario) -> str:

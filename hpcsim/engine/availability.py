@@ -44,9 +44,11 @@ class Releases:
         return Releases(self._ends.copy())
 
     def add(self, expected_end: int, job_id: int, nodes: int) -> None:
+        """Note that ``nodes`` nodes are expected back at second ``expected_end``."""
         insort(self._ends, (expected_end, job_id, nodes))
 
     def remove(self, expected_end: int, job_id: int, nodes: int) -> None:
+        """Forget what was noted by ``add`` with the same values."""
         del self._ends[bisect_left(self._ends, (expected_end, job_id, nodes))]
 
     def shadow(self, nodes: int, free: int, now: int, starting: Iterable[Job] = (), latency: int = 0) -> Shadow:

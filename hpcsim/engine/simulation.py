@@ -32,12 +32,14 @@ from hpcsim.engine.attempts import (
     Attempts,
 )
 from hpcsim.engine.availability import Releases
+from hpcsim.engine.capabilities import declared, needed_for
 from hpcsim.engine.decisions import Decision, Hold, Kill, Preempt, Start
 from hpcsim.engine.ledger import Ledger
 from hpcsim.engine.operations import SIGNALS
+from hpcsim.engine.twins import Ended, broken
 from hpcsim.engine.view import Running, View
 from hpcsim.engine.waiting import Waiting
-from hpcsim.errors import BadDecision, InputError, SchedulerError
+from hpcsim.errors import BadDecision, InputError, SchedulerError, TwinError
 from hpcsim.streams import stream
 from hpcsim.workload.job import TIMEOUT, Job, Workload
 
@@ -68,8 +70,8 @@ class Scheduler(Protocol):
 
     It is called when something happened and jobs wait. With an attribute ``passes_when_idle = True`` it is called
     with an empty queue as well, and with ``wakes_on``, some of ``operations.SIGNALS``, whenever one of these changes.
-    ``hindsight = True`` asks for what only the trace knows (``View.recorded_start``, ``View.recorded_place_is_taken``),
-    which the manifest of a run repeats.
+    ``needs`` is a set of ``CAPABILITIES`` that a scenario must have: for all that it decides besides ``Start`` and
+    ``Hold``, and for what it could not do without in the view. The manifest of a run repeats it.
     """
 
     name: str
@@ -107,6 +109,7 @@ class Simulation:
     pass_interval : passes happen only at multiples of so many seconds (0: whenever something changed).
     launch_latency : seconds between the decision to start a job and its start; its nodes are taken at once.
     seed : of the random stream that the scheduler is given.
+    twins : the twin that answers each question, by the question (``engine.twins.QUESTIONS``).
     site : the machine's places, power, heat and failures; without it nodes are only counted.
     admission : the centre's queue rules; without them every job that the machine can hold is admitted. Node pools
         need a ``site`` with places; on a torus there are none, and no queue may stop other jobs.
@@ -126,12 +129,19 @@ class Simulation:
         pass_interval: int = 0,
         launch_latency: int = 0,
         seed: int = 0,
+        twins: Mapping[str, Any] = MappingProxyType({}),
         site: Site | None = None,
         admission: Admission | None = None,
     ) -> None:
         self.workload = workload
         self.scheduler = scheduler
         self.scheduler_rng = stream(seed, f"scheduler {scheduler.name}")
+        try:
+            self.needs = declared(scheduler)
+        except ValueError as error:
+            raise SchedulerError(f"scheduler {scheduler.name}: {error}") from None
+        self.twins = dict(twins)
+        self._learning = [twin for twin in self.twins.values() if hasattr(twin, "ended")]
         self.nodes = nodes
         self.largest_job = nodes if site is None else min(nodes, site.largest_job)  # nodes
         self.pass_interval = pass_interval
@@ -154,8 +164,8 @@ class Simulation:
         walltime, runtime = workload.column("walltime_s"), workload.column("runtime_s")
         limit = walltime if overrun == "kill" else walltime * 11 // 10
         self._runtime = array("q", np.minimum(runtime, limit).tobytes())
-        self.recorded_start_s: array[int] | None = None  # -1 where unknown; only for a scheduler with hindsight
-        if getattr(scheduler, "hindsight", False):
+        self.recorded_start_s: array[int] | None = None  # -1 where unknown; only for a scheduler that is clairvoyant
+        if "clairvoyance" in self.needs:
             self.recorded_start_s = array("q", workload.column("recorded_start_s").tobytes())
         self._outcome = np.where(runtime > limit, TIMEOUT, workload.column("outcome")).astype(np.int8).tobytes()
 
@@ -240,6 +250,10 @@ class Simulation:
             )
         if type(why) is not str:
             raise self._bad(f"started {self._called(mine)} with the reason {why!r}; a reason is text")
+        if speed != 1.0 and "speed" not in self.needs:
+            raise self._undeclared(f"started {self._called(mine)} at speed {speed!r}", "speed")
+        if units is not None and "places" not in self.needs:
+            raise self._undeclared(f"started {self._called(mine)} on units of its choice", "places")
         if self.centre is not None:
             self._clear_for(mine, self.centre)
         elif mine.nodes > self.free_nodes and not self.has_room(mine):
@@ -287,7 +301,7 @@ class Simulation:
         began = perf_counter()
         try:
             decisions = list(islice(self.scheduler.schedule(self._view), _MOST_DECISIONS))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, TwinError):
             raise
         except BaseException as error:  # also SystemExit: a plug-in does not end the program
             where = traceback.extract_tb(error.__traceback__)[-1]
@@ -301,6 +315,8 @@ class Simulation:
         for decision in decisions:
             if type(decision) is Start:
                 self._start(*decision)
+            elif (need := needed_for(decision)) is not None and need not in self.needs:
+                raise self._undeclared(f"decided {decision!r}", need)
             elif isinstance(decision, Preempt):
                 self._preempt(decision.job)
             elif isinstance(decision, Kill):
@@ -423,8 +439,21 @@ class Simulation:
         self.attempts.finish(row, self.now, state)
         if not comes_back:
             self._finished(job_id, state)
+            if self._learning:
+                self._tell_twins(job, row)
         if self.centre is not None:
             self.centre.left(job, comes_back=comes_back)
+
+    def _tell_twins(self, job: Job, row: int) -> None:
+        """Tell the twins that learn how the job of a row in attempts has ended."""
+        _, _, start, end, ended_as, _ = self.attempts.row(row)
+        runtime_s, state = end - start, STATES[ended_as]
+        energy_j = None if self.site is None else self.site.joules_of(row)
+        for twin in self._learning:
+            try:
+                twin.ended(Ended(job, runtime_s, state, self.now, energy_j))
+            except Exception as error:
+                raise broken(twin, self.now, error) from error
 
     def _finished(self, job_id: int, state: int) -> None:
         self.state[job_id] = state
@@ -563,10 +592,10 @@ class Simulation:
     def fork(self) -> Simulation:
         """An independent copy that goes on from here as this simulation does, whatever becomes of the other.
 
-        The scheduler is copied with ``copy.deepcopy``: one with large weights has a ``__deepcopy__`` that shares them.
-        What never changes is shared, and so is the past, page by page. Telemetry is not sampled in a copy, and
-        ``pass_seconds`` begins anew. Raises SchedulerError where the scheduler cannot be copied. It is for whoever owns
-        the simulation: it knows the future.
+        Scheduler and twins are copied with ``copy.deepcopy``: one with large weights has a ``__deepcopy__`` that shares
+        them. What never changes is shared, and so is the past, page by page. Telemetry is not sampled in a copy, and
+        ``pass_seconds`` begins anew. Raises SchedulerError where a plug-in cannot be copied. It is for whoever owns the
+        simulation: it knows the future.
         """
         twin = copy.copy(self)
         memo: dict[int, Any] = {id(self): twin}
@@ -583,11 +612,9 @@ class Simulation:
         twin._wire(self.now)
         memo[id(self._view)], memo[id(self.workload)] = twin._view, self.workload
         twin.scheduler_rng = copy.deepcopy(self.scheduler_rng, memo)
-        try:
-            twin.scheduler = copy.deepcopy(self.scheduler, memo)
-        except Exception as error:
-            what = f"{type(error).__name__}: {error}"
-            raise SchedulerError(f"scheduler {self.scheduler.name} cannot be copied with a fork: {what}") from error
+        twin.scheduler = _copied(self.scheduler, memo)
+        twin.twins = {question: _copied(plugin, memo) for question, plugin in self.twins.items()}
+        twin._learning = [plugin for plugin in twin.twins.values() if hasattr(plugin, "ended")]
         if twin.site is not None:
             twin.site.attach(twin)
         if twin.centre is not None:
@@ -699,6 +726,10 @@ class Simulation:
     def _bad(self, what: str) -> BadDecision:
         return BadDecision(f"t={self.now}: scheduler {self.scheduler.name} {what}")
 
+    def _undeclared(self, deed: str, need: str) -> BadDecision:
+        needs = ", ".join(f'"{name}"' for name in sorted({*self.needs, need}))
+        return self._bad(f"{deed}, which it did not say that it needs; declare needs = frozenset({{{needs}}})")
+
     def _refuse_a_stall(self) -> None:
         waiting = [job.name for job in (*self.queue.jobs, *self.held.values(), *self._blocked.values())]
         if waiting:
@@ -709,3 +740,12 @@ class Simulation:
                 else "jobs wait for jobs that never end"
             )
             raise SchedulerError(f"t={self.now}: {reason}: {some}; {self.free_nodes} of {self.nodes} nodes are free")
+
+
+def _copied(plugin: Any, memo: dict[int, Any]) -> Any:
+    """A scheduler or twin for a fork."""
+    try:
+        return copy.deepcopy(plugin, memo)
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise SchedulerError(f"{plugin.name} cannot be copied for a fork: {what}; give it a __deepcopy__") from error

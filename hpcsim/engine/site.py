@@ -164,6 +164,11 @@ class Site:
         """What its nodes drew, booked when it ended."""
         return self._books.column("joules")
 
+    def joules_of(self, row: int) -> float:
+        """The same of one attempt."""
+        joules: float = self._books.row(row)[1]
+        return joules
+
     @property
     def throttled_node_s(self) -> npt.NDArray[np.int64]:
         """Node-seconds under the thermal throttle."""

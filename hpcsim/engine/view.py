@@ -11,6 +11,7 @@ from hpcsim.engine.by_queue import ProfileByQueue, RoomByQueue
 from hpcsim.engine.operations import Power, Signal, power_of, published
 from hpcsim.engine.room import Room, RoomOnSite
 from hpcsim.engine.torus_room import RoomOnTorus
+from hpcsim.engine.twins import Twins
 from hpcsim.errors import InputError
 from hpcsim.workload.job import Job
 
@@ -109,25 +110,30 @@ class View:
     def recorded_start(self, job: Job) -> int | None:
         """The second at which the trace says that ``job`` was started; None where it says nothing.
 
-        At the time nobody could know: PermissionError for all but a scheduler that says so (``hindsight = True``).
+        At the time nobody could know: PermissionError for all but a scheduler that ``needs`` clairvoyance.
         """
-        start = self._hindsight()[job.id]
+        start = self._record()[job.id]
         return start if start >= 0 else None
 
     def recorded_place_is_taken(self, job: Job, room: Room) -> bool:
         """Whether ``job`` could not have the place that it really had, after what ``room`` has given away.
 
         False where the trace names no place, or the machine's placement does not follow the trace. Needs
-        ``hindsight`` as ``recorded_start`` does.
+        clairvoyance as ``recorded_start`` does.
         """
-        self._hindsight()
+        self._record()
         return isinstance(room, RoomOnTorus) and room.recorded_place_is_taken(job)
 
-    def _hindsight(self) -> array[int]:
+    def _record(self) -> array[int]:
         starts = self._simulation.recorded_start_s
         if starts is None:
-            raise PermissionError("what the trace recorded is for schedulers that declare hindsight = True")
+            raise PermissionError('what the trace recorded is for schedulers that declare needs = {"clairvoyance"}')
         return starts
+
+    @property
+    def twins(self) -> Twins:
+        """The digital twins that the scenario names, to ask how long jobs would run and the like."""
+        return Twins(self._simulation.twins, self)
 
     # -- what the machine shows its operators, where the scenario has physics -----------------
 

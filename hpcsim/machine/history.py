@@ -69,6 +69,10 @@ class History:
             self._take_over(number)
         return self._pages[number], row & _LAST
 
+    def row(self, row: int) -> tuple[Any, ...]:
+        """The values of a row."""
+        return tuple(column[row & _LAST] for column in self._pages[row >> _BITS])
+
     def _make_room(self) -> None:
         on_last = self._rows & _LAST
         if on_last:

@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from hpcsim.engine.availability import Profile, Releases, Shadow
+from hpcsim.engine.capabilities import CAPABILITIES, Capability
 from hpcsim.engine.decisions import (
     Decision,
     Hold,
@@ -18,8 +19,18 @@ from hpcsim.engine.decisions import (
 from hpcsim.engine.operations import Power, Signal
 from hpcsim.engine.room import Room
 from hpcsim.engine.simulation import Scheduler
+from hpcsim.engine.twins import (
+    Ended,
+    EnergyTwin,
+    FaultTwin,
+    PerformanceTwin,
+    Prediction,
+    ThermalTwin,
+    Twin,
+    Twins,
+)
 from hpcsim.engine.view import Running, View
-from hpcsim.plugin.hooks import hookimpl
+from hpcsim.plugin.hooks import Register, RegisterFile, hookimpl
 from hpcsim.workload.job import Job
 
 
@@ -30,14 +41,23 @@ class Options(BaseModel):
 
 
 __all__ = [
+    "CAPABILITIES",
+    "Capability",
     "Decision",
+    "Ended",
+    "EnergyTwin",
+    "FaultTwin",
     "Hold",
     "Job",
     "Kill",
     "Options",
+    "PerformanceTwin",
     "Power",
+    "Prediction",
     "Preempt",
     "Profile",
+    "Register",
+    "RegisterFile",
     "Releases",
     "Room",
     "Running",
@@ -49,6 +69,9 @@ __all__ = [
     "Signal",
     "Sleep",
     "Start",
+    "ThermalTwin",
+    "Twin",
+    "Twins",
     "View",
     "Wake",
     "hookimpl",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import pluggy
+
+from hpcsim.engine.simulation import Scheduler
+from hpcsim.engine.twins import Twin
 
 PROJECT = "hpcsim"  # pluggy's project name, and the entry-point group of plug-ins
 
@@ -13,10 +16,13 @@ hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
-class Register(Protocol):
+Offered = TypeVar("Offered", contravariant=True)
+
+
+class Register(Protocol[Offered]):
     """What a hook is handed: call it once for each class that the plug-in offers."""
 
-    def __call__(self, offered: type[Any], /) -> None: ...
+    def __call__(self, offered: type[Offered], /) -> None: ...
 
 
 class RegisterFile(Protocol):
@@ -26,8 +32,13 @@ class RegisterFile(Protocol):
 
 
 @hookspec
-def hpcsim_schedulers(register: Register) -> None:
+def hpcsim_schedulers(register: Register[Scheduler]) -> None:
     """Offer scheduler classes: ``register(ShortestFirst)``."""
+
+
+@hookspec
+def hpcsim_twins(register: Register[Twin]) -> None:
+    """Offer classes of digital twins: ``register(LastTwo)``."""
 
 
 @hookspec

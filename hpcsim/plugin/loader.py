@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import inspect
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
 from importlib.machinery import SourceFileLoader
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -22,29 +24,74 @@ from types import ModuleType
 from typing import Any
 
 import pluggy
-from pydantic import BaseModel
 
 from hpcsim.errors import InputError
-from hpcsim.machine.catalogue import load_machine, machine_names
 from hpcsim.plugin import hooks
+from hpcsim.plugin.kinds import KINDS, Refused
 
-API = 1  # the version of the contract between hpcsim and a scheduler class
+
+@dataclass(slots=True)
+class Plugin:
+    """A plug-in that was found: where it comes from and what it offers, or why it could not be loaded.
+
+    An installed one has the name of its entry point and a ``value``, the module; one under work has the name of its
+    file and the ``file`` itself with its ``sha256``. ``offers`` has the names of what it registered, by kind.
+    """
+
+    name: str
+    version: str | None = None
+    distribution: str | None = None
+    value: str | None = None
+    file: str | None = None
+    sha256: str | None = None
+    offers: dict[str, list[str]] = field(default_factory=dict)
+    error: str | None = None
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words: ``hpcsim 0.1.0 (hpcsim.schedulers)``, or the file."""
+        if self.file is not None:
+            return self.file
+        return f"{self.distribution} {self.version} ({self.value})" if self.distribution else str(self.value)
+
+    def as_data(self) -> dict[str, Any]:
+        """All that is known of it, as plain data without what is not known."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 @dataclass(slots=True)
 class Plugins:
-    """What the loaded plug-ins offer.
+    """The plug-ins that were found, in the order of loading, and what those that are right offer.
 
-    ``schedulers`` holds the classes by name, ``machines`` the files of machines by name, without those of the
-    packaged catalogue. ``origins`` and ``machine_origins`` say for each name where it comes from, ``errors`` says
-    for each plug-in that could not be loaded (by the same kind of text) what was wrong.
+    ``offers[kind][name]`` is a class, or the file of a machine; the kinds are the ``many`` of ``kinds.KINDS``.
     """
 
-    schedulers: dict[str, type] = field(default_factory=dict)
-    origins: dict[str, str] = field(default_factory=dict)
-    machines: dict[str, Path] = field(default_factory=dict)
-    machine_origins: dict[str, str] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
+    found: list[Plugin] = field(default_factory=list)
+    offers: dict[str, dict[str, Any]] = field(default_factory=lambda: {kind.many: {} for kind in KINDS})
+
+    @property
+    def schedulers(self) -> Mapping[str, type]:
+        """The classes of schedulers by name."""
+        return self.offers["schedulers"]
+
+    @property
+    def twins(self) -> Mapping[str, type]:
+        """The classes of digital twins by name."""
+        return self.offers["twins"]
+
+    @property
+    def machines(self) -> Mapping[str, Path]:
+        """The files of machines by name, without those of the packaged catalogue."""
+        return self.offers["machines"]
+
+    @property
+    def errors(self) -> dict[str, str]:
+        """What was wrong with each plug-in that could not be loaded, by its origin."""
+        return {plugin.origin: plugin.error for plugin in self.found if plugin.error is not None}
+
+    def provider(self, kind: str, name: str) -> Plugin | None:
+        """The plug-in that offers the thing of that kind and name."""
+        return next((plugin for plugin in self.found if name in plugin.offers.get(kind, ())), None)
 
 
 def load_plugins(files: Sequence[Path] = (), *, strict: bool = False) -> Plugins:
@@ -52,130 +99,129 @@ def load_plugins(files: Sequence[Path] = (), *, strict: bool = False) -> Plugins
 
     An installed plug-in that is broken is noted in ``errors`` and the rest work; with ``strict``, or with
     ``HPCSIM_STRICT_PLUGINS=1`` in the environment, it raises ``InputError``. A broken file always does: it
-    was asked for.
+    was asked for. ``HPCSIM_PLUGINS=a,b`` loads, besides hpcsim's own, only the installed plug-ins whose entry point
+    or distribution has one of these names.
     """
     strict = strict or os.environ.get("HPCSIM_STRICT_PLUGINS", "") not in ("", "0")
     plugins = Plugins()
-    for entry in sorted(entry_points(group=hooks.PROJECT), key=_order):
-        origin = _origin(entry)
+    for entry in _wanted(sorted(entry_points(group=hooks.PROJECT), key=_order)):
+        version, distribution = (entry.dist.version, entry.dist.name) if entry.dist else (None, None)
+        plugin = Plugin(entry.name, version, distribution, value=entry.value)
+        plugins.found.append(plugin)
         try:
-            _add(plugins, entry.load(), origin)
+            _add(plugins, plugin, entry.load())
         except (Exception, SystemExit) as error:  # whatever a plug-in does while it is imported
-            text = str(error) if isinstance(error, _Refused) else f"{type(error).__name__}: {error}"
+            plugin.error = str(error) if isinstance(error, Refused) else _told(error) + _where(error)
             if strict:
-                raise InputError(f"plug-in {origin}: {text}") from error
-            plugins.errors[origin] = text
+                raise InputError(f"plug-in {plugin.origin}: {plugin.error}") from error
     for file in files:
         try:
-            if not _add(plugins, _module_of(file), os.fspath(file)):
-                raise _Refused(f"registers nothing; implement {_HOOKS} with @hookimpl")
-        except _Refused as error:
+            module, sha256 = _module_of(file)
+            plugin = Plugin(file.stem, file=os.fspath(file), sha256=sha256)
+            if not _add(plugins, plugin, module):
+                raise Refused(_NOTHING)
+            plugins.found.append(plugin)
+        except Refused as error:
             raise InputError(f"{file}: {error}") from error
         except (Exception, SystemExit) as error:
-            raise InputError(f"{_line_in(file, error)}: {type(error).__name__}: {error}") from error
+            raise InputError(f"{_line_in(file, error)}: {_told(error)}") from error
     return plugins
 
 
-_HOOKS = "the hook hpcsim_schedulers(register) or hpcsim_machines(register)"
+def _wanted(entries: Sequence[EntryPoint]) -> Sequence[EntryPoint]:
+    """The entry points that ``HPCSIM_PLUGINS`` names, and hpcsim's own; all where it is not set."""
+    names = os.environ.get("HPCSIM_PLUGINS")
+    if names is None:
+        return entries
+    wanted = {name.strip() for name in names.split(",")} - {""}
+    known = sorted({name for entry in entries for name in _names(entry)})
+    for name in sorted(wanted.difference(known)):
+        raise InputError(f"HPCSIM_PLUGINS: no plug-in named {name!r} is installed.{_guess(name, known)}")
+    return [entry for entry in entries if _is_own(entry) or wanted.intersection(_names(entry))]
 
 
-class _Refused(Exception):
-    """What a plug-in registers is not what the contract asks for."""
+def _names(entry: EntryPoint) -> tuple[str, ...]:
+    return (entry.name, entry.dist.name) if entry.dist else (entry.name,)
+
+
+def _is_own(entry: EntryPoint) -> bool:
+    return entry.dist is not None and entry.dist.name == hooks.PROJECT
 
 
 def _order(entry: EntryPoint) -> tuple[bool, str, str]:
     """hpcsim's own first, so that none can take a built-in name; then by distribution and name."""
-    distribution = entry.dist.name if entry.dist else ""
-    return distribution != hooks.PROJECT, distribution, entry.name
+    return not _is_own(entry), entry.dist.name if entry.dist else "", entry.name
 
 
-def _origin(entry: EntryPoint) -> str:
-    return f"{entry.dist.name} {entry.dist.version} ({entry.value})" if entry.dist else entry.value
-
-
-def _add(plugins: Plugins, plugin: object, origin: str) -> int:
-    """Add what ``plugin`` registers, all or nothing; returns how much that was."""
-    offered: list[type[Any]] = []
-    offered_files: list[str | os.PathLike[str]] = []
+def _add(plugins: Plugins, plugin: Plugin, module: object) -> int:
+    """Add what ``module`` registers, all or nothing; returns how much that was."""
     manager = pluggy.PluginManager(hooks.PROJECT)
     manager.add_hookspecs(hooks)
-    try:
-        manager.register(plugin)
-        manager.check_pending()  # a misspelt hook would otherwise never be called
-    except pluggy.PluginValidationError as error:
-        raise _Refused(str(error)) from error
-    manager.hook.hpcsim_schedulers(register=offered.append)
-    manager.hook.hpcsim_machines(register=offered_files.append)
-    found: dict[str, type] = {}
-    for scheduler in offered:
-        name = _checked_name(scheduler)
-        if name in plugins.schedulers or name in found:
-            other = plugins.origins.get(name, "itself")
-            raise _Refused(f"the scheduler {name!r} is registered already, by {other}")
-        found[name] = scheduler
-    machines: dict[str, Path] = {}
-    for file in offered_files:
-        path = _checked_machine(file)
-        if path.stem in plugins.machines or path.stem in machines:
-            other = plugins.machine_origins.get(path.stem, "itself")
-            raise _Refused(f"the machine {path.stem!r} is registered already, by {other}")
-        machines[path.stem] = path
-    plugins.schedulers |= found
-    plugins.origins |= dict.fromkeys(found, origin)
-    plugins.machines |= machines
-    plugins.machine_origins |= dict.fromkeys(machines, origin)
-    return len(found) + len(machines)
+    _check_hooks(manager, module)
+    manager.register(module)
+    offers: dict[str, dict[str, Any]] = {}
+    for kind in KINDS:
+        handed: list[object] = []
+        getattr(manager.hook, kind.hook)(register=handed.append)
+        mine: dict[str, Any] = {}
+        for offered in handed:
+            name, thing = kind.checked(offered)
+            if name in plugins.offers[kind.many] or name in mine:
+                other = plugins.provider(kind.many, name)
+                by = other.origin if other else "itself"
+                raise Refused(f"the {kind.one} {name!r} is registered already, by {by}")
+            mine[name] = thing
+        if mine:
+            offers[kind.many] = mine
+    for many, mine in offers.items():
+        plugins.offers[many] |= mine
+        plugin.offers[many] = list(mine)
+    return sum(map(len, offers.values()))
 
 
-def _checked_name(scheduler: object) -> str:
-    """The name of a scheduler class that keeps the contract."""
-    if not isinstance(scheduler, type):
-        raise _Refused(f"register() takes a class, not {scheduler!r}")
-    label = scheduler.__qualname__
-    name = getattr(scheduler, "name", None)
-    if not isinstance(name, str) or not name:
-        raise _Refused(f"{label}.name should be the scheduler's name as text, found {name!r}")
-    api = getattr(scheduler, "api", None)
-    if type(api) is not int or api != API:
-        raise _Refused(f"{label}.api is {api!r}; this hpcsim speaks api = {API}")
-    if not callable(getattr(scheduler, "schedule", None)):
-        raise _Refused(f"{label} has no method schedule(self, view)")
-    options = getattr(scheduler, "Options", None)
-    if options is not None:
-        if not (isinstance(options, type) and issubclass(options, BaseModel)):
-            raise _Refused(f"{label}.Options should be a pydantic model, found {options!r}")
-        if "name" in options.model_fields:
-            raise _Refused(f"{label}.Options has a field 'name', but scheduler.name is the scheduler's own name")
-    return name
+def _check_hooks(manager: pluggy.PluginManager, module: object) -> None:
+    """Refuse a module with a misspelt hook, which would otherwise never be called, or with none."""
+    known = [kind.hook for kind in KINDS]
+    marked = [name for name in dir(module) if manager.parse_hookimpl_opts(module, name) is not None]
+    for name in marked:
+        if name not in known:
+            raise Refused(f"there is no hook {name!r}.{_guess(name, known)}")
+        if (arguments := [*inspect.signature(getattr(module, name)).parameters]) not in ([], ["register"]):
+            raise Refused(f"the hook {name} takes one argument, register; found {name}({', '.join(arguments)})")
+    if not marked:
+        unmarked = [name for name in dir(module) if name in known]
+        raise Refused(f"{unmarked[0]} has no @hookimpl" if unmarked else _NOTHING)
 
 
-def _checked_machine(file: object) -> Path:
-    """The file of a machine that can be built, under a name that is not taken by the packaged catalogue."""
-    if not isinstance(file, str | os.PathLike):
-        raise _Refused(f"register() takes the path of a YAML file, not {file!r}")
-    path = Path(os.fsdecode(file))
-    if not path.is_absolute():
-        where = 'such as Path(__file__).with_name("mine.yaml")'
-        raise _Refused(f"register() takes the whole path of a file, {where}, not {os.fspath(path)!r}")
-    if path.stem in machine_names():
-        raise _Refused(f"the machine {path.stem!r} is registered already, by hpcsim")
-    try:
-        load_machine(path)
-    except InputError as error:
-        raise _Refused(str(error)) from error
-    return path
+_NOTHING = f"registers nothing; implement a hook such as {KINDS[0].hook}(register) with @hookimpl"
 
 
-def _module_of(file: Path) -> ModuleType:
-    """The module in ``file``, under a name that no other module has."""
+def _guess(name: str, known: Sequence[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(known) or 'none'}."
+
+
+def _told(error: BaseException) -> str:
+    """An error in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _where(error: BaseException) -> str:
+    """The last line that ran, as `` (file:line)``."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames and not isinstance(error, SyntaxError) else ""
+
+
+def _module_of(file: Path) -> tuple[ModuleType, str]:
+    """The module in ``file``, under a name that no other module has, and the file's SHA-256."""
     if not file.is_file():
-        raise _Refused("a directory, expected a Python file" if file.is_dir() else "there is no such file")
+        raise Refused("a directory, expected a Python file" if file.is_dir() else "there is no such file")
     place = os.path.abspath(file)
     name = f"hpcsim_plugin_file_{hashlib.sha256(place.encode()).hexdigest()[:12]}"
     loader = SourceFileLoader(name, place)
     spec = importlib.util.spec_from_loader(name, loader)
     if spec is None:
-        raise _Refused("cannot be imported")
+        raise Refused("cannot be imported")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pydantic look their module up
     try:
@@ -183,7 +229,7 @@ def _module_of(file: Path) -> ModuleType:
     except BaseException:
         del sys.modules[name]
         raise
-    return module
+    return module, hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _line_in(file: Path, error: BaseException) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hpcsim.engine.simulation import Scheduler, Simulation
-from hpcsim.errors import InputError, SchedulerError
+from hpcsim.errors import InputError, SchedulerError, TwinError
 from hpcsim.machine.spec import MachineSpec
 from hpcsim.scenario.load import LoadedScenario
 from hpcsim.workload.job import Workload
@@ -120,15 +120,32 @@ def make_scheduler(loaded: LoadedScenario, kind: type) -> Scheduler:
     return scheduler
 
 
+def make_twins(loaded: LoadedScenario, kinds: Mapping[str, type]) -> dict[str, Any]:
+    """The twin that the scenario names for each question, with its validated options; ``kinds``: class by name."""
+    made = {}
+    for question, named in loaded.scenario.twins:
+        if named is None:
+            continue
+        kind, options = kinds[named.name], loaded.twin_options.get(question)
+        try:
+            made[question] = kind() if options is None else kind(options)
+        except Exception as error:
+            raise TwinError(f"twin {named.name} could not be made: {type(error).__name__}: {error}") from error
+    return made
+
+
 def make_simulation(
     loaded: LoadedScenario,
     piece: Cut,
     nodes: int,
     scheduler: Scheduler,
+    twins: Mapping[str, Any],
     spec: MachineSpec | None = None,
     take_readings: Callable[[Readings], None] | None = None,
 ) -> Simulation:
     """The simulation of ``piece`` on a machine of ``nodes`` nodes, with the physics of ``spec`` if there is one.
+
+    ``twins`` are those of ``make_twins``.
 
     ``take_readings`` is given the telemetry; without it none is sampled.
     """
@@ -149,6 +166,7 @@ def make_simulation(
         pass_interval=scenario.pass_interval,
         launch_latency=scenario.launch_latency,
         seed=scenario.seed,
+        twins=twins,
         site=site,
         admission=admission,
     )

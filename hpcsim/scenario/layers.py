@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from hpcsim.errors import InputError
-from hpcsim.scenario.models import DEFAULT_SCHEDULER
+from hpcsim.scenario.models import DEFAULT_PERFORMANCE, DEFAULT_SCHEDULER
 from hpcsim.strict_yaml import Place, Steps, YamlText, parse_value, read_mapping
 
 Overrides = Mapping[str, object] | Sequence[str | tuple[str, object]]
@@ -33,6 +33,15 @@ FILES: tuple[Steps, ...] = (
 
 MODEL: Steps = ("machine", "model")
 """The key whose value is a name of the catalogue or a file."""
+
+PLUGGED: Mapping[Steps, str | None] = {
+    ("scheduler",): DEFAULT_SCHEDULER,
+    ("twins", "performance"): DEFAULT_PERFORMANCE,
+    ("twins", "energy"): None,
+    ("twins", "fault"): None,
+    ("twins", "thermal"): None,
+}
+"""The keys whose values are names of what plug-ins offer, or mappings with a ``name`` and options; their defaults."""
 
 _LONGEST_SHOWN = 60  # characters of a wrong value
 
@@ -79,7 +88,7 @@ def override_layer(overrides: Overrides) -> Layer:
         places = _places_of(value, Place(origin), path)
         for step in reversed(path):
             value = {step: value}
-        single = _scheduler_as_mapping(Layer(value, {path: Place(origin)}, places))
+        single = _plugged_as_mappings(Layer(value, {path: Place(origin)}, places))
         layer = merged(layer, single, forget_options=False)
     if wrong:
         raise InputError("\n".join(wrong))
@@ -89,12 +98,13 @@ def override_layer(overrides: Overrides) -> Layer:
 def merged(lower: Layer, upper: Layer, *, forget_options: bool = True) -> Layer:
     """``upper`` over ``lower``: mappings are merged key by key, everything else is replaced.
 
-    With ``forget_options`` another scheduler does not inherit the options of the one it replaces.
+    With ``forget_options`` another scheduler or twin does not inherit the options of the one it replaces.
     """
     whole = Layer(dict(lower.data), dict(lower.key_places), dict(lower.value_places))
-    if forget_options and _scheduler_changes(lower.data, upper.data):
-        del whole.data["scheduler"]
-        _forget_places(whole, ("scheduler",))
+    for path in PLUGGED if forget_options else ():
+        if _other_name(path, lower.data, upper.data):
+            whole = Layer(_without(whole.data, path), whole.key_places, whole.value_places)
+            _forget_places(whole, path)
     _merge_into(whole, whole.data, upper, upper.data, ())
     return whole
 
@@ -130,7 +140,7 @@ def _with_base(text: YamlText, folder: Path, chain: list[Path]) -> list[Layer]:
     base = data.pop("base", None)
     place = text.value_places.get(("base",))
     _make_absolute(data, folder)
-    layer = _scheduler_as_mapping(Layer(data, text.key_places, text.value_places))
+    layer = _plugged_as_mappings(Layer(data, text.key_places, text.value_places))
     if base is None:
         return [layer]
     if not isinstance(base, str):
@@ -169,10 +179,8 @@ def _find(source: str | Path, folder: Path) -> Path:
 def _make_absolute(data: dict[Any, Any], folder: Path) -> None:
     """Turn every file that a scenario names into an absolute path, from one relative to ``folder``."""
     for *above, key in (*FILES, MODEL):
-        part: Any = data
-        for step in above:
-            part = part.get(step) if isinstance(part, dict) else None
-        value = part.get(key) if isinstance(part, dict) else None
+        part = at(data, above)
+        value = at(part, [key])
         if isinstance(value, str) and ((*above, key) != MODEL or _is_file_name(value)):
             part[key] = _absolute(value, folder)
 
@@ -221,20 +229,43 @@ def _key_and_value(override: str | tuple[str, object], origin: str) -> tuple[str
     return key, value
 
 
-def _scheduler_as_mapping(layer: Layer) -> Layer:
-    """``scheduler: easy`` written out as ``scheduler: {name: easy}``, so that layers can be merged."""
-    name = layer.data.get("scheduler")
-    if not isinstance(name, str):
-        return layer
-    places = {**layer.value_places, ("scheduler", "name"): layer.place(("scheduler",))}
-    return Layer({**layer.data, "scheduler": {"name": name}}, layer.key_places, places)
+def _plugged_as_mappings(layer: Layer) -> Layer:
+    """``scheduler: easy`` written out as ``scheduler: {name: easy}``, so that layers can be merged; twins too."""
+    for path in PLUGGED:
+        name = at(layer.data, path)
+        if isinstance(name, str):
+            places = {**layer.value_places, (*path, "name"): layer.place(path)}
+            layer = Layer(_with(layer.data, path, {"name": name}), layer.key_places, places)
+    return layer
 
 
-def _scheduler_changes(lower: Mapping[Any, Any], upper: Mapping[Any, Any]) -> bool:
-    before, after = lower.get("scheduler"), upper.get("scheduler")
+def _other_name(path: Steps, lower: Mapping[Any, Any], upper: Mapping[Any, Any]) -> bool:
+    """Whether ``upper`` names something else at ``path`` than ``lower`` does."""
+    before, after = at(lower, path), at(upper, path)
     if not isinstance(before, dict) or not isinstance(after, dict) or "name" not in after:
         return False
-    return bool(before.get("name", DEFAULT_SCHEDULER) != after["name"])
+    return bool(before.get("name", PLUGGED[path]) != after["name"])
+
+
+def at(data: Any, path: Sequence[str | int]) -> Any:
+    """What stands at ``path``; None if nothing does."""
+    for step in path:
+        data = data.get(step) if isinstance(data, Mapping) else None
+    return data
+
+
+def _with(data: Mapping[Any, Any], path: Steps, value: object) -> dict[Any, Any]:
+    """A copy of ``data`` with ``value`` at ``path``, where there is something already."""
+    step, *rest = path
+    return {**data, step: _with(data[step], tuple(rest), value) if rest else value}
+
+
+def _without(data: Mapping[Any, Any], path: Steps) -> dict[Any, Any]:
+    """A copy of ``data`` without what stands at ``path``."""
+    step, *rest = path
+    if rest:
+        return {**data, step: _without(data[step], tuple(rest))}
+    return {key: value for key, value in data.items() if key != step}
 
 
 def _merge_into(whole: Layer, low: dict[Any, Any], upper: Layer, high: dict[Any, Any], at: Steps) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,15 +12,17 @@ from pydantic_core import PydanticSerializationError
 
 from hpcsim.errors import InputError
 from hpcsim.scenario.layers import (
+    PLUGGED,
     Layer,
     Overrides,
+    at,
     did_you_mean,
     merged,
     override_layer,
     shown,
     source_layers,
 )
-from hpcsim.scenario.models import DEFAULT_SCHEDULER, Scenario, Scheduler
+from hpcsim.scenario.models import DEFAULT_PERFORMANCE, DEFAULT_SCHEDULER, Plugged, Scenario
 from hpcsim.strict_yaml import Place, Steps
 
 
@@ -29,12 +31,14 @@ class LoadedScenario:
     """A scenario that holds by itself, and where its values were written.
 
     ``options`` is the checked options of the scheduler, an instance of its ``Options``; None when it has
-    none, or when the scenario was loaded without the table of schedulers.
+    none, or when the scenario was loaded without the table of schedulers. ``twin_options`` is the same of the twin
+    that answers each question.
     """
 
     scenario: Scenario
     options: BaseModel | None
     layer: Layer
+    twin_options: Mapping[str, BaseModel | None] = field(default_factory=dict)
 
     def place(self, *path: str | int) -> str:
         """Where the value at ``path`` or something in it stands: ``file:line:column``, ``--set key``, ``default``."""
@@ -52,13 +56,14 @@ def load_scenario(
     overrides: Overrides = (),
     *,
     schedulers: Mapping[str, type] | None = None,
+    twins: Mapping[str, type] | None = None,
 ) -> LoadedScenario:
     """Read, merge and check a scenario.
 
     ``source`` is a YAML file, the name of a packaged scenario such as ``"polaris"``, or a mapping.
     ``overrides`` are texts ``key=value`` with dotted keys and values in YAML, or pairs (or a mapping) of
     dotted keys and plain values; the last one wins. A ``trace`` in a file is relative to that file,
-    elsewhere to the working directory. With ``schedulers`` (name to class) the scheduler's name and options
+    elsewhere to the working directory. With ``schedulers`` and ``twins`` (name to class) their names and options
     are checked as well.
 
     Raises ``InputError`` with a line for each thing that is wrong, ordered by place.
@@ -68,19 +73,23 @@ def load_scenario(
         layer = merged(layer, upper)
     wrong: list[tuple[Place, str]] = []
     scenario: Scenario | None = None
-    options: BaseModel | None = None
     try:
         scenario = Scenario.model_validate(layer.data)
     except ValidationError as error:
         wrong += _told(error, layer, Scenario, ())
-    if schedulers is not None:
-        options, told = _checked_options(layer, schedulers)
-        wrong += told
+    options: dict[Steps, BaseModel | None] = {}
+    for path in PLUGGED:
+        known = schedulers if path == ("scheduler",) else twins
+        if known is not None:
+            options[path], told = _checked_options(layer, path, known)
+            wrong += told
     if scenario is None or wrong:
         raise InputError("\n".join(dict.fromkeys(f"{place}: {text}" for place, text in sorted(wrong))))
-    if options is not None:
-        scenario = scenario.model_copy(update={"scheduler": _written_out(scenario.scheduler.name, options, layer)})
-    return LoadedScenario(scenario, options, layer)
+    for path, checked in options.items():
+        if checked is not None:
+            scenario = _with_options(scenario, path, checked, layer)
+    of_twins = {str(path[1]): checked for path, checked in options.items() if path[0] == "twins"}
+    return LoadedScenario(scenario, options.get(("scheduler",)), layer, of_twins)
 
 
 def scenario_schema() -> dict[str, Any]:
@@ -88,60 +97,92 @@ def scenario_schema() -> dict[str, Any]:
     schema = Scenario.model_json_schema()
     fields = schema["properties"]
     base = {"description": "a scenario to start from: a file, relative to this one, or a packaged name"}
-    by_name = {"type": "string", "description": "name of the scheduler, with its default options"}
-    scheduler = {
-        "anyOf": [by_name, {"$ref": "#/$defs/Scheduler"}],
-        "default": DEFAULT_SCHEDULER,
-        "description": fields["scheduler"]["description"],
-    }
+    _take_names(fields["scheduler"], {"$ref": "#/$defs/Scheduler"}, DEFAULT_SCHEDULER)
+    twins = schema["$defs"]["Twins"]["properties"]
+    _take_names(twins["performance"], {"$ref": "#/$defs/PerformanceTwin"}, DEFAULT_PERFORMANCE)
+    for question in ("energy", "fault", "thermal"):
+        _take_names(twins[question], {"$ref": "#/$defs/Plugged"}, None)
+    fields["twins"]["default"] = {}
     return schema | {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "hpcsim scenario",
-        "properties": {"base": {"title": "Base", "type": "string", **base}, **fields, "scheduler": scheduler},
+        "properties": {"base": {"title": "Base", "type": "string", **base}, **fields},
         "required": [],
         "anyOf": [{"required": ["name"]}, {"required": ["base"]}],  # a name may come from the base
     }
 
 
-def _checked_options(layer: Layer, schedulers: Mapping[str, type]) -> tuple[BaseModel | None, list[tuple[Place, str]]]:
-    """The options of the named scheduler, and what is wrong with its name or with them."""
-    section = layer.data.get("scheduler", {})
-    name = section.get("name", DEFAULT_SCHEDULER) if isinstance(section, dict) else None
+def _take_names(field: dict[str, Any], mapping: dict[str, Any], default: str | None) -> None:
+    """Let the schema of a field take a name alone beside ``mapping``; and null, where that is the default."""
+    by_name = {"type": "string", "description": "its name, with its default options"}
+    description = field["description"]
+    field.clear()
+    field["anyOf"] = [by_name, mapping, *([] if default else [{"type": "null"}])]
+    field["default"] = default
+    field["description"] = description
+
+
+def _checked_options(
+    layer: Layer, path: Steps, known: Mapping[str, type]
+) -> tuple[BaseModel | None, list[tuple[Place, str]]]:
+    """The options of the scheduler or twin that ``path`` names, and what is wrong with its name or with them."""
+    section = at(layer.data, path)
+    if section is None:
+        section = {}
+    name = section.get("name", PLUGGED[path]) if isinstance(section, dict) else None
     if not isinstance(name, str):
-        return None, []  # the models say what is wrong with it
-    if name not in schedulers:
-        known = ", ".join(sorted(schedulers)) or "none"
-        guess = did_you_mean(name, schedulers)
-        text = f"scheduler.name: no scheduler named {name!r}.{guess} Known: {known}."
-        return None, [(layer.place(("scheduler", "name")), text)]
+        return None, []  # nothing is named, or the models say what is wrong with it
+    one, key = ("scheduler" if path == ("scheduler",) else "twin"), ".".join(map(str, path))
+    if path[0] == "twins":
+        all_twins, known = known, {name: each for name, each in known.items() if _answers(each) == path[1]}
+        if name in all_twins and name not in known:
+            others = f"known for {path[1]}: {', '.join(sorted(known)) or 'none'}"
+            text = f"{key}.name: the twin {name!r} answers {_answers(all_twins[name])}; {others}"
+            return None, [(layer.place((*path, "name")), text)]
+    if name not in known:
+        names = ", ".join(sorted(known)) or "none"
+        guess = did_you_mean(name, known)
+        text = f"{key}.name: no {one} named {name!r}.{guess} Known: {names}."
+        return None, [(layer.place((*path, "name")), text)]
     given = {key: value for key, value in section.items() if key != "name"}
-    model: type[BaseModel] | None = getattr(schedulers[name], "Options", None)
+    model: type[BaseModel] | None = getattr(known[name], "Options", None)
     known_keys = _keys(model) if model else []
     wrong: list[tuple[Place, str]] = []
     if model is None or model.model_config.get("extra") != "allow":
         # Checked here, because a model of pydantic silently ignores unknown keys unless it forbids them.
-        for key in [key for key in given if key not in known_keys]:
+        for option in [option for option in given if option not in known_keys]:
             complaint = f"{name} has no such option"
-            wrong.append(_unknown_key(layer, ("scheduler", key), given.pop(key), known_keys, complaint))
+            wrong.append(_unknown_key(layer, (*path, option), given.pop(option), known_keys, complaint))
     if model is None:
         return None, wrong
     try:
         return model.model_validate(given), wrong
     except ValidationError as error:
-        return None, wrong + _told(error, layer, model, ("scheduler",))
+        return None, wrong + _told(error, layer, model, path)
     except Exception as error:  # the validators are the plug-in's own code
-        text = f"scheduler: the options of {name} broke while being checked: {type(error).__name__}: {error}"
-        return None, [*wrong, (layer.place(("scheduler",)), text)]
+        text = f"{key}: the options of {name} broke while being checked: {type(error).__name__}: {error}"
+        return None, [*wrong, (layer.place(path), text)]
 
 
-def _written_out(name: str, options: BaseModel, layer: Layer) -> Scheduler:
-    """The scheduler with all its options, defaults too, as they would stand in a file."""
+def _answers(twin: type) -> object:
+    return getattr(twin, "answers", None)
+
+
+def _with_options(scenario: Scenario, path: Steps, options: BaseModel, layer: Layer) -> Scenario:
+    """The scenario with all options of what ``path`` names, defaults too, as they would stand in a file."""
+    *above, last = map(str, path)
+    part: Any = scenario
+    for step in above:
+        part = getattr(part, step)
+    plugged: Plugged = getattr(part, last)
     try:
         values = options.model_dump(mode="json", by_alias=True, round_trip=True)
     except PydanticSerializationError as error:
-        place = layer.place(("scheduler",))
-        raise InputError(f"{place}: the options of {name} cannot be written down: {error}") from error
-    return Scheduler.model_validate({"name": name, **values})
+        raise InputError(
+            f"{layer.place(path)}: the options of {plugged.name} cannot be written down: {error}"
+        ) from error
+    part = part.model_copy(update={last: type(plugged).model_validate({"name": plugged.name, **values})})
+    return scenario.model_copy(update={above[0]: part}) if above else part
 
 
 def _told(error: ValidationError, layer: Layer, model: type[BaseModel], above: Steps) -> list[tuple[Place, str]]:

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from hpcsim.scenario.times import Instant, Moment, Seconds
 
 DEFAULT_SCHEDULER = "easy"
+DEFAULT_PERFORMANCE = "walltime"
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # it becomes part of file names
 
@@ -131,14 +132,12 @@ class Physics(Section):
     )
 
 
-class Scheduler(Section):
-    """Which scheduler decides, and its options as further keys."""
+class Plugged(Section):
+    """Something that a plug-in offers: its name, and its options as further keys."""
 
     model_config = ConfigDict(extra="allow")
 
-    name: str = Field(
-        default=DEFAULT_SCHEDULER, min_length=1, description="name of the scheduler, built in or of a plug-in"
-    )
+    name: str = Field(min_length=1, description="its name, built in or of a plug-in")
 
     @model_validator(mode="before")
     @classmethod
@@ -149,6 +148,39 @@ class Scheduler(Section):
     def options(self) -> dict[str, Any]:
         """The keys besides ``name``, as written."""
         return dict(self.model_extra or {})
+
+
+class Scheduler(Plugged):
+    """Which scheduler decides, and its options as further keys."""
+
+    name: str = Field(
+        default=DEFAULT_SCHEDULER, min_length=1, description="name of the scheduler, built in or of a plug-in"
+    )
+
+
+class PerformanceTwin(Plugged):
+    """Which twin says how long jobs would run, and its options as further keys."""
+
+    name: str = Field(
+        default=DEFAULT_PERFORMANCE, min_length=1, description="name of the twin, built in or of a plug-in"
+    )
+
+
+class Twins(Section):
+    """Which digital twins answer what schedulers ask; each is a name, or a mapping of its name and options."""
+
+    performance: PerformanceTwin = Field(
+        default=PerformanceTwin(), description="the twin that says how long jobs would run"
+    )
+    energy: Plugged | None = Field(
+        default=None, description="the twin that says how much energy jobs would take; none when left out"
+    )
+    fault: Plugged | None = Field(
+        default=None, description="the twin that says how likely nodes fail; none when left out"
+    )
+    thermal: Plugged | None = Field(
+        default=None, description="the twin that says how warm nodes would become; none when left out"
+    )
 
 
 class Window(Section):
@@ -228,6 +260,12 @@ class Scenario(Section):
         default=Scheduler(),
         description="the scheduler: its name, or a mapping of its name and options",
     )
+    preemption: bool = Field(
+        default=True,
+        description="whether the scheduler may take running jobs off the machine (Preempt, Kill); false as on machines "
+        "where what has started runs on. Queue rules that stop jobs for others hold all the same",
+    )
+    twins: Twins = Field(default=Twins(), description="the digital twins that the scheduler can ask")
     window: Window | None = Field(default=None, description="the part to run and to measure; all when left out")
     until: Moment | None = Field(
         default=None,

@@ -1,0 +1,213 @@
+"""Digital twins as schedulers ask them: one question for many jobs or units, one answer with its uncertainty.
+
+A twin answers one of four questions, the one that its class attribute ``answers`` names, by the method of that name.
+It sees what a scheduler sees, the ``View``, and is told of each job that has ended; never what has not happened yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcsim.errors import InputError, TwinError
+from hpcsim.workload.job import Job
+
+if TYPE_CHECKING:
+    from hpcsim.engine.view import View
+
+Float64s = npt.NDArray[np.float64]
+Int64s = npt.NDArray[np.int64]
+
+QUESTIONS: Final = ("performance", "energy", "fault", "thermal")
+"""What twins can be asked, and the names of the methods that answer."""
+
+
+class Prediction(NamedTuple):
+    """What a twin believes of J jobs or U units: three float64 arrays of that many values, in the question's unit.
+
+    ``aleatoric`` is the standard deviation that would remain however much the twin had learned, ``epistemic`` the
+    standard deviation that it owes to knowing too little.
+    """
+
+    mean: Float64s
+    aleatoric: Float64s
+    epistemic: Float64s
+
+
+class Ended(NamedTuple):
+    """A job that has ended for good at second ``now``, as its last attempt went.
+
+    It ran ``runtime_s`` seconds. ``state`` is ``completed``, ``failed`` or ``timeout``, as its program ended, or
+    ``killed`` or ``node_failed``. ``energy_j`` is what its nodes drew at the wall, joules; None on a machine that only
+    counts nodes.
+    """
+
+    job: Job
+    runtime_s: int
+    state: str
+    now: int
+    energy_j: float | None
+
+
+class PerformanceTwin(Protocol):
+    """How long jobs would run."""
+
+    name: str
+    api: int
+    answers: Literal["performance"]
+
+    def performance(self, jobs: Sequence[Job], view: View) -> Prediction:
+        """Seconds that each of J waiting jobs would run, if it started now on nodes at full speed."""
+        ...
+
+
+class EnergyTwin(Protocol):
+    """How much energy jobs would take."""
+
+    name: str
+    api: int
+    answers: Literal["energy"]
+
+    def energy(self, jobs: Sequence[Job], speeds: Float64s, view: View) -> Prediction:
+        """Joules at the wall of its nodes that each of J jobs would take, at its speed relative to nominal."""
+        ...
+
+
+class FaultTwin(Protocol):
+    """How likely units fail."""
+
+    name: str
+    api: int
+    answers: Literal["fault"]
+
+    def fault(self, units: Int64s, horizon_s: int, view: View) -> Prediction:
+        """Probability that each of U units goes out of service by itself within ``horizon_s`` seconds."""
+        ...
+
+
+class ThermalTwin(Protocol):
+    """How warm units would become."""
+
+    name: str
+    api: int
+    answers: Literal["thermal"]
+
+    def thermal(self, units: Int64s, watts: Float64s, horizon_s: int, view: View) -> Prediction:
+        """Degrees Celsius of the nodes of each of U units in ``horizon_s`` seconds, if one node drew so many watts."""
+        ...
+
+
+Twin = PerformanceTwin | EnergyTwin | FaultTwin | ThermalTwin
+"""What a twin plug-in is. A method ``ended(self, end: Ended)``, where there is one, tells it of ends."""
+
+
+class Twins:
+    """The twins of a simulation, to be asked during a pass: ``view.twins``.
+
+    InputError for a question that no twin of the scenario answers, ValueError for one that is not well put, TwinError
+    for an answer that is none; the run is void then.
+    """
+
+    __slots__ = ("_twins", "_view")
+
+    def __init__(self, twins: Mapping[str, Any], view: View) -> None:
+        self._twins = twins
+        self._view = view
+
+    def __contains__(self, question: str) -> bool:
+        """Whether a twin answers ``question``, such as "energy"."""
+        return question in self._twins
+
+    def performance(self, jobs: Collection[Job]) -> Prediction:
+        """Seconds that each of J waiting jobs would run, if it started now on nodes at full speed."""
+        return self._asked("performance", len(jobs), list(jobs))
+
+    def energy(self, jobs: Collection[Job], speeds: npt.ArrayLike = 1.0) -> Prediction:
+        """Joules at the wall of its nodes that each of J jobs would take, at J speeds (or one) in (0, 1]."""
+        speeds_J = _spread(speeds, len(jobs), "speeds")
+        if not np.all((speeds_J > 0) & (speeds_J <= 1)):
+            raise ValueError(f"view.twins.energy: speeds should be in (0, 1], found {speeds!r}")
+        return self._asked("energy", len(jobs), list(jobs), speeds_J)
+
+    def fault(self, units: npt.ArrayLike, horizon_s: int) -> Prediction:
+        """Probability that each of U units goes out of service by itself within ``horizon_s`` (1 or more) seconds."""
+        units_U = _units(units, "fault")
+        return self._asked("fault", len(units_U), units_U, _horizon(horizon_s, "fault"))
+
+    def thermal(self, units: npt.ArrayLike, watts: npt.ArrayLike, horizon_s: int) -> Prediction:
+        """Degrees Celsius of the nodes of each of U units in ``horizon_s`` (1 or more) seconds.
+
+        ``watts`` are those that one node of the unit would draw at the wall until then: U of them, or one for all.
+        """
+        units_U = _units(units, "thermal")
+        watts_U = _spread(watts, len(units_U), "watts")
+        return self._asked("thermal", len(units_U), units_U, watts_U, _horizon(horizon_s, "thermal"))
+
+    def _asked(self, question: str, count: int, *about: Any) -> Prediction:
+        twin = self._twins.get(question)
+        if twin is None:
+            raise InputError(
+                f"view.twins.{question}: this scenario names no twin that answers it; set twins.{question}"
+            )
+        if not count:
+            return Prediction(np.empty(0), np.empty(0), np.empty(0))
+        try:
+            answer = getattr(twin, question)(*about, self._view)
+        except Exception as error:
+            raise broken(twin, self._view.now, error) from error
+        wrong = _fault_in(answer, question, count)
+        if wrong:
+            raise TwinError(f"t={self._view.now}: twin {twin.name} answered {question} of {count} with {wrong}")
+        return Prediction(*answer)
+
+
+def broken(twin: Any, now: int, error: Exception) -> TwinError:
+    """The error of a twin that raised one itself."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})" if trace else ""
+    return TwinError(f"t={now}: twin {twin.name} raised {type(error).__name__}: {error}{where}")
+
+
+def _fault_in(answer: object, question: str, count: int) -> str | None:
+    """What is wrong with an answer about ``count`` jobs or units, and what would be right; None if it is right."""
+    if not isinstance(answer, tuple) or len(answer) != 3:
+        return f"{type(answer).__name__}, not Prediction(mean, aleatoric, epistemic)"
+    for name, values in zip(Prediction._fields, answer, strict=True):
+        if not isinstance(values, np.ndarray) or values.dtype != np.float64 or values.shape != (count,):
+            found = f"{values.dtype} of shape {values.shape}" if isinstance(values, np.ndarray) else repr(values)
+            return f"{name} {found}, expected an array of {count} float64"
+        if not np.isfinite(values).all():
+            return f"{name} {values[~np.isfinite(values)][0]}, expected finite numbers"
+        if name != "mean" and values.min() < 0:
+            return f"{name} {values.min()}, but no standard deviation is below 0"
+    mean = answer[0]
+    if question != "thermal" and mean.min() < 0:
+        return f"mean {mean.min()}, expected 0 or more"
+    if question == "fault" and mean.max() > 1:
+        return f"mean {mean.max()}, expected a probability"
+    return None
+
+
+def _spread(values: npt.ArrayLike, count: int, name: str) -> Float64s:
+    array = np.asarray(values, np.float64)
+    if array.shape not in ((), (count,)):
+        raise ValueError(f"view.twins: {name} should be one number or {count} of them, found shape {array.shape}")
+    return np.full(count, array) if array.shape == () else array
+
+
+def _units(units: npt.ArrayLike, question: str) -> Int64s:
+    array = np.asarray(units)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise ValueError(f"view.twins.{question}: units should be a list of unit numbers, found {units!r}")
+    return array.astype(np.int64)
+
+
+def _horizon(horizon_s: int, question: str) -> int:
+    if isinstance(horizon_s, bool) or not isinstance(horizon_s, int | np.integer) or horizon_s < 1:
+        raise ValueError(f"view.twins.{question}: the horizon should be a whole second, 1 or more, found {horizon_s!r}")
+    return int(horizon_s)
