@@ -12,8 +12,9 @@ import copy
 import traceback
 from array import array
 from bisect import bisect_right, insort
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
+from math import inf
 from time import perf_counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, cast, get_args
@@ -193,6 +194,8 @@ class Simulation:
         self.now = start  # simulated time, seconds
         self._coming: list[Job] = []  # the next jobs to arrive, the first of them last
         self._pass_at = -1  # when the next pass is due; -1 if none is
+        self._by_hand = False  # whether the next pass is left to the caller
+        self._pass_is_open = False  # whether the caller may decide now
 
         self._wire(start)
         wakes_on = self._wishes()
@@ -298,6 +301,9 @@ class Simulation:
 
     def _pass(self) -> None:
         self.chosen = {}
+        if self._by_hand:
+            self._pass_is_open = True
+            return
         began = perf_counter()
         try:
             decisions = list(islice(self.scheduler.schedule(self._view), _MOST_DECISIONS))
@@ -310,6 +316,12 @@ class Simulation:
                 f"({where.filename}:{where.lineno})"
             ) from error
         self.pass_seconds.append(perf_counter() - began)
+        if decisions:
+            self._carry_out(decisions)
+        if self.site is not None:
+            self._await_site()
+
+    def _carry_out(self, decisions: list[Decision]) -> None:
         if len(decisions) == _MOST_DECISIONS:
             raise self._bad(f"decided {len(decisions)} things in one pass, for {len(self.queue)} waiting jobs")
         for decision in decisions:
@@ -334,8 +346,12 @@ class Simulation:
                 except ValueError as error:
                     raise self._bad(f"decided {decision!r}, but {error}") from None
                 self.free_nodes = self.site.free_nodes
-        if self.site is not None:
-            self._await_site()
+
+    def _close_pass(self) -> None:
+        if self._pass_is_open:
+            self._pass_is_open = False
+            if self.site is not None:
+                self._await_site()
 
     def _hold(self, until: int) -> None:
         if isinstance(until, bool) or not isinstance(until, int) or until <= self.now:
@@ -571,6 +587,7 @@ class Simulation:
 
         Raises BadDecision or SchedulerError where the scheduler is at fault; the simulation is void then.
         """
+        self._close_pass()
         if until is None:
             self.env.run()
             self._refuse_a_stall()
@@ -578,6 +595,57 @@ class Simulation:
             self.env.run(until=until)
             self.now = until
         self.ledger.settle(self.now)
+
+    def step(self) -> View | None:
+        """Simulate the next second in which anything happens, with its scheduling pass; None if nothing is left.
+
+        The view shows what the scheduler has made of that second, and is valid until the next call. Raises as ``run``.
+        """
+        self._close_pass()
+        env = self.env
+        while (second := env.peek()) < inf:
+            while env.peek() == second:
+                env.step()
+            if self.now == second:  # else only what was overtaken by something earlier
+                self.ledger.settle(self.now)
+                return self._view
+        self._refuse_a_stall()
+        self.ledger.settle(self.now)
+        return None
+
+    def instants(self) -> Iterator[View]:
+        """Iterate over the seconds in which anything happens, as ``step`` does."""
+        while (view := self.step()) is not None:
+            yield view
+
+    def advance(self) -> View | None:
+        """Simulate up to the next scheduling pass and leave that to the caller; None if nothing is left to happen.
+
+        The scheduler is not asked. What the caller wants done is told to ``decide``; the pass is over with the next
+        call of ``advance``, ``step`` or ``run``. Raises SchedulerError where jobs are left waiting for ever.
+        """
+        self._close_pass()
+        env = self.env
+        self._by_hand = True
+        try:
+            while not self._pass_is_open:
+                env.step()
+        except simpy.core.EmptySchedule:
+            self._refuse_a_stall()
+        finally:
+            self._by_hand = False
+        self.ledger.settle(self.now)
+        return self._view if self._pass_is_open else None
+
+    def decide(self, decisions: Iterable[Decision]) -> None:
+        """Carry out decisions in the pass that ``advance`` has left to the caller.
+
+        It may be called several times in a pass: the view then shows what was decided before. Raises BadDecision, as
+        for a scheduler, and RuntimeError where there is no such pass.
+        """
+        if not self._pass_is_open:
+            raise RuntimeError(f"t={self.now}: decide() is for the pass that advance() has left to its caller")
+        self._carry_out(list(islice(decisions, _MOST_DECISIONS)))
 
     @property
     def arrived(self) -> int:
