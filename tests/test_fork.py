@@ -39,11 +39,11 @@ class Restless(EASY):
     def schedule(self, view):
         started = list(super().schedule(view))
         yield from started
-        running = [each.job for each in view.running.values()]
+        running = [each.job for each in view.running.values() if not view.preemptable(each.job)]
         chance = view.rng.random(8)
         if chance[0] < 0.05:
             yield Hold(view.now + 1 + int(3000 * chance[1]))
-        if running and chance[2] < 0.08 and not any(view.preemptable(job) for job in running):
+        if running and chance[2] < 0.08:
             job = running[int(chance[3] * len(running))]
             yield Preempt(job) if chance[2] < 0.05 else Kill(job)
         elif self.levers and running and chance[2] < 0.2:

@@ -63,11 +63,12 @@ def test_whoever_steps_makes_the_same_schedule(way, jobs, scheduler, pass_interv
 
 def made(name, settings):
     plugins = load_plugins()
-    loaded = load_scenario(name, settings, schedulers=plugins.schedulers)
+    loaded = load_scenario(name, settings, schedulers=plugins.schedulers, twins=plugins.twins)
     spec = physics.machine_spec(loaded, plugins.machines)
     piece = build.cut(loaded, physics.in_places(build.load_workload(loaded), spec), spec.units * spec.unit_nodes)
     scheduler = build.make_scheduler(loaded, plugins.schedulers[loaded.scenario.scheduler.name])
-    return build.make_simulation(loaded, piece, spec.units * spec.unit_nodes, scheduler, spec)
+    twins = build.make_twins(loaded, plugins.twins)
+    return build.make_simulation(loaded, piece, spec.units * spec.unit_nodes, scheduler, twins, spec)
 
 
 @pytest.mark.parametrize("way", WAYS)
