@@ -34,6 +34,7 @@ from hpcsim.engine.attempts import (
 )
 from hpcsim.engine.availability import Releases
 from hpcsim.engine.capabilities import declared, needed_for
+from hpcsim.engine.decided import Decided
 from hpcsim.engine.decisions import Decision, Hold, Kill, Preempt, Start
 from hpcsim.engine.ledger import Ledger
 from hpcsim.engine.operations import SIGNALS
@@ -179,7 +180,10 @@ class Simulation:
         self.state = bytearray([FUTURE]) * len(workload)  # how each job ended
         self.rejected: dict[int, str] = {}  # job id -> the rule it broke
         self.rejected_late: dict[int, int] = {}  # those that waited until another period's rules -> when it began
+        self.eligible: dict[int, int] = {}  # jobs that could start only later than submitted -> from when on
+        self.held_by: dict[int, str] = {}  # jobs that were held back -> the limit that did it first
         self.attempts = Attempts()
+        self.decided = Decided()  # besides starts
         self.ledger = Ledger(start)
         self.pass_seconds = array("d")  # how long each pass took by the clock on the wall
         self._ends: dict[int, tuple[int, int, int]] = {}  # running job -> (real end, generation, row in attempts)
@@ -205,7 +209,7 @@ class Simulation:
         if admission is not None:
             from hpcsim.engine.centre import Centre  # which a run without queue rules need not load
 
-            self.centre = Centre(admission, site, start)
+            self.centre = Centre(admission, site, start, len(workload))
             self.centre.attach(self)
             self.pools = self.centre.pools
         for job_id, began in running_at_start.items():
@@ -327,7 +331,8 @@ class Simulation:
         for decision in decisions:
             if type(decision) is Start:
                 self._start(*decision)
-            elif (need := needed_for(decision)) is not None and need not in self.needs:
+                continue
+            if (need := needed_for(decision)) is not None and need not in self.needs:
                 raise self._undeclared(f"decided {decision!r}", need)
             elif isinstance(decision, Preempt):
                 self._preempt(decision.job)
@@ -346,6 +351,9 @@ class Simulation:
                 except ValueError as error:
                     raise self._bad(f"decided {decision!r}, but {error}") from None
                 self.free_nodes = self.site.free_nodes
+            if type(decision.why) is not str:
+                raise self._bad(f"decided {decision!r} with the reason {decision.why!r}; a reason is text")
+            self.decided.add(self.now, decision)
 
     def _close_pass(self) -> None:
         if self._pass_is_open:
@@ -384,6 +392,7 @@ class Simulation:
         """Put ``job`` into the queue once every job that it names has ended, in whatever way."""
         open_after = {i for i in job.after or () if self.state[i] > REJECTED}
         self._blocked[job.id] = job
+        self.eligible.pop(job.id, None)
         self._open_after[job.id] = len(open_after)
         for i in sorted(open_after):
             self._followers.setdefault(i, []).append(job.id)
@@ -392,6 +401,7 @@ class Simulation:
 
     def _release(self, job_id: int) -> None:
         del self._open_after[job_id]
+        self.eligible[job_id] = self.now
         self._enqueue(self._blocked.pop(job_id))
 
     def _enqueue(self, job: Job) -> None:
@@ -514,6 +524,7 @@ class Simulation:
             raise self._bad(f"started {self._called(job)} on {job.nodes} nodes, but {error}") from None
         for each in stopped:
             self._preempt(each)
+            self.decided.add(self.now, Preempt(each, f"for job {job.name} of queue {job.queue}"))
         self.special.pop(job.id, None)
         centre.admission.started(job)
 
@@ -667,8 +678,8 @@ class Simulation:
         """
         twin = copy.copy(self)
         memo: dict[int, Any] = {id(self): twin}
-        for name in ("special", "held", "running", "chosen", "state", "rejected", "rejected_late", "_ends",
-                     "_open_after", "_blocked", "_holds", "_coming", "releases", "ledger", "attempts"):  # fmt: skip
+        for name in ("special", "held", "running", "chosen", "state", "rejected", "rejected_late", "eligible", "held_by", "_ends",
+                     "_open_after", "_blocked", "_holds", "_coming", "releases", "ledger", "attempts", "decided"):  # fmt: skip
             setattr(twin, name, copy.copy(getattr(self, name)))
         twin.queue = copy.deepcopy(self.queue, memo)
         twin._followers = {job_id: followers.copy() for job_id, followers in self._followers.items()}

@@ -160,15 +160,24 @@ class Lane:
                 return _said(broken, kind, limits)
         return None
 
-    def admit(self, entry: Entry) -> None:
-        """Let the job run, or hold it back behind those that came before it."""
+    def admit(self, entry: Entry) -> str | None:
+        """Let the job run, or hold it back behind those that came before it: by which rule, None if it may run."""
         if self.lines and (line := self.lines.get(entry.line)) is not None:
             line.append(entry)
-        elif (group := self._holder(entry)) is not None:
+            return self._holding(line[0])
+        if (group := self._holder(entry)) is not None:
             self.lines[entry.line] = deque([entry])
             self.stuck.setdefault(group, {})[entry.line] = entry.job.id
-        else:
-            self.activate(entry)
+            return self._holding(entry)
+        self.activate(entry)
+        return None
+
+    def _holding(self, entry: Entry) -> str:
+        """The rule by which a job that is the first of its line is held back now."""
+        for limits, kind in self.held:
+            if self._active is not None and (broken := self._active.full(limits, entry)):
+                return _said(broken, kind, limits)
+        return "a larger job ahead of it is held back"
 
     def activate(self, entry: Entry) -> None:
         """Let the job run, whatever the limits are."""

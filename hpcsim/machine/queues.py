@@ -33,10 +33,11 @@ _NEVER = 2**62  # a second that does not come
 
 
 class Admitted(NamedTuple):
-    """The job is in ``queue`` now. ``may_run`` is False while it is held back by a limit on running jobs."""
+    """The job is in ``queue`` now. ``may_run`` is False while it is held back by a limit, which ``held_by`` names."""
 
     queue: str
     may_run: bool
+    held_by: str = ""
 
 
 class Refused(NamedTuple):
@@ -89,7 +90,7 @@ class Admission:
                 periods.setdefault(name, []).append(queue)
         refuses = over_limit == "refuse"
         self._lanes = {name: Lane(name, queues, refuses=refuses) for name, queues in periods.items()}
-        self._answers = {(name, may): Admitted(name, may) for name in self._lanes for may in (True, False)}
+        self._answers = {name: Admitted(name, True) for name in self._lanes}
         self._turned = Turn()
         self._since_s = self.next_period_s = 0
         self._put_in_force(0)
@@ -120,8 +121,8 @@ class Admission:
             return Refused(f"{queue.name}: {broken}")
         self._live[job.id] = entry
         lane.came(entry)
-        lane.admit(entry)
-        return self._answers[queue.name, job.id in lane.may_run]
+        held_by = lane.admit(entry)
+        return self._answers[queue.name] if held_by is None else Admitted(queue.name, False, f"{queue.name}: {held_by}")
 
     def found_running(self, job: Job, now: int) -> str:
         """Count a job that is on the machine when the run begins; no rule is asked. Its queue is returned."""
@@ -167,6 +168,11 @@ class Admission:
     def queue_of(self, job: Job) -> Queue:
         """The queue that the job is in, as on the day of its submission: its priority and walltimes."""
         return self._live[job.id].rules
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues that there are in any period."""
+        return tuple(self._lanes)
 
     @property
     def pooled(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ All times are whole seconds since ``t0_utc``. docs/results.md gives every column
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hpcsim.engine.attempts import FUTURE, NODE_FAILED, PREEMPTED, REJECTED, RUNNING, STATES
+from hpcsim.engine.decided import KINDS
 from hpcsim.engine.simulation import Simulation
 from hpcsim.results.shared import busy_nodes, parts_of_nodes
 
@@ -47,9 +49,6 @@ def jobs_table(simulation: Simulation, measured: npt.NDArray[np.bool_]) -> pa.Ta
     submit = workload.column("submit_s")[:count]
     runtime = end - start
     slowdown = np.maximum(1.0, (end - submit) / np.maximum(runtime, SLOWDOWN_BOUND_S))
-    rejected_by: list[str | None] = [None] * count
-    for job_id, rule in simulation.rejected.items():
-        rejected_by[job_id] = rule
     table = workload.table.slice(0, count)
     return pa.table(
         {
@@ -57,7 +56,11 @@ def jobs_table(simulation: Simulation, measured: npt.NDArray[np.bool_]) -> pa.Ta
             "user": table.column("user"),
             "project": table.column("project"),
             "queue": table.column("queue"),
+            "routed_to": _routes(simulation, count),
+            "after": _names_after(table),
             "submit_s": table.column("submit_s"),
+            "eligible_s": _eligible(simulation, has_started),
+            "held_by": _of_some(simulation.held_by, count),
             "start_s": pa.array(start, mask=~has_started),
             "end_s": pa.array(end, mask=~has_ended),
             "attempts": pa.array(np.bincount(job, minlength=count).astype(np.int32)),
@@ -65,12 +68,69 @@ def jobs_table(simulation: Simulation, measured: npt.NDArray[np.bool_]) -> pa.Ta
             "walltime_s": table.column("walltime_s"),
             "runtime_s": pa.array(runtime, mask=~has_ended),
             "state": _named(state, _JOB_STATES),
-            "rejected_by": pa.array(rejected_by, pa.string()).dictionary_encode(),
+            "rejected_by": _of_some(simulation.rejected, count),
             "wait_s": pa.array(start - submit, mask=~has_started),
             "bounded_slowdown": pa.array(slowdown, mask=~has_ended),
             "measured": pa.array(measured[:count]),
             **parts_of_nodes(workload, np.arange(count)),
             **_energy_of_jobs(simulation, job, count),
+        }
+    )
+
+
+def _of_some(texts: Mapping[int, str], count: int) -> pa.Array:
+    """A column of text that only some jobs have."""
+    column: list[str | None] = [None] * count
+    for job_id, text in texts.items():
+        column[job_id] = text
+    return pa.array(column, pa.string()).dictionary_encode()
+
+
+def _routes(simulation: Simulation, count: int) -> pa.Array:
+    """The queue of each job that is in another one than it asked for."""
+    centre = simulation.centre
+    codes = np.zeros(count, np.int32) if centre is None else np.array(centre.routed_to[:count], np.int32)
+    names = () if centre is None else centre.queues
+    return pa.DictionaryArray.from_arrays(pa.array(codes - 1, mask=codes == 0), pa.array(names, pa.string()))
+
+
+def _names_after(table: pa.Table) -> pa.Array:
+    """The names of the jobs that each job waits for, joined."""
+    after = table.column("after")
+    if after.null_count == len(after):
+        return pa.nulls(len(after), pa.string())
+    name = table.column("name")
+    return pa.array(
+        [None if not ids else ", ".join(name[number].as_py() for number in ids) for ids in after.to_pylist()],
+        pa.string(),
+    )
+
+
+def _eligible(simulation: Simulation, has_started: npt.NDArray[np.bool_]) -> pa.Array:
+    """From when on each job could start, but for the nodes that it needs; empty where that has not come."""
+    table = simulation.workload.table.slice(0, has_started.size)
+    eligible = np.maximum(table.column("submit_s").to_numpy(), simulation.start)
+    never = table.column("after").is_valid().to_numpy() & ~has_started
+    never[[*simulation.held_by]] = True
+    for job_id, second in simulation.eligible.items():
+        eligible[job_id], never[job_id] = second, False
+    never[[job_id for job_id in simulation.rejected if job_id not in simulation.rejected_late]] = True
+    return pa.array(eligible, mask=never)
+
+
+def decisions_table(simulation: Simulation) -> pa.Table:
+    """A row for each decision of the scheduler besides starts, in their order."""
+    decided = simulation.decided
+    job, value, kind = decided.column("job"), decided.column("value"), decided.column("kind")
+    modes = [mode or None for mode in decided.objects("mode")]
+    return pa.table(
+        {
+            "time_s": pa.array(decided.column("time_s")),
+            "decision": _named(kind, KINDS),
+            "job_id": simulation.workload.table.column("name").take(pa.array(job, mask=job < 0)),
+            "value": pa.array(value, mask=np.isnan(value)),
+            "mode": pa.array(modes, pa.string()).dictionary_encode(),
+            "why": _reasons(decided.objects("why")),
         }
     )
 
