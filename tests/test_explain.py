@@ -125,8 +125,10 @@ def test_what_is_said_of_waits_is_what_counting_by_the_second_gives(tmp_path, sc
 def test_every_decision_is_kept_with_its_reason_and_told_where_it_concerns_the_job(tmp_path):
     (tmp_path / "busybody.py").write_text(PLUGIN)
     jobs = (0, 1000, 10), (0, 1000, 10), (0, 1000, 10), (0, 1000, 10)
-    settings = {"trace": str(swf(tmp_path / "four.swf", *jobs, nodes=560)), "scheduler": "busybody", "machine": {
-        "name": "Polaris", "nodes": 560, "model": "polaris"}, "physics": {"queues": False, "failures": False}}  # fmt: skip
+    trace = swf(tmp_path / "four.swf", *jobs, nodes=560)
+    machine = {"name": "Polaris", "nodes": 560, "model": "polaris"}
+    quiet = {"queues": False, "failures": False}
+    settings = {"trace": str(trace), "scheduler": "busybody", "machine": machine, "physics": quiet}
     run = hpcsim.simulate("bare", settings, plugins=[tmp_path / "busybody.py"], check=True)
     rows = run.decisions[["time_s", "decision", "job_id", "value", "mode", "why"]].astype(object)
     rows = rows.where(rows.notna(), None).to_numpy().tolist()
@@ -144,8 +146,8 @@ def test_every_decision_is_kept_with_its_reason_and_told_where_it_concerns_the_j
     ]
     first, again = explain(run, "1").attempts
     assert (first.because, first.state, again.why) == ("somebody more important is coming", "preempted", "again")
-    assert again.wait.levers == {"sleep: nobody comes": 1, "wake: somebody comes": 1, "set_cap: the grid asks for it": 1,
-                                 "hold": 1}  # fmt: skip
+    levers = {"sleep: nobody comes": 1, "wake: somebody comes": 1, "set_cap: the grid asks for it": 1, "hold": 1}
+    assert again.wait.levers == levers
     assert "killed by the scheduler: it hangs (ran 1 min)" in str(explain(run, "2"))
     assert explain(run, "3").attempts[0].speeds == ((100, 0.75, "it can wait"),)
     assert "clock set to 0.75: it can wait" in str(explain(run, "3"))

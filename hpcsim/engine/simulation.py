@@ -49,6 +49,11 @@ _JOBS_MADE_AT_ONCE = 4096
 _NEVER = 2**62  # a second that does not come
 _MOST_DECISIONS = 1_000_000  # of one pass: more is a scheduler that never ends
 _MOST_IDLE_EVENTS = 100_000  # one for every hour of a decade: who needs more waits for nothing
+# What of a simulation changes and is copied for a fork as it is: columns and dictionaries of what does not change.
+_COPIED = (
+    "special", "held", "running", "chosen", "state", "rejected", "rejected_late", "eligible", "held_by", "_ends",
+    "_open_after", "_blocked", "_holds", "_coming", "releases", "ledger", "attempts", "decided",
+)  # fmt: skip
 # Within one second; ends and arrivals are SimPy's timeouts, whose priority is 1.
 _FIRST, _AFTER_ENDS, _LAST = (simpy.events.EventPriority(number) for number in (0, 2, 3))
 
@@ -678,8 +683,7 @@ class Simulation:
         """
         twin = copy.copy(self)
         memo: dict[int, Any] = {id(self): twin}
-        for name in ("special", "held", "running", "chosen", "state", "rejected", "rejected_late", "eligible", "held_by", "_ends",
-                     "_open_after", "_blocked", "_holds", "_coming", "releases", "ledger", "attempts", "decided"):  # fmt: skip
+        for name in _COPIED:
             setattr(twin, name, copy.copy(getattr(self, name)))
         twin.queue = copy.deepcopy(self.queue, memo)
         twin._followers = {job_id: followers.copy() for job_id, followers in self._followers.items()}

@@ -53,7 +53,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A wait for nodes from ``from_s`` to ``until_s`` (None: it lasts), in which all rules would have let the job start.
+    """A wait for nodes from ``from_s`` to ``until_s`` (None: it lasts), in which no rule kept the job from starting.
 
     ``free_nodes`` were free when it began, ``enough_free_s`` are the seconds in which as many were as the job needs.
     ``ahead`` were submitted before the job and started in the meantime, ``overtook`` came later. ``down_nodes`` is the
