@@ -32,8 +32,8 @@ class Run:
 
     ``tables`` are Arrow tables; the properties ``jobs``, ``attempts``, ``timeline``, ``decisions`` and, with physics,
     ``interrupts`` and ``power`` are the same as pandas DataFrames. ``manifest`` says where every number came from,
-    ``scenario_yaml`` repeats the run, ``timing`` holds all that a clock measured (and is the only part that differs when
-    the run is repeated).
+    ``scenario_yaml`` repeats the run, ``timing`` holds all that a clock measured (and is the only part that differs
+    when the run is repeated).
     ``telemetry_file``, of a run with telemetry, is a file and not a table, because it may be larger than memory.
     """
 
