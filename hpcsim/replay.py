@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,14 @@ import hpcsim
 from hpcsim.engine.simulation import Simulation
 from hpcsim.errors import InputError
 from hpcsim.plugin.loader import Plugins, load_plugins
+from hpcsim.plugin.metric import FinishedRun
 from hpcsim.results.check import check as check_laws
 from hpcsim.results.metrics import summarise
+from hpcsim.results.plugged import computed
 from hpcsim.results.run import Run
 from hpcsim.results.shared import nodes_of_jobs
 from hpcsim.results.tables import attempts_table, decisions_table, interrupts_table, jobs_table, timeline_table
-from hpcsim.scenario import build
+from hpcsim.scenario import build, parts
 from hpcsim.scenario.load import LoadedScenario, load_scenario
 from hpcsim.scenario.needs import refuse_lacking
 from hpcsim.strict_yaml import dump_yaml
@@ -62,7 +65,7 @@ def simulate(
     files = [plugins] if isinstance(plugins, (str, Path)) else plugins
     found = load_plugins([Path(file) for file in files])
     try:
-        loaded = load_scenario(scenario, overrides, schedulers=found.schedulers, twins=found.twins)
+        loaded = load_scenario(scenario, overrides, schedulers=found.schedulers, twins=found.twins, parts=found.offers)
     except InputError as error:  # what is missing may be in a plug-in that could not be loaded
         broken = [f"plug-in {origin} is not loaded: {said}" for origin, said in found.errors.items()]
         raise InputError("\n".join([str(error), *broken])) from error
@@ -72,7 +75,7 @@ def simulate(
 def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, progress: Progress | None = None) -> Run:
     """Run a scenario that has been loaded against ``plugins``; see ``simulate``."""
     clock = _Clock()
-    workload = build.load_workload(loaded)
+    workload = build.load_workload(loaded, parts.readers_of(plugins.offers["workloads"], loaded))
     spec = None
     if loaded.scenario.physics is not None:
         from hpcsim.scenario import physics  # scipy and the machine floor, only where they are needed
@@ -94,12 +97,16 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
         telemetry = TelemetryFile.begin()
         take_readings = telemetry.writer(piece.workload.table.column("name"))
     simulation = build.make_simulation(loaded, piece, nodes, scheduler, twins, spec, take_readings)
+    observers = parts.make_observers(loaded, plugins.offers["observers"])
+    if observers:
+        simulation.watch(observers)
     clock.lap("load")
 
     _run(simulation, _until(loaded, workload.t0_utc, piece.start), progress)
     if telemetry is not None and simulation.site is not None and simulation.site.telemetry is not None:
         simulation.site.telemetry.flush()
         telemetry.close()
+    reports = simulation.observers.finish() if simulation.observers is not None else {}
     clock.lap("simulate")
 
     submit = piece.workload.column("submit_s")
@@ -128,6 +135,30 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
     )
     if energy:
         summary |= energy | {"seed_energy_per_job_kwh": energy["energy_kwh_per_job"]}
+    over = FinishedRun(
+        jobs=jobs,
+        attempts=attempts,
+        timeline=timeline,
+        power=tables.get("power"),
+        interrupts=tables.get("interrupts"),
+        summary=MappingProxyType(summary.copy()),
+        nodes=nodes,
+        t0_utc=workload.t0_utc,
+        measured_from=piece.measured_from,
+        measured_to=measured_to,
+    )
+    values, wrong = computed(parts.metric_makers(loaded, plugins.offers["metrics"]), over)
+    told = simulation.observers.errors if simulation.observers is not None else {}
+    summary |= {
+        key: said
+        for key, said in (
+            ("metrics", values),
+            ("metric_errors", wrong),
+            ("observers", reports),
+            ("observer_errors", dict(sorted(told.items()))),
+        )
+        if said
+    }
     manifest = {
         "hpcsim": hpcsim.__version__,
         "scenario": loaded.scenario.name,
@@ -140,11 +171,13 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
         "workload": {
             "source": workload.source,
             "sha256": _sha256(loaded.scenario.trace),
+            "format": workload.form,
             "jobs": len(piece.workload),
             "cleaning": dict(workload.cleaning),
         },
         "warm_start_jobs": simulation.found_running,
         "checked": check,
+        "metric_units": {name: plugins.offers["metrics"][name].unit for name in values},
         "plugins": [plugin.as_data() for plugin in plugins.found],
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
     }

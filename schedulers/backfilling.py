@@ -89,11 +89,10 @@ class EASY:
             longest, extra = longest - 1, 0
         differs = bool(special) or room.shared is not None  # whether nodes are not all that there is to a job
         if self.order == "fcfs" and room.shared is None:
-            behind = view.queue_within(room.reach, longest, extra)
-            if special:
-                others = {job.id: job for job in (*behind, *special.values()) if job not in room.started}
-                behind = [others[job_id] for job_id in sorted(others)]
-            behind = [job for job in behind if job.id > head.id]
+            behind = [job for job in view.queue_within(room.reach, longest, extra) if job.id > head.id]
+            if special:  # which may be right even if they are large and long
+                behind += [job for job in special.values() if job.nodes > extra and job.walltime > longest]
+                behind = sorted(job for job in behind if job.id > head.id and job not in room.started)
         else:
             reach = room.reach
             behind = [job for job in queue if job.nodes <= reach]

@@ -29,7 +29,9 @@ COMMANDS = {
     "schedulers": ("hpcsim.cli.offered:schedulers", "List the schedulers, or say all about one."),
     "twins": ("hpcsim.cli.offered:twins", "List the digital twins, or say all about one."),
     "plugins": ("hpcsim.cli.plugins:plugins", "List the plug-ins that were found, what they offer and their errors."),
+    "new": ("hpcsim.cli.new:new", "Begin a plug-in of your own: a package with an example and its tests."),
     "machines": ("hpcsim.cli.machines:machines", "List the machines of the catalogue, or the facts of one."),
+    "metrics": ("hpcsim.cli.metrics:metrics", "List the figures of a run and the metrics of plug-ins."),
     "trace": ("hpcsim.cli.trace:trace", "Look at, check and convert traces of jobs."),
 }
 GUEST_COMMANDS = "hpcsim.commands"  # the entry-point group of commands of other distributions

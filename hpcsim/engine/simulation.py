@@ -60,6 +60,7 @@ _FIRST, _AFTER_ENDS, _LAST = (simpy.events.EventPriority(number) for number in (
 
 if TYPE_CHECKING:
     from hpcsim.engine.centre import Centre
+    from hpcsim.engine.observers import Observers
     from hpcsim.engine.sharing import Sharing
     from hpcsim.engine.site import Site
     from hpcsim.machine.pools import NodePools
@@ -157,6 +158,7 @@ class Simulation:
         self.centre: Centre | None = None
         self.pools: NodePools | None = None
         self.sharing: Sharing | None = None  # where any job shares a node
+        self.observers: Observers | None = None  # where anybody watches
         if workload.shares_nodes:
             if site is None or site.cluster.shares is None:
                 raise InputError(f"{workload.source}: jobs share nodes, which needs a machine.model and physics")
@@ -237,9 +239,10 @@ class Simulation:
         coming = self._coming
         while coming and coming[-1].submit <= now:
             job = coming.pop()
+            if self.observers is not None and self.state[job.id] == FUTURE:
+                self.observers.tell("submitted", job, now)
             if job.nodes > self.largest_job:
-                self.rejected[job.id] = "larger than the machine" if job.nodes > self.nodes else "larger than any block"
-                self._finished(job.id, REJECTED)
+                self.refuse(job.id, "larger than the machine" if job.nodes > self.nodes else "larger than any block")
             elif self.sharing is not None and job.cores and self.sharing.shares.too_large(job):
                 self.refuse(job.id, "larger than a node")
             elif self.centre is not None:
@@ -329,6 +332,8 @@ class Simulation:
             self._carry_out(decisions)
         if self.site is not None:
             self._await_site()
+        if self.observers is not None:
+            self.observers.tell("passed", self.observers.view, tuple(decisions))
 
     def _carry_out(self, decisions: list[Decision]) -> None:
         if len(decisions) == _MOST_DECISIONS:
@@ -445,6 +450,9 @@ class Simulation:
         self._generation = generation = self._generation + 1
         self._ends[job_id] = (end, generation, self.attempts.begin(job_id, taken, start, why))
         simpy.Timeout(self.env, end - self.now, (job_id, generation)).callbacks.append(self._end)
+        if self.observers is not None:
+            units = None if self.site is None else tuple(self.site.units[-1].tolist())
+            self.observers.tell("started", job, taken, units, why)
 
     def _continue(self, job: Job, began: int) -> None:
         """Put on the machine a job that has been running since ``began``, before the first second."""
@@ -474,6 +482,8 @@ class Simulation:
                 self._tell_twins(job, row)
         if self.centre is not None:
             self.centre.left(job, comes_back=comes_back)
+        if self.observers is not None:
+            self.observers.tell("ended", job, self.now, STATES[state])
 
     def _tell_twins(self, job: Job, row: int) -> None:
         """Tell the twins that learn how the job of a row in attempts has ended."""
@@ -501,6 +511,8 @@ class Simulation:
         """Reject a job that is submitted: ``rule`` says why it may not start."""
         self.rejected[job_id] = rule
         self._finished(job_id, REJECTED)
+        if self.observers is not None:
+            self.observers.tell("rejected", next(self.workload.jobs(job_id, job_id + 1)), self.now, rule)
 
     def turn_away(self, job_id: int, rule: str) -> None:
         """Reject a job that waits, or has just been taken off the machine: by ``rule`` it could never start again."""
@@ -598,6 +610,14 @@ class Simulation:
 
     # -- SimPy --------------------------------------------------------------------------------
 
+    def watch(self, observers: Mapping[str, object]) -> Observers:
+        """Tell these ``observers``, by name, of all that happens from now on, instead of those there were."""
+        from hpcsim.engine.observers import Observers  # for few runs
+
+        self.observers = Observers(self, observers)
+        self.observers.tell("began", self.observers.view)
+        return self.observers
+
     def run(self, until: int | None = None) -> None:
         """Simulate up to second ``until`` (not included), or until nothing is left to happen.
 
@@ -677,9 +697,9 @@ class Simulation:
         """An independent copy that goes on from here as this simulation does, whatever becomes of the other.
 
         Scheduler and twins are copied with ``copy.deepcopy``: one with large weights has a ``__deepcopy__`` that shares
-        them. What never changes is shared, and so is the past, page by page. Telemetry is not sampled in a copy, and
-        ``pass_seconds`` begins anew. Raises SchedulerError where a plug-in cannot be copied. It is for whoever owns the
-        simulation: it knows the future.
+        them. What never changes is shared, and so is the past, page by page. Telemetry is not sampled in a copy, which
+        nobody observes, and ``pass_seconds`` begins anew. Raises SchedulerError where a plug-in cannot be copied. It is
+        for whoever owns the simulation: it knows the future.
         """
         twin = copy.copy(self)
         memo: dict[int, Any] = {id(self): twin}
@@ -688,6 +708,7 @@ class Simulation:
         twin.queue = copy.deepcopy(self.queue, memo)
         twin._followers = {job_id: followers.copy() for job_id, followers in self._followers.items()}
         twin.pass_seconds = array("d")
+        twin.observers = None
         twin.site, twin.centre = copy.deepcopy(self.site, memo), copy.deepcopy(self.centre, memo)
         twin.pools = copy.deepcopy(self.pools, memo)
         if self.sharing is not None and twin.site is not None and twin.site.cluster.shares is not None:

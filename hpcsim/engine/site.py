@@ -28,6 +28,7 @@ from hpcsim.machine.telemetry import Telemetry
 from hpcsim.workload.job import Job, Workload
 
 if TYPE_CHECKING:
+    from hpcsim.engine.observers import Observers
     from hpcsim.engine.simulation import Simulation
 
 _ASLEEP = -(2**62)  # holds, in the books of expected ends, nodes that sleep or wake
@@ -326,6 +327,8 @@ class Site:
     def follow(self, effects: Effects) -> None:
         """Tell the jobs and the books of expected ends what has happened to the machine."""
         simulation = self._simulation
+        if simulation.observers is not None:
+            self._tell(effects, simulation.observers)
         for execution in effects.failed:
             simulation.fail(execution.job_id, comes_back=self.requeues)
         for number, expected, units in effects.down:
@@ -337,6 +340,15 @@ class Site:
         for execution in effects.retimed:
             if execution.job_id in self.cluster.executions:  # else it lost a node in the same second
                 self._retime(execution)
+
+    def _tell(self, effects: Effects, observers: Observers) -> None:
+        """Tell those who watch of the units that went away or came back."""
+        now, interrupts = self._simulation.now, self.cluster.interrupts
+        for number in effects.up:
+            observers.tell("repaired", tuple(interrupts[number].units.tolist()), now)
+        for number, _, units in effects.down:
+            if number not in self._out:  # else they have been away and are only expected back later
+                observers.tell("failed", tuple(units.tolist()), now, interrupts[number].cause)
 
     def _expect(self, number: int, expected: int, units: Units) -> None:
         """Book when the units that an interrupt took are expected back."""

@@ -107,6 +107,12 @@ class Heat:
         node_c = self._now.node_c_N[: self._units]
         return node_c, None if self.gpu_r_U is None else self._now.gpu_c_N[: self._units]
 
+    def seen_c(self, now: int) -> Floats:
+        """The same of the nodes only, by a copy: later answers are to the last bit as if nobody had asked."""
+        seen = copy.deepcopy(self._now)
+        seen.advance(now)
+        return seen.node_c_N[: self._units].copy()
+
     def hottest_c(self, now: int) -> tuple[float, float | None]:
         """The highest temperature that any node, and any GPU, has had up to ``now``.
 

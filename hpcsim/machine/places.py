@@ -48,8 +48,8 @@ class Places:
 
     ``holder_U``, ``up_U``, ``asleep_U``: which job holds the unit (``FREE``: none), it is not down, it sleeps; to be
     read only. ``aside_U``: the unit is set aside for jobs that name it (``take_beside``); no policy chooses it.
-    ``free_nodes``: nodes of the open units. ``down_units``: units that are down, busy ones included. ``changes``: how
-    often anything of this has changed.
+    ``free_nodes``: nodes of the open units. ``down_units``: units that are down, busy ones included. ``marked``: how
+    often units have become ready or ceased to be.
     """
 
     def __init__(self, spec: MachineSpec, policy: str) -> None:
@@ -71,7 +71,7 @@ class Places:
         self.aside_U = np.zeros(units, np.bool_)
         self.free_nodes = units * spec.unit_nodes
         self.down_units = 0
-        self.changes = 0
+        self.marked = 0
         self._rack_units = spec.units_per_rack
         self._group_racks = spec.racks_per_group or 1  # a group of one rack is that rack
         self._block_units = sorted(spec.block_units or ())
@@ -234,7 +234,6 @@ class Places:
             units = np.sort(own)
         self.holder_U[own] = holder
         self._held[int(units[0])] = _Held(units, self._bits(units), -1)
-        self.changes += 1
         return units
 
     def release(self, units: Units) -> None:
@@ -279,6 +278,7 @@ class Places:
 
     def _mark(self, column_U: npt.NDArray[np.bool_], units: Units, value: bool) -> None:
         """Set a column and what follows from it: units become ready, or cease to be."""
+        self.marked += 1
         units = np.unique(units)
         before = self._ready(units)
         column_U[units] = value
@@ -376,7 +376,6 @@ class Places:
     def _change(self, parts: _Parts, sign: int) -> None:
         """These units cease to be open (-1), or become open again (+1)."""
         open_R, count_R, count_G, group_racks = self._open_R, self._count_R, self._count_G, self._group_racks
-        self.changes += 1
         total = 0
         for rack, bits in parts:
             change = sign * bits.bit_count()

@@ -67,7 +67,8 @@ class NodePools:
         self._unit_nodes = places.spec.unit_nodes
         self._queues = tuple(queues)
         self._general = dict.fromkeys(self._queues, 0)  # nodes that its running jobs have of the general ones
-        self._own_free: dict[str, tuple[int, int]] = {}  # as last counted: at which state of the places, and nodes
+        self._own_free: dict[str, int] = {}  # as counted when the places had so many marks:
+        self._marked = -1
         self._opened = False
         # To which of the queues a unit belongs: by the rules in force, and in fact. They differ while a job holds it.
         self._due_U = np.full(places.spec.units, _GENERAL, np.int16)
@@ -87,10 +88,13 @@ class NodePools:
 
     def own_free(self, queue: str) -> int:
         """Nodes exclusive to ``queue`` on which a job of it could start now."""
-        state, nodes = self._own_free.get(queue, (-1, 0))
-        if state != self.places.changes:
+        if self._marked != self.places.marked:
+            self._marked = self.places.marked
+            self._own_free.clear()
+        nodes = self._own_free.get(queue)
+        if nodes is None:
             nodes = self._unit_nodes * self.places.usable(self._own.get(queue, _NONE)).size
-            self._own_free[queue] = self.places.changes, nodes
+            self._own_free[queue] = nodes
         return nodes
 
     def general_left(self, queue: str) -> int:
@@ -137,6 +141,8 @@ class NodePools:
 
     def begin(self, job: Job, units: Units, own: Units | None) -> None:
         """``job`` has got ``units``, of which ``own`` are exclusive to its queue."""
+        if own is not None and own.size:
+            self._own_free.clear()
         if job.queue in self._queues:
             of_own = 0 if own is None else own.size * self._unit_nodes
             general = max(0, job.nodes - of_own)
@@ -174,7 +180,8 @@ class NodePools:
 
     def forget(self, holder: int) -> None:
         """``holder`` holds nothing any more."""
-        self.returns.pop(holder, None)
+        if self.returns.pop(holder, None) is not None:
+            self._own_free.clear()
 
     # -- rules --------------------------------------------------------------------------------
 

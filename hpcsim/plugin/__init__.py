@@ -16,6 +16,7 @@ from hpcsim.engine.decisions import (
     Start,
     Wake,
 )
+from hpcsim.engine.observers import Observer
 from hpcsim.engine.operations import Power, Signal
 from hpcsim.engine.room import Room
 from hpcsim.engine.simulation import Scheduler
@@ -30,8 +31,11 @@ from hpcsim.engine.twins import (
     Twins,
 )
 from hpcsim.engine.view import Running, View
+from hpcsim.errors import InputError
 from hpcsim.plugin.hooks import Register, RegisterFile, hookimpl
+from hpcsim.plugin.metric import FinishedRun, Metric
 from hpcsim.workload.job import Job
+from hpcsim.workload.reader import JobLog, JobRecord, Reader, trace_lines
 
 
 class Options(BaseModel):
@@ -47,15 +51,22 @@ __all__ = [
     "Ended",
     "EnergyTwin",
     "FaultTwin",
+    "FinishedRun",
     "Hold",
+    "InputError",
     "Job",
+    "JobLog",
+    "JobRecord",
     "Kill",
+    "Metric",
+    "Observer",
     "Options",
     "PerformanceTwin",
     "Power",
     "Prediction",
     "Preempt",
     "Profile",
+    "Reader",
     "Register",
     "RegisterFile",
     "Releases",
@@ -75,4 +86,5 @@ __all__ = [
     "View",
     "Wake",
     "hookimpl",
+    "trace_lines",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from hpcsim.errors import InputError, SchedulerError, TwinError
 from hpcsim.machine.spec import MachineSpec
 from hpcsim.scenario.load import LoadedScenario
 from hpcsim.workload.job import Workload
+from hpcsim.workload.records import PluggedReader
 from hpcsim.workload.synthetic import synthesise
 from hpcsim.workload.trace import read_trace
 
@@ -37,11 +38,21 @@ class Cut:
     running: dict[int, int]
 
 
-def load_workload(loaded: LoadedScenario) -> Workload:
-    """The jobs that the scenario names: its trace, or else so many days or jobs of its profile."""
+def load_workload(loaded: LoadedScenario, readers: Sequence[PluggedReader] = ()) -> Workload:
+    """The jobs that the scenario names: its trace, or else so many days or jobs of its profile.
+
+    ``readers`` are those of plug-ins, of which the scenario may have chosen one.
+    """
     scenario = loaded.scenario
     if scenario.trace is not None:
-        return read_trace(scenario.trace, strict=scenario.strict, reservations=scenario.reservations)
+        chosen = scenario.trace_format
+        return read_trace(
+            scenario.trace,
+            strict=scenario.strict,
+            reservations=scenario.reservations,
+            readers=readers,
+            form=None if chosen is None else chosen.name,
+        )
     if scenario.profile is None:
         raise InputError(
             f"{loaded.place()}: scenario {scenario.name} names no jobs: give a trace (--trace FILE) or a profile"
