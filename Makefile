@@ -22,6 +22,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.machine_speed
 	$(BIN)/python -m benchmarks.env_speed
+	$(BIN)/python -m benchmarks.fork
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -27,7 +27,7 @@ from hpcsim.results.metrics import summarise
 from hpcsim.results.plugged import computed
 from hpcsim.results.run import Run
 from hpcsim.results.shared import nodes_of_jobs
-from hpcsim.results.tables import attempts_table, interrupts_table, jobs_table, timeline_table
+from hpcsim.results.tables import attempts_table, decisions_table, interrupts_table, jobs_table, timeline_table
 from hpcsim.scenario import build, parts
 from hpcsim.scenario.load import LoadedScenario, load_scenario
 from hpcsim.scenario.needs import refuse_lacking
@@ -114,7 +114,7 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
     measured_to = piece.measured_to
     if not simulation.is_over:  # stopped by ``until``: nothing is known of what comes later
         measured_to = simulation.now if measured_to is None else min(measured_to, simulation.now)
-    tables = {"jobs": jobs, "attempts": attempts, "timeline": timeline}
+    tables = {"jobs": jobs, "attempts": attempts, "timeline": timeline, "decisions": decisions_table(simulation)}
     energy = _energy(simulation, jobs, tables)
     summary = summarise(
         jobs,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import traceback
 from array import array
-from bisect import insort
+from bisect import bisect_right, insort
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from math import inf
@@ -34,6 +34,7 @@ from hpcsim.engine.attempts import (
 )
 from hpcsim.engine.availability import Releases
 from hpcsim.engine.capabilities import declared, needed_for
+from hpcsim.engine.decided import Decided
 from hpcsim.engine.decisions import Decision, Hold, Kill, Preempt, Start
 from hpcsim.engine.ledger import Ledger
 from hpcsim.engine.operations import SIGNALS
@@ -48,6 +49,11 @@ _JOBS_MADE_AT_ONCE = 4096
 _NEVER = 2**62  # a second that does not come
 _MOST_DECISIONS = 1_000_000  # of one pass: more is a scheduler that never ends
 _MOST_IDLE_EVENTS = 100_000  # one for every hour of a decade: who needs more waits for nothing
+# What of a simulation changes and is copied for a fork as it is: columns and dictionaries of what does not change.
+_COPIED = (
+    "special", "held", "running", "chosen", "state", "rejected", "rejected_late", "eligible", "held_by", "_ends",
+    "_open_after", "_blocked", "_holds", "_coming", "releases", "ledger", "attempts", "decided",
+)  # fmt: skip
 # Within one second; ends and arrivals are SimPy's timeouts, whose priority is 1.
 _FIRST, _AFTER_ENDS, _LAST = (simpy.events.EventPriority(number) for number in (0, 2, 3))
 
@@ -181,11 +187,15 @@ class Simulation:
         self.state = bytearray([FUTURE]) * len(workload)  # how each job ended
         self.rejected: dict[int, str] = {}  # job id -> the rule it broke
         self.rejected_late: dict[int, int] = {}  # those that waited until another period's rules -> when it began
+        self.eligible: dict[int, int] = {}  # jobs that could start only later than submitted -> from when on
+        self.held_by: dict[int, str] = {}  # jobs that were held back -> the limit that did it first
         self.attempts = Attempts()
+        self.decided = Decided()  # besides starts
         self.ledger = Ledger(start)
         self.pass_seconds = array("d")  # how long each pass took by the clock on the wall
         self._ends: dict[int, tuple[int, int, int]] = {}  # running job -> (real end, generation, row in attempts)
-        self._generation = 0
+        self._generation = 0  # of the end that became known last
+        self._arrival_after = 0  # the same when the next arrival became known
         self._open_after: dict[int, int] = {}  # blocked job -> how many jobs it still waits for
         self._blocked: dict[int, Job] = {}
         self._followers: dict[int, list[int]] = {}
@@ -207,7 +217,7 @@ class Simulation:
         if admission is not None:
             from hpcsim.engine.centre import Centre  # which a run without queue rules need not load
 
-            self.centre = Centre(admission, site, start)
+            self.centre = Centre(admission, site, start, len(workload))
             self.centre.attach(self)
             self.pools = self.centre.pools
         for job_id, began in running_at_start.items():
@@ -332,7 +342,8 @@ class Simulation:
         for decision in decisions:
             if type(decision) is Start:
                 self._start(*decision)
-            elif (need := needed_for(decision)) is not None and need not in self.needs:
+                continue
+            if (need := needed_for(decision)) is not None and need not in self.needs:
                 raise self._undeclared(f"decided {decision!r}", need)
             elif isinstance(decision, Preempt):
                 self._preempt(decision.job)
@@ -351,6 +362,9 @@ class Simulation:
                 except ValueError as error:
                     raise self._bad(f"decided {decision!r}, but {error}") from None
                 self.free_nodes = self.site.free_nodes
+            if type(decision.why) is not str:
+                raise self._bad(f"decided {decision!r} with the reason {decision.why!r}; a reason is text")
+            self.decided.add(self.now, decision)
 
     def _close_pass(self) -> None:
         if self._pass_is_open:
@@ -392,6 +406,7 @@ class Simulation:
         """Put ``job`` into the queue once every job that it names has ended, in whatever way."""
         open_after = {i for i in job.after or () if self.state[i] > REJECTED}
         self._blocked[job.id] = job
+        self.eligible.pop(job.id, None)
         self._open_after[job.id] = len(open_after)
         for i in sorted(open_after):
             self._followers.setdefault(i, []).append(job.id)
@@ -400,6 +415,7 @@ class Simulation:
 
     def _release(self, job_id: int) -> None:
         del self._open_after[job_id]
+        self.eligible[job_id] = self.now
         self._enqueue(self._blocked.pop(job_id))
 
     def _enqueue(self, job: Job) -> None:
@@ -463,10 +479,7 @@ class Simulation:
         else:
             self.site.end(job_id, work_is_lost=state > TIMEOUT)
             self.free_nodes = self.site.free_nodes
-        self.attempts.end[row] = self.now
-        if self.attempts.start[row] > self.now:  # ended while it was being launched
-            self.attempts.start[row] = self.now
-        self.attempts.state[row] = state
+        self.attempts.finish(row, self.now, state)
         if not comes_back:
             self._finished(job_id, state)
             if self._learning:
@@ -478,9 +491,9 @@ class Simulation:
 
     def _tell_twins(self, job: Job, row: int) -> None:
         """Tell the twins that learn how the job of a row in attempts has ended."""
-        attempts = self.attempts
-        runtime_s, state = attempts.end[row] - attempts.start[row], STATES[attempts.state[row]]
-        energy_j = None if self.site is None else self.site.joules[row]
+        _, _, start, end, ended_as, _ = self.attempts.row(row)
+        runtime_s, state = end - start, STATES[ended_as]
+        energy_j = None if self.site is None else self.site.joules_of(row)
         for twin in self._learning:
             try:
                 twin.ended(Ended(job, runtime_s, state, self.now, energy_j))
@@ -532,6 +545,7 @@ class Simulation:
             raise self._bad(f"started {self._called(job)} on {job.nodes} nodes, but {error}") from None
         for each in stopped:
             self._preempt(each)
+            self.decided.add(self.now, Preempt(each, f"for job {job.name} of queue {job.queue}"))
         self.special.pop(job.id, None)
         centre.admission.started(job)
 
@@ -686,27 +700,59 @@ class Simulation:
         return not (self._coming or self.queue or self.running or self._blocked or self.held)
 
     def fork(self) -> Simulation:
-        """An independent copy that goes on from here; the workload is shared, the clock is built anew."""
+        """An independent copy that goes on from here as this simulation does, whatever becomes of the other.
+
+        Scheduler and twins are copied with ``copy.deepcopy``: one with large weights has a ``__deepcopy__`` that shares
+        them. What never changes is shared, and so is the past, page by page. Telemetry is not sampled in a copy, which
+        nobody observes, and ``pass_seconds`` begins anew. Raises SchedulerError where a plug-in cannot be copied. It is
+        for whoever owns the simulation: it knows the future.
+        """
         twin = copy.copy(self)
-        shared = {"workload", "env", "_next_pass", "_view", "_runtime", "_outcome", "recorded_start_s"}
-        state = {name: value for name, value in vars(self).items() if name not in shared}
-        vars(twin).update(copy.deepcopy(state))
+        memo: dict[int, Any] = {id(self): twin}
+        for name in _COPIED:
+            setattr(twin, name, copy.copy(getattr(self, name)))
+        twin.queue = copy.deepcopy(self.queue, memo)
+        twin._followers = {job_id: followers.copy() for job_id, followers in self._followers.items()}
+        twin.pass_seconds = array("d")
+        twin._decided = self._decided.copy()
+        twin.observers = None
+        twin.site, twin.centre = copy.deepcopy(self.site, memo), copy.deepcopy(self.centre, memo)
+        twin.pools = copy.deepcopy(self.pools, memo)
+        if self.sharing is not None and twin.site is not None and twin.site.cluster.shares is not None:
+            twin.sharing = self.sharing.in_fork(twin.site.cluster.shares)
         twin._wire(self.now)
+        memo[id(self._view)], memo[id(self.workload)] = twin._view, self.workload
+        twin.scheduler_rng = copy.deepcopy(self.scheduler_rng, memo)
+        twin.scheduler = _copied(self.scheduler, memo)
+        twin.twins = {question: _copied(plugin, memo) for question, plugin in self.twins.items()}
+        twin._learning = [plugin for plugin in twin.twins.values() if hasattr(plugin, "ended")]
         if twin.site is not None:
             twin.site.attach(twin)
         if twin.centre is not None:
             twin.centre.attach(twin)
-        for job_id, (end, generation, _) in twin._ends.items():
-            simpy.Timeout(twin.env, end - self.now, (job_id, generation)).callbacks.append(twin._end)
-        for until in twin._holds:
-            twin._alarm(until)
-        twin._await_arrival()
-        twin._site_at = _NEVER
-        twin._await_site()
-        twin._await_period()
-        if twin._pass_at >= 0:
-            twin._next_pass.due_in(twin._pass_at - twin.now)
+        twin._await_again()
         return twin
+
+    def _await_again(self) -> None:
+        """Fill a new clock with all that was pending, in the same order within each second."""
+        arrival_after = self._arrival_after
+        ends = sorted((generation, job_id, end) for job_id, (end, generation, _) in self._ends.items())
+        before = bisect_right(ends, (arrival_after, _NEVER))
+        self._await_ends(ends[:before])
+        self._await_arrival()
+        self._await_ends(ends[before:])
+        self._arrival_after = arrival_after
+        for until in self._holds:
+            self._alarm(until)
+        if self._site_at < _NEVER:
+            self._schedule(max(0, self._site_at - self.now), _AFTER_ENDS, self._site_is_due, self._site_at)
+        self._await_period()
+        if self._pass_at >= 0:
+            self._next_pass.due_in(self._pass_at - self.now)
+
+    def _await_ends(self, ends: Iterable[tuple[int, int, int]]) -> None:
+        for generation, job_id, end in ends:
+            simpy.Timeout(self.env, end - self.now, (job_id, generation)).callbacks.append(self._end)
 
     def _wire(self, now: int) -> None:
         self.env = cast("_Clock", simpy.Environment(initial_time=now))
@@ -715,6 +761,7 @@ class Simulation:
 
     def _await_arrival(self) -> None:
         if self._coming:
+            self._arrival_after = self._generation
             delay = self._coming[-1].submit - self.now  # negative only for jobs submitted before the start
             simpy.Timeout(self.env, delay if delay > 0 else 0).callbacks.append(self._arrive)
 
@@ -804,3 +851,12 @@ class Simulation:
                 else "jobs wait for jobs that never end"
             )
             raise SchedulerError(f"t={self.now}: {reason}: {some}; {self.free_nodes} of {self.nodes} nodes are free")
+
+
+def _copied(plugin: Any, memo: dict[int, Any]) -> Any:
+    """A scheduler or twin for a fork."""
+    try:
+        return copy.deepcopy(plugin, memo)
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise SchedulerError(f"{plugin.name} cannot be copied for a fork: {what}; give it a __deepcopy__") from error

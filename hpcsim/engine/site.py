@@ -10,6 +10,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from hpcsim.engine.decisions import Decision, SetCap, SetCooling, SetSpeed, Sleep, Wake
 from hpcsim.engine.sampling import Sampling
@@ -18,6 +19,7 @@ from hpcsim.machine.checkpoint import Checkpointing
 from hpcsim.machine.cluster import Cluster, Effects, Units
 from hpcsim.machine.execution import Execution
 from hpcsim.machine.facility import NEVER, Facility
+from hpcsim.machine.history import History
 from hpcsim.machine.places import Places
 from hpcsim.machine.pools import NodePools
 from hpcsim.machine.queue_rules import Pool
@@ -75,10 +77,7 @@ class Site:
         self._saved: dict[int, int] = {}  # job -> seconds of work that its checkpoints keep
         self._out: dict[int, tuple[int, int, Units]] = {}  # interrupt -> (expected repair, general nodes, units)
         self.pools: NodePools | None = None  # where the queue rules have any: then not all nodes are general
-        self.units: list[Units] = []
-        self.joules = array("d")
-        self.throttled_node_s = array("q")
-        self.lost_node_s = array("q")
+        self._books = History(units="O", joules="d", throttled_node_s="q", lost_node_s="q")
 
     def attach(self, simulation: Simulation) -> None:
         """Let it act on ``simulation``, which has just begun or been forked."""
@@ -98,11 +97,10 @@ class Site:
         It has no telemetry: readings are of what happens and not of what might.
         """
         twin = copy.copy(self)
-        shared = {"_simulation", "_limit_s", "_work_s", "_elapsed_s", "_outcome", "units", "checkpointing", "telemetry"}
-        for name, value in vars(self).items():
-            if name not in shared:
-                setattr(twin, name, copy.deepcopy(value, memo))
-        twin.units = self.units.copy()
+        for name in ("cluster", "facility", "recorded", "pools", "_books"):
+            setattr(twin, name, copy.deepcopy(getattr(self, name), memo))
+        for name in ("_waking", "_saved", "_out"):
+            setattr(twin, name, getattr(self, name).copy())
         twin.telemetry = None
         return twin
 
@@ -155,6 +153,33 @@ class Site:
             return not shares.too_large(job)
         return self.cluster.places.fits(job.nodes)
 
+    # -- the books: a row for each attempt, as in ``Attempts``; each of these is a copy ---------
+
+    @property
+    def units(self) -> list[Units]:
+        """The units that each attempt had."""
+        return self._books.objects("units")
+
+    @property
+    def joules(self) -> npt.NDArray[np.float64]:
+        """What its nodes drew, booked when it ended."""
+        return self._books.column("joules")
+
+    def joules_of(self, row: int) -> float:
+        """The same of one attempt."""
+        joules: float = self._books.row(row)[1]
+        return joules
+
+    @property
+    def throttled_node_s(self) -> npt.NDArray[np.int64]:
+        """Node-seconds under the thermal throttle."""
+        return self._books.column("throttled_node_s")
+
+    @property
+    def lost_node_s(self) -> npt.NDArray[np.int64]:
+        """Node-seconds of work that were lost."""
+        return self._books.column("lost_node_s")
+
     # -- one job ------------------------------------------------------------------------------
 
     def begin(self, job: Job, start: int, taken: int, speed: float, wanted: tuple[int, ...] | None) -> tuple[int, int]:
@@ -178,7 +203,7 @@ class Site:
             own, units = self.pools.choose(job, units)
         execution = self.cluster.begin(
             job,
-            len(self.joules),
+            len(self._books),
             taken,
             start - taken,
             work_s,
@@ -192,10 +217,11 @@ class Site:
             self.recorded.count(job.id, execution.units)
         if self.pools is not None and not job.cores:
             self.pools.begin(job, execution.units, own)
-        self.units.append(execution.units)
-        self.joules.append(0.0)
-        self.throttled_node_s.append(0)
-        self.lost_node_s.append(0)
+        units_of, joules, throttled_node_s, lost_node_s = self._books.to_append()
+        units_of.append(execution.units)
+        joules.append(0.0)
+        throttled_node_s.append(0)
+        lost_node_s.append(0)
         if execution.shared is not None:
             self._retime_neighbours(beside=execution)
         self._hold_cap(taken, beside=execution)
@@ -214,7 +240,6 @@ class Site:
         """Take a job off the machine now; ``work_is_lost`` if it did not end by itself."""
         execution, now = self.cluster.executions[job_id], self._simulation.now
         self.cluster.end(execution, now)
-        row = execution.row
         if execution.shared is not None:
             execution.throttled_node_s = round(execution.share * execution.throttled_node_s)
             self._retime_neighbours()
@@ -222,8 +247,9 @@ class Site:
                 self.pools.end(holder_of(execution.shared.number), execution.units)
         elif self.pools is not None:
             self.pools.end(job_id, execution.units)
-        self.joules[row] = execution.joules
-        self.throttled_node_s[row] = execution.throttled_node_s
+        (_, joules, throttled_node_s, _), at = self._books.to_change(execution.row)
+        joules[at] = execution.joules
+        throttled_node_s[at] = execution.throttled_node_s
         if work_is_lost:
             self._lose(execution)
         self._hold_cap(now)
@@ -234,7 +260,8 @@ class Site:
         done = max(0, int(self._left_s(job_id) - execution.work_s))
         saved = 0 if self.checkpointing is None else self.checkpointing.saved(done)
         lost_s = execution.nodes * (done - saved)
-        self.lost_node_s[execution.row] = lost_s if execution.shared is None else round(execution.share * lost_s)
+        (*_, lost_node_s), at = self._books.to_change(execution.row)
+        lost_node_s[at] = lost_s if execution.shared is None else round(execution.share * lost_s)
         if saved:
             self._saved[job_id] = self._saved.get(job_id, 0) + saved
 

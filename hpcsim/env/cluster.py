@@ -255,7 +255,7 @@ class ClusterEnv(gymnasium.Env[Floats32, np.int64]):
         """Tell the observer and the reward of the jobs that have ended since the last step."""
         attempts = simulation.attempts
         for row in range(self._rows, len(attempts)):
-            self._row[attempts.job[row]] = row
+            self._row[attempts.row(row)[0]] = row
         self._rows = len(attempts)
         over = self._rows - len(simulation.running)
         if over == self._over:
@@ -266,7 +266,8 @@ class ClusterEnv(gymnasium.Env[Floats32, np.int64]):
             row = self._row.get(job_id, -1)
             if row < 0:
                 continue  # rejected
-            job = Ended(job_id, self._submit[job_id], attempts.start[row], attempts.end[row])
+            _, _, start, end, _, _ = attempts.row(row)
+            job = Ended(job_id, self._submit[job_id], start, end)
             self._observer.ended(job_id, job.end - job.start)
             if self._counts_J[job_id]:
                 self._reward.add(job)

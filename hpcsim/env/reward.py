@@ -84,7 +84,7 @@ class Reward:
     def utilisation(self, simulation: Simulation) -> float:
         """Busy node-seconds over all, from the first submission to the last end."""
         ends = simulation.attempts.end
-        span_s = (max(ends) if ends else simulation.now) - simulation.start
+        span_s = (int(ends.max()) if ends.size else simulation.now) - simulation.start
         return simulation.ledger.busy_node_seconds / (simulation.nodes * span_s) if span_s else 0.0
 
     def _energy_kwh(self, simulation: Simulation) -> float:

@@ -7,6 +7,7 @@ are cut to 1/1024 W, so that their sums are exact in floating point and the ledg
 
 from __future__ import annotations
 
+import copy
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from hpcsim.machine.cooling import SUPPLY_STEP_S
 from hpcsim.machine.execution import Execution
 from hpcsim.machine.failures import FailureProcess
 from hpcsim.machine.heat import Heat
+from hpcsim.machine.history import History
 from hpcsim.machine.places import FREE, Places
 from hpcsim.machine.power import cap_speed
 from hpcsim.machine.shares import SHARED, SharedUnit, Shares
@@ -121,8 +123,8 @@ class Cluster:
         self.executions: dict[int, Execution] = {}
         self.interrupts: list[Interrupt] = []
         self.failed_U = np.zeros(spec.units)  # how often each unit was seen to fail: what an operator may know
-        self.power_log_s = array("q")  # when the IT power changed
-        self.power_log_w = array("d")  # to what
+        self._power_log = History(time_s="q", it_w="d")
+        self._logged_s = -NEVER
         self.nodes_in = dict.fromkeys(_STATES, 0)
         self.node_seconds = dict.fromkeys(_STATES, 0)
         self._supply_c = supply_c
@@ -160,6 +162,17 @@ class Cluster:
         self.it_w += nodes * self._state_w["idle"]
         self._plan()
         self._log(start)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Cluster:
+        """An independent copy; what never changes is shared."""
+        twin = copy.copy(self)
+        for name in ("places", "heat", "failures", "_supply_c", "_power_log"):
+            setattr(twin, name, copy.deepcopy(getattr(self, name), memo))
+        for name in ("interrupts", "failed_U", "nodes_in", "node_seconds", "_since_s", "_due", "_outages"):
+            setattr(twin, name, getattr(self, name).copy())
+        twin.executions = {job_id: copy.copy(execution) for job_id, execution in self.executions.items()}
+        twin.shares = None if self.shares is None else self.shares.with_jobs(twin.executions)
+        return twin
 
     # -- jobs ---------------------------------------------------------------------------------
 
@@ -359,11 +372,19 @@ class Cluster:
 
     def _log(self, now: int) -> None:
         """Note what the machine draws from ``now`` on."""
-        if self.power_log_s and self.power_log_s[-1] == now:
-            self.power_log_w[-1] = self.it_w
+        if self._logged_s == now:
+            (_, it_w), at = self._power_log.to_change(len(self._power_log) - 1)
+            it_w[at] = self.it_w
         else:
-            self.power_log_s.append(now)
-            self.power_log_w.append(self.it_w)
+            times_s, it_w = self._power_log.to_append()
+            times_s.append(now)
+            it_w.append(self.it_w)
+            self._logged_s = now
+
+    @property
+    def power_log(self) -> tuple[npt.NDArray[np.int64], Floats]:
+        """The seconds at which the IT power changed, and to how many watts."""
+        return self._power_log.column("time_s"), self._power_log.column("it_w")
 
     def hold_cap(self, now: int, cap_w: float) -> list[Execution]:
         """Slow all jobs alike, or let them go faster, so that the IT power keeps a cap; the jobs that changed pace."""
