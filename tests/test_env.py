@@ -2,7 +2,10 @@
 
 import csv
 import gzip
+import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import gymnasium
@@ -425,6 +428,23 @@ def waits(pick, env, starts):
 
 def by_model(model):
     return lambda observation, mask: int(model.predict(observation, action_masks=mask, deterministic=True)[0])
+
+
+def test_the_docs_name_every_feature_option_and_reward():
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in DOCS.splitlines() if line.startswith("| ")]
+    assert [row[1] for row in rows if row[0].isdigit()] == list(FEATURES)
+    minute, hour, day, month = scaled(np.array([60, 3600, 86_400, 30 * 86_400])).round(2)
+    assert f"a minute is {minute}, an hour {hour}, a day {day}" in DOCS
+    assert month == 1.0
+    options = set(inspect.signature(hpcsim.env.ClusterEnv).parameters)
+    assert options <= {word for row in rows for word in re.findall(r"\w+", row[0])}
+    assert {row[0] for row in rows} >= {"bounded-slowdown", "wait", "utilisation", "energy", "reserve", "head", "mask"}
+
+
+def test_without_gymnasium_it_says_what_to_install():
+    code = "import sys; sys.modules['gymnasium'] = None; import hpcsim.env"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stderr.splitlines()[-1].endswith("hpcsim.env needs Gymnasium: pip install 'hpcsim[rl]'")
 
 
 def test_the_snippets_of_the_docs_run_and_their_learner_waits_less_than_the_order_of_submission(capsys):
