@@ -154,6 +154,10 @@ class WatchersView(View):
         """PermissionError: a twin may learn from being asked, or draw random numbers."""
         raise PermissionError("the twins of a view are the scheduler's; an observer cannot ask them")
 
+    def what_if(self, *_: object, **__: object) -> NoReturn:
+        """PermissionError: what would come of a decision is drawn with the scheduler's random numbers."""
+        raise PermissionError("what would come of a decision is for the scheduler to ask; an observer cannot")
+
     @property
     def node_c(self) -> npt.NDArray[np.float64]:
         """Temperature of the nodes of each unit, degrees Celsius; a copy that cannot be written to."""

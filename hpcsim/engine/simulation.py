@@ -43,7 +43,7 @@ from hpcsim.engine.view import Running, View
 from hpcsim.engine.waiting import Waiting
 from hpcsim.errors import BadDecision, InputError, SchedulerError, TwinError
 from hpcsim.streams import stream
-from hpcsim.workload.job import TIMEOUT, Job, Workload
+from hpcsim.workload.job import COMPLETED, TIMEOUT, Job, Workload
 
 _JOBS_MADE_AT_ONCE = 4096
 _NEVER = 2**62  # a second that does not come
@@ -144,10 +144,7 @@ class Simulation:
         self.workload = workload
         self.scheduler = scheduler
         self.scheduler_rng = stream(seed, f"scheduler {scheduler.name}")
-        try:
-            self.needs = declared(scheduler)
-        except ValueError as error:
-            raise SchedulerError(f"scheduler {scheduler.name}: {error}") from None
+        self.needs = self._declared()
         self.twins = dict(twins)
         self._learning = [twin for twin in self.twins.values() if hasattr(twin, "ended")]
         self.nodes = nodes
@@ -205,6 +202,7 @@ class Simulation:
         self.now = start  # simulated time, seconds
         self._coming: list[Job] = []  # the next jobs to arrive, the first of them last
         self._pass_at = -1  # when the next pass is due; -1 if none is
+        self.is_belief = False  # whether it is what somebody believes, see ``what_if``
         self._by_hand = False  # whether the next pass is left to the caller
         self._pass_is_open = False  # whether the caller may decide now
         self._decided: list[Decision] = []  # what the caller has decided in it
@@ -695,6 +693,15 @@ class Simulation:
         return self._coming[-1].id if self._coming else len(self.workload)
 
     @property
+    def waiting(self) -> list[Job]:
+        """All jobs that were submitted and are to start: those of the queue, then those that are held back."""
+        return [*self.queue.jobs, *self.held.values(), *self._blocked.values()]
+
+    def rows_running(self) -> Iterator[tuple[int, int]]:
+        """The ids of the running jobs, each with the row of its attempt."""
+        return ((job_id, row) for job_id, (_, _, row) in self._ends.items())
+
+    @property
     def is_over(self) -> bool:
         """Whether every job has ended."""
         return not (self._coming or self.queue or self.running or self._blocked or self.held)
@@ -707,6 +714,16 @@ class Simulation:
         nobody observes, and ``pass_seconds`` begins anew. Raises SchedulerError where a plug-in cannot be copied. It is
         for whoever owns the simulation: it knows the future.
         """
+        twin, memo = self._twin()
+        twin.scheduler_rng = copy.deepcopy(self.scheduler_rng, memo)
+        twin.scheduler = _copied(self.scheduler, memo)
+        twin.twins = {question: _copied(plugin, memo) for question, plugin in self.twins.items()}
+        twin._learning = [plugin for plugin in twin.twins.values() if hasattr(plugin, "ended")]
+        twin._await_again()
+        return twin
+
+    def _twin(self) -> tuple[Simulation, dict[int, Any]]:
+        """A fork without plug-ins of its own, to which nothing happens yet; and what was copied, for ``deepcopy``."""
         twin = copy.copy(self)
         memo: dict[int, Any] = {id(self): twin}
         for name in _COPIED:
@@ -722,16 +739,47 @@ class Simulation:
             twin.sharing = self.sharing.in_fork(twin.site.cluster.shares)
         twin._wire(self.now)
         memo[id(self._view)], memo[id(self.workload)] = twin._view, self.workload
-        twin.scheduler_rng = copy.deepcopy(self.scheduler_rng, memo)
-        twin.scheduler = _copied(self.scheduler, memo)
-        twin.twins = {question: _copied(plugin, memo) for question, plugin in self.twins.items()}
-        twin._learning = [plugin for plugin in twin.twins.values() if hasattr(plugin, "ended")]
         if twin.site is not None:
             twin.site.attach(twin)
         if twin.centre is not None:
             twin.centre.attach(twin)
+        return twin, memo
+
+    def believed(self) -> Simulation:
+        """A fork that knows nothing but what the scheduler can, with the pass open that it is in: see ``what_if``."""
+        from hpcsim.engine.what_if import ASSUMED_BETA, predicted_runtimes  # for few runs
+
+        twin, _ = self._twin()
+        failures_seed, policy_seed = self.scheduler_rng.integers(2**63, size=2).tolist()
+        twin.scheduler_rng = np.random.default_rng(policy_seed)
+        twin._learning, twin._coming, twin.is_belief = [], [], True
+        runtime_s = predicted_runtimes(self)
+        twin._outcome = bytes([COMPLETED]) * len(self.state)
+        twin._runtime = self._runtime[:]
+        for job_id, seconds in runtime_s.items():
+            twin._runtime[job_id] = seconds
+        if twin.site is not None:
+            twin.site.believe(self.now, runtime_s, failures_seed, ASSUMED_BETA)
+            twin._site_at = _NEVER
+        for job_id, (_, generation, row) in twin._ends.items():
+            if twin.site is None:
+                end = max(twin.running[job_id].start + runtime_s[job_id], self.now + 1)
+            else:
+                end = twin.site.cluster.executions[job_id].end
+            twin._ends[job_id] = end, generation, row
         twin._await_again()
+        twin._pass_is_open = True
         return twin
+
+    def take_over(self, scheduler: Scheduler) -> None:
+        """Let another scheduler decide from now on."""
+        self.scheduler = scheduler
+        self.needs = self._declared()
+        self.recorded_start_s = None
+        self._passes_when_idle = bool(getattr(scheduler, "passes_when_idle", False))
+        wakes_on = self._wishes()
+        if self.site is not None:
+            self.site.wake_on(wakes_on)
 
     def _await_again(self) -> None:
         """Fill a new clock with all that was pending, in the same order within each second."""
@@ -804,6 +852,13 @@ class Simulation:
 
     # -- complaints ---------------------------------------------------------------------------
 
+    def _declared(self) -> frozenset[str]:
+        """What the scheduler says that it needs."""
+        try:
+            return declared(self.scheduler)
+        except ValueError as error:
+            raise SchedulerError(f"scheduler {self.scheduler.name}: {error}") from None
+
     def _wishes(self) -> Collection[str]:
         """The signals whose changes the scheduler wants to be called for, its attribute ``wakes_on``."""
         signals = getattr(self.scheduler, "wakes_on", ())
@@ -842,7 +897,7 @@ class Simulation:
         return self._bad(f"{deed}, which it did not say that it needs; declare needs = frozenset({{{needs}}})")
 
     def _refuse_a_stall(self) -> None:
-        waiting = [job.name for job in (*self.queue.jobs, *self.held.values(), *self._blocked.values())]
+        waiting = [job.name for job in self.waiting]
         if waiting:
             some = ", ".join(waiting[:5]) + (f" and {len(waiting) - 5} more" if len(waiting) > 5 else "")
             reason = (

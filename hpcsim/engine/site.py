@@ -19,7 +19,8 @@ from hpcsim.machine.checkpoint import Checkpointing
 from hpcsim.machine.cluster import Cluster, Effects, Units
 from hpcsim.machine.execution import Execution
 from hpcsim.machine.facility import NEVER, Facility
-from hpcsim.machine.history import History
+from hpcsim.machine.failures import FailureProcess
+from hpcsim.machine.history import PAGE, History
 from hpcsim.machine.places import Places
 from hpcsim.machine.pools import NodePools
 from hpcsim.machine.queue_rules import Pool
@@ -103,6 +104,42 @@ class Site:
             setattr(twin, name, getattr(self, name).copy())
         twin.telemetry = None
         return twin
+
+    def believe(self, now: int, runtime_s: Mapping[int, int], failures_seed: int, beta: float) -> None:
+        """Go on by what can be known: a job that has not ended runs for ``runtime_s`` in all, at full speed.
+
+        Hardware fails, if it does, by a stream of its own. Jobs that have not begun are believed to draw what those
+        that ended last drew on average; before any has ended, half of what they could draw at the most. For the rest
+        see ``Cluster.believe``.
+        """
+        self._work_s, self._elapsed_s = self._work_s[:], self._elapsed_s[:]
+        checkpointing = self.checkpointing
+        for job_id, seconds in runtime_s.items():
+            work_s = seconds if checkpointing is None else max(1, checkpointing.work_done(seconds))
+            self._work_s[job_id], self._elapsed_s[job_id] = work_s, seconds
+        self._saved.clear()
+        running = self._simulation.running
+        left_s = {job_id: float(runtime_s[job_id] - max(0, now - start)) for job_id, (_, start, _) in running.items()}
+        back_s = {number: max(expected, now + 1) for number, (expected, _, _) in self._out.items()}
+        spec, failures = self.cluster.spec, self.cluster.failures
+        if failures is not None:
+            shape = {"units": spec.units, "units_per_rack": spec.units_per_rack}
+            failures = FailureProcess(spec.failures, **shape, seed=failures_seed, start=now)
+        self.cluster.believe(now, left_s, back_s, failures, self._usual_dynamic_w(), beta)
+
+    def _usual_dynamic_w(self) -> float:
+        """Watts above idle on one node of the attempts that ended last."""
+        attempts, power = self._simulation.attempts, self.cluster.spec.power
+        first = max(0, len(attempts) - PAGE)
+        taken, end, joules = (attempts.column("taken", first), attempts.column("end", first),
+                              self._books.column("joules", first))  # fmt: skip
+        nodes = np.array([units.size for units in self._books.objects("units", first)]) * self.cluster.spec.unit_nodes
+        if self.cluster.shares is not None:
+            nodes = nodes * self.cluster.shares.largest_J[attempts.column("job", first)]
+        node_s = float((nodes * (end - taken))[end >= 0].sum())
+        if not node_s:
+            return 0.5 * (power.cpu_dyn_w + power.gpu_dyn_w)
+        return max(0.0, float(joules[end >= 0].sum()) / node_s - power.idle_w)
 
     @property
     def free_nodes(self) -> int:

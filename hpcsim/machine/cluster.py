@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import copy
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from math import inf
 from typing import NamedTuple
 
@@ -173,6 +173,47 @@ class Cluster:
         twin.executions = {job_id: copy.copy(execution) for job_id, execution in self.executions.items()}
         twin.shares = None if self.shares is None else self.shares.with_jobs(twin.executions)
         return twin
+
+    def believe(
+        self,
+        now: int,
+        left_s: Mapping[int, float],
+        back_s: Mapping[int, int],
+        failures: FailureProcess | None,
+        dynamic_w: float,
+        beta: float,
+    ) -> None:
+        """Go on from ``now`` by what can be known, in the place of what is true.
+
+        ``left_s`` is the work that running jobs have left, seconds at full speed, ``back_s`` when the units of each
+        interrupt are back, ``dynamic_w`` what a job that has not begun draws above idle on one node, and ``beta`` how
+        far the runtimes of all follow the clock. Nodes are alike, wherever a job lies; of the outages only scheduled
+        maintenance is known.
+        """
+        jobs, power = len(self._beta_J), self.spec.power
+        full_w = power.cpu_dyn_w + power.gpu_dyn_w
+        gpu_w = dynamic_w * power.gpu_dyn_w / full_w / max(1, self.spec.gpus_per_node) if full_w else 0.0
+        dynamic_w_J, gpu_w_J = array("d", [dynamic_w]) * jobs, array("d", [gpu_w]) * jobs
+        if self.shares is not None:
+            dynamic_w_J = array("d", (dynamic_w * self.shares.largest_J).tobytes())
+        self._beta_J = array("d", [beta]) * jobs
+        self._class_U = self._felt_J = None
+        for job_id, execution in self.executions.items():
+            dynamic_w_J[job_id], gpu_w_J[job_id] = self._dynamic_w_J[job_id], self._gpu_w_J[job_id]
+            execution.settle(now)
+            execution.stretch, execution.work_s = 1.0, left_s[job_id]
+            execution.turn(beta, limit_stretches=self._limit_stretches)
+        self._dynamic_w_J, self._gpu_w_J = dynamic_w_J, gpu_w_J
+        self.failures = failures
+        self._outages = [outage for outage in self._outages if outage.cause == "maintenance"]
+        due = [each for each in self._due if each.kind != "overdue"]
+        self._due = [each._replace(time=back_s[each.interrupt]) if each.kind == "repaired" else each for each in due]
+        heapify(self._due)
+        for number, back in back_s.items():
+            self.interrupts[number] = self.interrupts[number]._replace(until_s=back)
+        if self.heat is not None:
+            self.heat.forget_hottest(now)
+        self._plan()
 
     # -- jobs ---------------------------------------------------------------------------------
 
@@ -384,7 +425,16 @@ class Cluster:
     @property
     def power_log(self) -> tuple[npt.NDArray[np.int64], Floats]:
         """The seconds at which the IT power changed, and to how many watts."""
-        return self._power_log.column("time_s"), self._power_log.column("it_w")
+        return self.power_log_since(0)
+
+    def power_log_since(self, row: int) -> tuple[npt.NDArray[np.int64], Floats]:
+        """The same from a row on."""
+        return self._power_log.column("time_s", row), self._power_log.column("it_w", row)
+
+    @property
+    def power_log_rows(self) -> int:
+        """How many rows it has so far."""
+        return len(self._power_log)
 
     def hold_cap(self, now: int, cap_w: float) -> list[Execution]:
         """Slow all jobs alike, or let them go faster, so that the IT power keeps a cap; the jobs that changed pace."""

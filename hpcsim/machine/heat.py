@@ -121,6 +121,16 @@ class Heat:
         self._look_back(now)
         return self._hottest_c, self._hottest_gpu_c
 
+    def forget_hottest(self, now: int) -> None:
+        """From ``now`` on ``hottest_c`` tells of what comes and not of what has been."""
+        node_c, gpu_c = self.temperatures(now)
+        self._ahead.first(THROTTLE)
+        self._now.restart_log()
+        self._ahead.clear_exceeded()
+        self._ahead.forget_seen()
+        self._hottest_c = float(node_c.max())
+        self._hottest_gpu_c = None if gpu_c is None else float(gpu_c.max())
+
     def power_w(self, unit: int) -> tuple[float, float]:
         """What a node of ``unit``, and one GPU of it, draw now."""
         log = self._now.log

@@ -89,17 +89,18 @@ class History:
         self._last = self._pages[-1]
         self._own.add(number)
 
-    def column(self, name: str) -> npt.NDArray[Any]:
-        """All rows of a column of numbers."""
+    def column(self, name: str, from_row: int = 0) -> npt.NDArray[Any]:
+        """A column of numbers, from a row on."""
         at, code = self._place(name)
-        kind = np.dtype(code)
-        pages = [np.frombuffer(cast("array[Any]", page[at]), kind) for page in self._pages]
-        return np.concatenate(pages) if pages else np.zeros(0, kind)
+        kind, first = np.dtype(code), from_row >> _BITS
+        pages = [np.frombuffer(cast("array[Any]", page[at]), kind) for page in self._pages[first:]]
+        return np.concatenate(pages)[from_row - first * PAGE :] if pages else np.zeros(0, kind)
 
-    def objects(self, name: str) -> list[Any]:
-        """All rows of a column of objects."""
+    def objects(self, name: str, from_row: int = 0) -> list[Any]:
+        """A column of objects, from a row on."""
         at, _ = self._place(name)
-        return [each for page in self._pages for each in page[at]]
+        first = from_row >> _BITS
+        return [each for page in self._pages[first:] for each in page[at]][from_row - first * PAGE :]
 
     def _place(self, name: str) -> tuple[int, str]:
         return [*self._columns].index(name), self._columns[name]

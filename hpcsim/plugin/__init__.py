@@ -31,6 +31,7 @@ from hpcsim.engine.twins import (
     Twins,
 )
 from hpcsim.engine.view import Running, View
+from hpcsim.engine.what_if import Outlook
 from hpcsim.errors import InputError
 from hpcsim.plugin.hooks import Register, RegisterFile, hookimpl
 from hpcsim.plugin.metric import FinishedRun, Metric
@@ -61,6 +62,7 @@ __all__ = [
     "Metric",
     "Observer",
     "Options",
+    "Outlook",
     "PerformanceTwin",
     "Power",
     "Prediction",
