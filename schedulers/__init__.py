@@ -5,11 +5,12 @@ from collections.abc import Callable
 from hpcsim.plugin import hookimpl
 
 from .backfilling import EASY, FCFS, Conservative, Hybrid
+from .flux import Flux
 from .recorded import Recorded
 
 
 @hookimpl
 def hpcsim_schedulers(register: Callable[[type], None]) -> None:
     """Register every built-in scheduler."""
-    for scheduler in (FCFS, EASY, Conservative, Hybrid, Recorded):
+    for scheduler in (FCFS, EASY, Conservative, Hybrid, Flux, Recorded):
         register(scheduler)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from hpcsim.plugin import Job, Profile, Room
 
+JOINED = "on a node that is shared already"
+
 
 class Plan:
     """The plan of one pass: jobs that start now, and reservations that no other start may delay.
@@ -23,7 +25,8 @@ class Plan:
         self._latency_s = launch_latency
         self._make_profile = make_profile
         self._profile: Profile | None = None
-        self._differs = bool(room.special) or room.shared is not None  # whether nodes are not all that there is to a job
+        # whether there is more to a job than its nodes
+        self._differs = bool(room.special) or room.shared is not None
 
     def allocate(self, job: Job, else_reserve: bool) -> str | None:
         """Why ``job`` starts now; None if it cannot without delaying a reservation.
@@ -35,7 +38,7 @@ class Plan:
         if profile is None:
             shares = other and room.shared_until(job) is not None
             if room.take(job):
-                return "on a node that is shared already" if shares else "first in the queue"
+                return JOINED if shares else "first in the queue"
             if not else_reserve:
                 return None
             profile = self._profile = self._make_profile()
@@ -43,7 +46,7 @@ class Plan:
             return None
         span = self._latency_s + job.walltime
         if other and job.cores and self._joins(job, profile, span):
-            return "on a node that is shared already"
+            return JOINED
         start = profile.earliest(job.nodes, span, job)
         if start == self._now and room.take(job):
             profile.reserve(start, span, job.nodes, job)

@@ -19,6 +19,7 @@ from hpcsim.engine.operations import Power, Signal
 from hpcsim.engine.room import Room
 from hpcsim.engine.simulation import Scheduler
 from hpcsim.engine.view import Running, View
+from hpcsim.machine.spec import MachineSpec
 from hpcsim.plugin.hooks import hookimpl
 from hpcsim.workload.job import Job
 
@@ -34,6 +35,7 @@ __all__ = [
     "Hold",
     "Job",
     "Kill",
+    "MachineSpec",
     "Options",
     "Power",
     "Preempt",

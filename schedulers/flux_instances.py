@@ -1,0 +1,429 @@
+"""Instances of Flux: each schedules its own queue on its own nodes, and its decisions take time.
+
+An instance is a scheduler with one thread. Its loop sees jobs and nodes as they are when it begins, and keeps it busy
+as long as its decisions take, one after the other; each start is carried out when its decision is through. It begins
+another loop when it is not busy any more and something has happened to it: a job came or ended, nodes went or came.
+Its clock keeps fractions of seconds, which the start of a job has not: it is in the second of its decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
+from math import ceil
+from typing import NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from hpcsim import plugin
+from hpcsim.plugin import Job, Profile, Room, View
+
+from .flux_graph import Graph, Matcher, Units
+from .flux_loop import Rules, decisions
+from .planning import JOINED, Plan
+
+Order = Callable[[list[Job], int], Iterable[Job]]
+"""Jobs, given in the order of submission, in the order of a queue at a second."""
+
+_POOL_VERTICES = 2  # where nodes are only counted: the cluster, and one vertex that stands for all of them
+
+
+class Cost(plugin.Options):
+    """Seconds that a decision takes: to look at one job, and start it, reserve nodes for it or pass it over."""
+
+    decision_s: float = Field(default=0.0, ge=0, le=3600, description="seconds of every decision")
+    waiting_s: float = Field(
+        default=0.0, ge=0, le=60, description="seconds more for each job that waits there"
+    )
+    vertex_s: float = Field(
+        default=0.0, ge=0, le=60, description="seconds more for each vertex that is visited"
+    )
+
+    @property
+    def is_none(self) -> bool:
+        """Whether decisions take no time."""
+        return not (self.decision_s or self.waiting_s or self.vertex_s)
+
+    def of(self, waiting: int, visited: int) -> float:
+        """Seconds of a decision while so many jobs wait, for which so many vertices are visited."""
+        return self.decision_s + self.waiting_s * waiting + self.vertex_s * visited
+
+
+class Level(Rules):
+    """One level of instances: how many there are below each instance of the level above, and the rules of each."""
+
+    children: int = Field(ge=2, le=4096, description="how many instances share the nodes of the one above them")
+
+
+class Due(NamedTuple):
+    """A start that is decided: in which second the decision is through, and whether it takes nodes that are free."""
+
+    second: int
+    job: Job
+    why: str
+
+    @property
+    def opens(self) -> bool:
+        """Whether the job gets free nodes, and not a part of a node that others share already."""
+        return self.why != JOINED
+
+
+class InstanceRoom(Room):
+    """The free nodes of an instance in a pass: part of the machine's, and only until ``ends_s``."""
+
+    __slots__ = ("_ends_s", "_machine", "_start_s")
+
+    def __init__(self, free: int, machine: Room, start_s: int, ends_s: int | None) -> None:
+        super().__init__(free)
+        self._machine = machine
+        self._start_s = start_s
+        self._ends_s = ends_s
+
+    def take(self, job: Job) -> bool:
+        """Whether ``job`` can start now; if so, its nodes are taken. An ensemble takes them from this instance only."""
+        if job.nodes > self.free or (self._ends_s is not None and self._start_s + job.walltime > self._ends_s):
+            return False
+        if job.id >= 0 and not self._machine.take(job):
+            return False
+        return super().take(job)
+
+
+class Pass(NamedTuple):
+    """What all instances see of a pass: the view, its queue, the room of the machine, and what names its units."""
+
+    view: View
+    queue: Mapping[int, Job]
+    room: Room
+    matcher: Matcher
+
+
+class Instance:
+    """A scheduler of its own queue, on ``nodes`` nodes, which are ``units`` where these are told apart.
+
+    Without ``nodes`` it has the whole machine, and uses its room and profile. ``ends_s`` is when it has to have given
+    its nodes back; None: never. What it gives to ``children`` it does not use. ``changed``: something has happened to
+    it since its last loop began. ``batches`` are the jobs of the ensembles that wait for an instance of their own, and
+    ``granted`` those for which that is decided.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        rules: Rules,
+        nodes: int | None = None,
+        units: Units | None = None,
+        ends_s: int | None = None,
+        depth: int = 0,
+    ) -> None:
+        self.name = name
+        self.rules = rules
+        self.nodes = nodes
+        self.units = units
+        self.ends_s = ends_s
+        self.depth = depth
+        self.children: list[Instance] = []
+        self.waiting: dict[int, Job] = {}
+        self.running: dict[int, Job] = {}
+        self.due: list[Due] = []
+        self.batches: dict[int, list[Job]] = {}
+        self.granted: dict[int, list[Job]] = {}
+        self.clock_s = 0.0
+        self.changed = False
+
+    # -- what comes and goes ------------------------------------------------------------------
+
+    def receive(self, jobs: Iterable[Job]) -> None:
+        """Let these jobs wait here."""
+        for job in jobs:
+            self.waiting[job.id] = job
+            self.changed = True
+
+    def settle(self, now: Pass) -> None:
+        """See which of its jobs have ended, and which do not wait any more."""
+        for job_id in self.running.keys() - now.view.running.keys():
+            del self.running[job_id]
+            self.changed = True
+        for job_id in self.waiting.keys() - now.queue.keys():
+            del self.waiting[job_id]
+
+    def is_through(self, start_s: int) -> bool:
+        """Whether it has done all that it can before its end."""
+        if self.running or self.due or self.children:
+            return False
+        return self.ends_s is None or all(start_s + job.walltime > self.ends_s for job in self.waiting.values())
+
+    @property
+    def load(self) -> float:
+        """Seconds of work for each of its nodes, by the walltimes of its jobs."""
+        jobs = (*self.waiting.values(), *self.running.values(), *(due.job for due in self.due))
+        return sum(job.nodes * job.walltime for job in jobs) / (self.nodes or 1)
+
+    # -- a pass --------------------------------------------------------------------------------
+
+    def carry_out(self, now: Pass) -> Iterator[Due]:
+        """The starts whose second has come. A job whose nodes are not there any more waits again."""
+        while self.due and self.due[0].second <= now.view.now:
+            due = self.due.pop(0)
+            if due.job.id >= 0:
+                if due.job.id not in now.queue:
+                    continue
+                joins = now.room.shared_until(due.job) is not None
+                if not self._is_there(due.job, now) or not now.room.take(due.job):
+                    self.receive([due.job])
+                    continue
+                self.running[due.job.id] = due.job
+                if joins or due.why == JOINED:
+                    due = due._replace(why=JOINED if joins else "on a free node")
+            yield due
+
+    def loop(self, now: Pass, cost: Cost, order: Order, asking: Callable[[], list[Job]]) -> Iterator[Due]:
+        """Look at the jobs ``asking`` for nodes here, in the order of submission; the starts of this very second.
+
+        Later ones are put into ``due``.
+        """
+        view, second = now.view, now.view.now
+        self.changed = False
+        self.clock_s = max(self.clock_s, float(second))
+        room = now.room
+        if self.nodes is not None:
+            room = InstanceRoom(self.free_nodes(now), now.room, second + view.launch_latency, self.ends_s)
+        visits = self._visits(now) if cost.vertex_s else lambda job: 0
+
+        def waiting() -> Iterable[Job]:
+            return order([now.matcher.asked(job) for job in asking()], second)
+
+        def plan() -> Plan:
+            return Plan(second, view.launch_latency, room, lambda: self._profile(now, room))
+
+        for job, why in decisions(self.rules, waiting, plan, view.up_nodes):
+            self.clock_s += cost.of(len(self.waiting), visits(job) if why is not None else 1)
+            if why is None:
+                continue
+            batch = self.batches.get(job.id)
+            if batch is not None:
+                self.granted[job.id] = batch
+            for each in batch or (job,):
+                del self.waiting[each.id]
+            due = Due(int(self.clock_s), job, why)
+            if due.second > second:
+                self.due.append(due)
+                continue
+            if job.id >= 0:
+                self.running[job.id] = job
+            yield due
+
+    def free_nodes(self, now: Pass) -> int:
+        """The nodes that it has, less those of its jobs and children."""
+        if self.units is not None and now.view.machine is not None:
+            return now.matcher.free(self.own_units()).size * now.view.machine.unit_nodes
+        busy = (*self.running.values(), *(due.job for due in self.due))
+        return (self.nodes or 0) - sum(job.nodes for job in busy) - sum(child.nodes or 0 for child in self.children)
+
+    def own_units(self) -> Units | None:
+        """Its units, but for those of its children; None where they are not told apart."""
+        given = [child.units for child in self.children if child.units is not None]
+        return self.units if self.units is None or not given else np.setdiff1d(self.units, np.concatenate(given))
+
+    def _is_there(self, job: Job, now: Pass) -> bool:
+        return self.units is None or job.nodes <= self.free_nodes(now)
+
+    def _profile(self, now: Pass, room: Room) -> Profile:
+        if self.nodes is None:
+            return now.view.profile(room)
+        view = now.view
+        second, latency, running = view.now, view.launch_latency, view.running
+        ends = [
+            (running[job.id].expected_end if job.id in running else second + latency + job.walltime, job.id, job.nodes)
+            for job in self.running.values()
+        ]
+        ends += [(due.second + latency + due.job.walltime, due.job.id, due.job.nodes) for due in self.due]
+        ends += [(child.ends_s or 0, -1, child.nodes or 0) for child in self.children]
+        profile = Profile(second, room.free, sorted(ends))
+        if view.maintenance is not None:
+            profile.close(*view.maintenance)
+        return profile
+
+    def _visits(self, now: Pass) -> Callable[[Job], int]:
+        """How many vertices are visited to find the nodes of a job that starts, the jobs of one loop one by one."""
+        machine, matcher = now.view.machine, now.matcher
+        if machine is None:
+            return lambda job: _POOL_VERTICES
+        class_U = now.view.performance_class if matcher.policy == "variation" else None
+        graph = Graph(machine, matcher.policy or "first", matcher.free(self.own_units()), class_U)
+        node = 1 + machine.cores_per_node + machine.gpus_per_node
+
+        def visits(job: Job) -> int:
+            count = -(-job.nodes // machine.unit_nodes)
+            if job.cores or count > graph.free.size:  # on a node that is known, or one that all jobs do not have
+                return _POOL_VERTICES + job.nodes * node
+            return graph.take(count)[1]
+
+        return visits
+
+
+class Tree:
+    """All instances below, and with, the one of the whole machine."""
+
+    def __init__(
+        self, rules: Rules, levels: tuple[Level, ...], partitioning: str, ensemble_jobs: int, cost: Cost, order: Order
+    ) -> None:
+        self._rules = rules
+        self._levels = levels
+        self._on_demand = partitioning == "on-demand"
+        self._ensemble_jobs = ensemble_jobs
+        self._cost = cost
+        self._order = order
+        self._instances: list[Instance] = []
+        self._there = -1  # nodes that were up and awake in the last pass
+        self._made = 0
+
+    def schedule(self, now: Pass) -> Iterator[tuple[Instance, Due]]:
+        """The starts of this pass, and who decided them."""
+        view = now.view
+        if not self._instances:
+            self._begin(view)
+        there = view.free_nodes + sum(running.job.nodes for running in view.running.values())
+        for instance in self._instances:
+            instance.settle(now)
+            instance.changed |= there != self._there
+        self._there = there
+        self._end_those_that_are_through(view.now + view.launch_latency)
+        self._route(now)
+        for instance in self._instances:  # children that are made meanwhile have their turn as well
+            for due in instance.carry_out(now):
+                yield from self._began(instance, due, now)
+            if instance.due or not instance.waiting:
+                continue
+            if self._cost.is_none or (instance.changed and int(instance.clock_s) <= view.now):
+                for due in instance.loop(now, self._cost, self._order, lambda: self._asking(instance, now)):  # noqa: B023
+                    yield from self._began(instance, due, now)
+
+    def next_s(self, now: int) -> int | None:
+        """The next second in which a decision is through, or an instance with nothing left to do ends."""
+        seconds = [each.due[0].second for each in self._instances if each.due]
+        for each in self._instances:
+            if each.waiting and not each.due:
+                if each.changed:
+                    seconds.append(int(each.clock_s))
+                if each.ends_s is not None and not each.running:
+                    seconds.append(each.ends_s)
+        return min((second for second in seconds if second > now), default=None)
+
+    def _begin(self, view: View) -> None:
+        if not self._levels:
+            self._instances = [Instance("flux", self._rules)]
+            return
+        units = None if view.machine is None else np.arange(view.machine.units)
+        root = Instance("flux", self._rules, view.nodes, units)
+        self._instances = [root] if self._on_demand else self._divided(root, view)
+
+    def _divided(self, above: Instance, view: View) -> list[Instance]:
+        """The instances that share the nodes of another, or those that share theirs."""
+        if above.depth == len(self._levels):
+            return [above]
+        level, nodes = self._levels[above.depth], above.nodes or 0
+        if level.children > nodes:
+            raise ValueError(f"levels: {above.name} has {nodes} nodes, too few for {level.children} instances below")
+        found = []
+        whole = 1 if view.machine is None else view.machine.unit_nodes
+        cuts = [at * (nodes // whole) // level.children for at in range(level.children + 1)]
+        for number, (first, end) in enumerate(pairwise(cuts)):
+            units = None if above.units is None else above.units[first:end]
+            child = Instance(f"{above.name}.{number}", level, (end - first) * whole, units, depth=above.depth + 1)
+            found += self._divided(child, view)
+        return found
+
+    def _route(self, now: Pass) -> None:
+        """Give jobs that are new, or back from the machine, to an instance: the one with the least work that is large
+        enough, or with partitioning on demand the first."""
+        known: set[int] = set()
+        for each in self._instances:
+            known.update(each.waiting, (due.job.id for due in each.due))
+            known.update(job.id for batch in each.granted.values() for job in batch)
+        new = [job for job in now.queue.values() if job.id not in known]
+        if len(self._instances) == 1 or self._on_demand:
+            self._instances[0].receive(new)
+            return
+        loads = [each.load for each in self._instances] if new else []
+        for job in new:
+            fits = [at for at, each in enumerate(self._instances) if job.nodes <= (each.nodes or 0)]
+            if not fits:
+                largest = max(each.nodes or 0 for each in self._instances)
+                raise ValueError(
+                    f"levels: job {job.name} asks for {job.nodes} nodes, but no instance has more than {largest}; "
+                    "take fewer children, or partitioning: on-demand"
+                )
+            at = min(fits, key=loads.__getitem__)
+            self._instances[at].receive([job])
+            loads[at] += job.nodes * job.walltime / (self._instances[at].nodes or 1)
+
+    # -- ensembles, which get an instance of their own on demand ------------------------------------
+
+    def _asking(self, instance: Instance, now: Pass) -> list[Job]:
+        """Who asks ``instance`` for nodes, in the order of submission: its jobs, and ensembles of them as one each."""
+        jobs = [instance.waiting[job_id] for job_id in sorted(instance.waiting)]
+        if not self._on_demand or instance.depth == len(self._levels):
+            return jobs
+        instance.batches = {}
+        parts = self._levels[instance.depth].children
+        share = (instance.nodes or 0) // parts
+        groups: dict[tuple[str, ...], list[Job]] = {}
+        for job in jobs:
+            if job.nodes <= share:
+                owner = (job.user, job.project, job.queue) if instance.depth == 0 else ()
+                groups.setdefault(owner, []).append(job)
+        asking = {job.id: job for job in jobs}
+        for group in groups.values():
+            count = min(parts, len(group) // self._ensemble_jobs)
+            for batch in (group[first::count] for first in range(count)):
+                ensemble = self._ensemble(batch, share, instance, now)
+                instance.batches[ensemble.id] = batch
+                for job in batch:
+                    del asking[job.id]
+                asking[batch[0].id] = ensemble
+        return [asking[job_id] for job_id in sorted(asking)]
+
+    def _ensemble(self, batch: list[Job], share: int, instance: Instance, now: Pass) -> Job:
+        """The instance that a batch asks for, as a job: as long as its jobs need at the most, in any order."""
+        view = now.view
+        nodes = min(share, sum(job.nodes for job in batch))
+        node_s = sum(job.nodes * (view.launch_latency + job.walltime) for job in batch)
+        longest = view.launch_latency + max(job.walltime for job in batch)
+        machine = view.machine
+        vertices = 2 if machine is None else 2 + nodes * (1 + machine.cores_per_node + machine.gpus_per_node)
+        walltime = ceil(node_s / nodes + longest + len(batch) * self._cost.of(len(batch), vertices))
+        if instance.ends_s is not None:
+            walltime = min(walltime, instance.ends_s - view.now)
+        return batch[0]._replace(id=-1 - batch[0].id, nodes=nodes, walltime=walltime)
+
+    def _began(self, instance: Instance, due: Due, now: Pass) -> Iterator[tuple[Instance, Due]]:
+        """A job that starts, or the instance of an ensemble that begins."""
+        if due.job.id >= 0:
+            yield instance, due
+            return
+        batch = instance.granted.pop(due.job.id)
+        nodes, units = due.job.nodes, None
+        if instance.units is not None and now.view.machine is not None:
+            count = nodes // now.view.machine.unit_nodes
+            if count > now.matcher.free(instance.own_units()).size:  # some have failed meanwhile
+                instance.receive(job for job in batch if job.id in now.queue)
+                return
+            units = now.matcher.choose(count, instance.own_units())
+        level = self._levels[instance.depth]
+        ends_s = now.view.now + due.job.walltime
+        child = Instance(f"{instance.name}.{self._made}", level, nodes, units, ends_s, instance.depth + 1)
+        self._made += 1
+        child.clock_s = float(now.view.now)
+        child.receive(job for job in batch if job.id in now.queue)
+        instance.children.append(child)
+        self._instances.append(child)
+
+    def _end_those_that_are_through(self, start_s: int) -> None:
+        for child in [each for each in reversed(self._instances) if each.ends_s is not None]:
+            if child.is_through(start_s):
+                above = next(each for each in self._instances if child in each.children)
+                above.children.remove(child)
+                self._instances.remove(child)
+                above.receive(child.waiting.values())
+                above.changed = True
