@@ -155,7 +155,7 @@ class Hybrid:
         if room.special:
             yield from urgent_first(view, room)
             waiting = still_waiting(view, room)
-        plan = Plan(now, view.launch_latency, room, lambda: view.profile(room))
+        plan = Plan(view, room)
         for job in in_order(waiting, self.order, now):
             why = plan.allocate(job, self.depth is None or plan.reservations < self.depth)
             if why is not None:

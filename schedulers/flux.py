@@ -108,7 +108,7 @@ class Flux:
             return self._in_order(jobs if self._match is None else [matcher.asked(job) for job in jobs], view.now)
 
         def plan() -> Plan:
-            return Plan(view.now, view.launch_latency, room, lambda: view.profile(room))
+            return Plan(view, room)
 
         for job, why in decisions(self._rules, waiting, plan, view.up_nodes):
             if why is not None:

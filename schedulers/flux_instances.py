@@ -194,7 +194,7 @@ class Instance:
             return order([now.matcher.asked(job) for job in asking()], second)
 
         def plan() -> Plan:
-            return Plan(second, view.launch_latency, room, lambda: self._profile(now, room))
+            return Plan(view, room, None if self.nodes is None else lambda: self._profile(now, room))
 
         for job, why in decisions(self.rules, waiting, plan, view.up_nodes):
             self.clock_s += cost.of(len(self.waiting), visits(job) if why is not None else 1)
@@ -229,8 +229,6 @@ class Instance:
         return self.units is None or job.nodes <= self.free_nodes(now)
 
     def _profile(self, now: Pass, room: Room) -> Profile:
-        if self.nodes is None:
-            return now.view.profile(room)
         view = now.view
         second, latency, running = view.now, view.launch_latency, view.running
         ends = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hpcsim.plugin import Job, Profile, Room
+from hpcsim.plugin import Job, Profile, Room, View
 
 JOINED = "on a node that is shared already"
 
@@ -12,18 +12,19 @@ JOINED = "on a node that is shared already"
 class Plan:
     """The plan of one pass: jobs that start now, and reservations that no other start may delay.
 
-    While nothing is reserved a job starts if it fits into ``room``; the profile of free nodes is made, by
-    ``make_profile``, with the first reservation. ``reservations`` counts them.
+    While nothing is reserved a job starts if it fits into ``room``. The profile of free nodes is made with the first
+    reservation: the machine's, if ``make_profile`` makes no other. ``reservations`` counts them.
     """
 
-    __slots__ = ("_differs", "_latency_s", "_make_profile", "_now", "_profile", "reservations", "room")
+    __slots__ = ("_differs", "_latency_s", "_make_profile", "_now", "_profile", "_view", "reservations", "room")
 
-    def __init__(self, now: int, launch_latency: int, room: Room, make_profile: Callable[[], Profile]) -> None:
+    def __init__(self, view: View, room: Room, make_profile: Callable[[], Profile] | None = None) -> None:
         self.room = room
         self.reservations = 0
-        self._now = now
-        self._latency_s = launch_latency
-        self._make_profile = make_profile
+        self._view = view
+        self._now = view.now
+        self._latency_s = view.launch_latency
+        self._make_profile = make_profile or (lambda: view.profile(room))
         self._profile: Profile | None = None
         # whether there is more to a job than its nodes
         self._differs = bool(room.special) or room.shared is not None
@@ -47,7 +48,11 @@ class Plan:
         span = self._latency_s + job.walltime
         if other and job.cores and self._joins(job, profile, span):
             return JOINED
-        start = profile.earliest(job.nodes, span, job)
+        if room.names_units and else_reserve and not self.reservations:
+            # as free nodes say little where jobs need blocks: the first that waits is promised one, which is kept for it
+            start = self._view.shadow(job, room).time
+        else:
+            start = profile.earliest(job.nodes, span, job)
         if start == self._now and room.take(job):
             profile.reserve(start, span, job.nodes, job)
             return "backfilled: delays no reservation" if self.reservations else "first in the queue"
