@@ -151,7 +151,11 @@ class Instance:
         """Whether it has done all that it can before its end."""
         if self.running or self.due or self.children:
             return False
-        return self.ends_s is None or all(start_s + job.walltime > self.ends_s for job in self.waiting.values())
+        return not any(self.has_time_for(job, start_s) for job in self.waiting.values())
+
+    def has_time_for(self, job: Job, start_s: int) -> bool:
+        """Whether the job would end in time if it started then."""
+        return self.ends_s is None or start_s + job.walltime <= self.ends_s
 
     @property
     def load(self) -> float:
@@ -366,9 +370,10 @@ class Tree:
         instance.batches = {}
         parts = self._levels[instance.depth].children
         share = (instance.nodes or 0) // parts
+        start_s = now.view.now + now.view.launch_latency
         groups: dict[tuple[str, ...], list[Job]] = {}
         for job in jobs:
-            if job.nodes <= share:
+            if job.nodes <= share and instance.has_time_for(job, start_s):
                 owner = (job.user, job.project, job.queue) if instance.depth == 0 else ()
                 groups.setdefault(owner, []).append(job)
         asking = {job.id: job for job in jobs}
@@ -392,7 +397,7 @@ class Tree:
         vertices = 2 if machine is None else 2 + nodes * (1 + machine.cores_per_node + machine.gpus_per_node)
         walltime = ceil(node_s / nodes + longest + len(batch) * self._cost.of(len(batch), vertices))
         if instance.ends_s is not None:
-            walltime = min(walltime, instance.ends_s - view.now)
+            walltime = min(walltime, instance.ends_s - view.now - view.launch_latency)
         return batch[0]._replace(id=-1 - batch[0].id, nodes=nodes, walltime=walltime)
 
     def _began(self, instance: Instance, due: Due, now: Pass) -> Iterator[tuple[Instance, Due]]:
@@ -410,6 +415,8 @@ class Tree:
             units = now.matcher.choose(count, instance.own_units())
         level = self._levels[instance.depth]
         ends_s = now.view.now + due.job.walltime
+        if instance.ends_s is not None:
+            ends_s = min(ends_s, instance.ends_s)
         child = Instance(f"{instance.name}.{self._made}", level, nodes, units, ends_s, instance.depth + 1)
         self._made += 1
         child.clock_s = float(now.view.now)
