@@ -10,8 +10,9 @@ from pydantic import Field, model_validator
 from hpcsim.plugin import Decision, Hold, Job, Room, Start, View
 
 from .flux_graph import Matcher, MatchPolicy
-from .flux_instances import Cost, Level, Pass, Tree
+from .flux_instances import Cost, Pass
 from .flux_loop import Rules, decisions
+from .flux_tree import Level, Tree
 from .orders import OrderName, in_order, still_waiting, urgent_first
 from .planning import JOINED, Plan
 

@@ -49,7 +49,7 @@ class Plan:
         if other and job.cores and self._joins(job, profile, span):
             return JOINED
         if room.names_units and else_reserve and not self.reservations:
-            # as free nodes say little where jobs need blocks: the first that waits is promised one, which is kept for it
+            # free nodes say little where jobs need blocks: the first that waits is promised one, which is kept for it
             start = self._view.shadow(job, room).time
         else:
             start = profile.earliest(job.nodes, span, job)
