@@ -3,11 +3,12 @@
 from hpcsim.plugin import Register, Scheduler, hookimpl
 
 from .backfilling import EASY, FCFS, Conservative, Hybrid
+from .flux import Flux
 from .recorded import Recorded
 
 
 @hookimpl
 def hpcsim_schedulers(register: Register[Scheduler]) -> None:
     """Register every built-in scheduler."""
-    for scheduler in (FCFS, EASY, Conservative, Hybrid, Recorded):
+    for scheduler in (FCFS, EASY, Conservative, Hybrid, Flux, Recorded):
         register(scheduler)

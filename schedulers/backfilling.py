@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from hpcsim import plugin
-from hpcsim.plugin import Decision, Job, Profile, Room, Start, View
+from hpcsim.plugin import Decision, Job, Room, Start, View
 
 from .orders import OrderName, in_order, still_waiting, urgent_first
+from .planning import Plan
 
 
 class FCFS:
@@ -151,46 +152,16 @@ class Hybrid:
 
     def schedule(self, view: View) -> Iterator[Decision]:
         now, room, waiting = view.now, view.room(), view.queue
-        special = room.special
-        if special:
+        if room.special:
             yield from urgent_first(view, room)
             waiting = still_waiting(view, room)
-        differs = bool(special) or room.shared is not None
-        profile = view.profile(room)
-        reservations = 0
+        plan = Plan(view, room)
         for job in in_order(waiting, self.order, now):
-            may_reserve = self.depth is None or reservations < self.depth
-            if not may_reserve and job.nodes > room.free and not (differs and (job.cores or job.id in special)):
-                continue
-            span = view.launch_latency + job.walltime
-            if differs and job.cores and _joins(job, room, profile, now, span):
-                yield Start(job, "on a node that is shared already")
-                if not room.reach:
-                    return
-                continue
-            start = profile.earliest(job.nodes, span, job)
-            if start == now and room.take(job):
-                profile.reserve(now, span, job.nodes, job)
-                yield Start(job, "backfilled: delays no reservation" if reservations else "first in the queue")
-            elif may_reserve:
-                profile.reserve(start, span, job.nodes, job)
-                reservations += 1
+            why = plan.allocate(job, self.depth is None or plan.reservations < self.depth)
+            if why is not None:
+                yield Start(job, why)
             if not room.reach:
                 return
-
-
-def _joins(job: Job, room: Room, profile: Profile, now: int, span: int) -> bool:
-    """Whether ``job`` gets part of a shared node, which it keeps from no reservation; if so, it is taken."""
-    until = room.shared_until(job)
-    if until is None:
-        return False
-    until = max(until, now + 1)
-    longer = now + span - until  # than the node is taken anyway
-    if (longer > 0 and profile.least(until, longer) < 1) or not room.take(job):
-        return False
-    if longer > 0:
-        profile.reserve(until, longer, 1)
-    return True
 
 
 class Conservative(Hybrid):

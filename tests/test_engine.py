@@ -12,6 +12,7 @@ from hpcsim.errors import BadDecision, SchedulerError
 from hpcsim.results.check import check
 from hpcsim.results.tables import attempts_table, jobs_table, timeline_table
 from hpcsim.schedulers.backfilling import EASY, FCFS, Conservative, Hybrid
+from hpcsim.schedulers.flux import Flux
 from hpcsim.workload.job import FAILED, Job, workload_from_columns
 
 
@@ -333,6 +334,16 @@ schedulers = st.sampled_from(
         lambda: EASY(EASY.Options(extra_nodes=False)),
         lambda: Hybrid(Hybrid.Options(depth=2, order="sqf")),
         lambda: Conservative(Conservative.Options()),
+        lambda: Flux(Flux.Options(queue_policy="easy", queue_depth=3)),
+        lambda: Flux(Flux.Options(queue_policy="hybrid", cost={"decision_s": 0.7, "waiting_s": 0.1})),
+        lambda: Flux(
+            Flux.Options(
+                levels=[{"children": 2, "queue_policy": "easy"}, {"children": 2}],
+                partitioning="on-demand",
+                ensemble_jobs=2,
+                cost={"decision_s": 0.4},
+            )
+        ),
     ]
 )
 

@@ -25,6 +25,7 @@ from hpcsim.results.check import check
 from hpcsim.results.energy import ledger_j, power_curve
 from hpcsim.results.tables import attempts_table, jobs_table, timeline_table
 from hpcsim.schedulers.backfilling import EASY, FCFS, Conservative, Hybrid
+from hpcsim.schedulers.flux import Flux
 from hpcsim.streams import stream
 from hpcsim.workload.behaviour import draw_behaviour
 from hpcsim.workload.job import workload_from_columns
@@ -99,7 +100,14 @@ class Plan:
 
 
 def schedulers():
-    return [FCFS(FCFS.Options()), EASY(EASY.Options()), Conservative(Conservative.Options()), Hybrid(Hybrid.Options())]
+    return [
+        FCFS(FCFS.Options()),
+        EASY(EASY.Options()),
+        Conservative(Conservative.Options()),
+        Hybrid(Hybrid.Options()),
+        Flux(Flux.Options(preset="production", match="first")),
+        Flux(Flux.Options(queue_policy="easy", match="lonodex", cost={"decision_s": 0.9})),
+    ]
 
 
 def finish(sim):

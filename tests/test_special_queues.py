@@ -28,6 +28,7 @@ from hpcsim.machine.queues import Admission, Limits, Period, Pool, Queue, QueueR
 from hpcsim.results.check import check
 from hpcsim.results.tables import attempts_table, jobs_table, timeline_table
 from hpcsim.schedulers.backfilling import EASY, FCFS, Conservative, Hybrid
+from hpcsim.schedulers.flux import Flux
 from hpcsim.workload.behaviour import draw_behaviour
 from hpcsim.workload.job import Job, Workload, workload_from_columns
 
@@ -111,6 +112,9 @@ SCHEDULERS: dict[str, Callable[[], Any]] = {
     "easy sjf": lambda: EASY(EASY.Options(order="sjf", backfill_order="ljf", extra_nodes=False)),
     "hybrid": lambda: Hybrid(Hybrid.Options(depth=2)),
     "conservative": lambda: Conservative(Conservative.Options()),
+    "flux": lambda: Flux(Flux.Options(preset="production", reservation_depth=2, match="low")),
+    "flux easy": lambda: Flux(Flux.Options(queue_policy="easy", queue_depth=4, match="locality")),
+    "flux slow": lambda: Flux(Flux.Options(queue_policy="hybrid", match="first", cost={"decision_s": 1.7})),
     "greedy": lambda: Plan(greedy),
 }
 
@@ -550,7 +554,7 @@ def times(attempts: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     return [(row["job_id"], row["start_s"], row["end_s"], row["state"]) for row in attempts]
 
 
-@pytest.mark.parametrize("scheduler", ["fcfs", "easy", "hybrid", "conservative"])
+@pytest.mark.parametrize("scheduler", ["fcfs", "easy", "hybrid", "conservative", "flux"])
 def test_a_demand_job_starts_at_once_whoever_is_first_in_the_queue(scheduler: str) -> None:
     jobs = workload((0, 50, 6, 99, "p"), (5, 50, 4, 99, "p"), (10, 90, 12, 99, "g"), (20, 5, 3, 99, "d"))
     checkpointing = Checkpointing(interval_s=6, cost_s=1)
@@ -634,7 +638,7 @@ def test_demand_works_where_nodes_are_only_counted_and_pools_do_not() -> None:
 DEBUG = [queue("g"), queue("a", most=6, pool=Pool(exclusive=3, shared=2))]
 
 
-@pytest.mark.parametrize("scheduler", ["easy", "hybrid", "conservative"])
+@pytest.mark.parametrize("scheduler", ["easy", "hybrid", "conservative", "flux"])
 def test_exclusive_nodes_are_used_beside_a_blocked_head_and_a_full_machine(scheduler: str) -> None:
     jobs = workload(
         (0, 100, 9, 100, "g"), (10, 50, 9, 50, "g"), (20, 90, 2, 90, "a"), (30, 90, 1, 90, "a"), (40, 9, 1, 9, "a")
@@ -738,7 +742,7 @@ def test_exclusive_nodes_that_fail_come_back_to_their_queue() -> None:
     ]
 
 
-@pytest.mark.parametrize("scheduler", ["easy", "conservative"])
+@pytest.mark.parametrize("scheduler", ["easy", "conservative", "flux"])
 def test_jobs_do_not_reach_into_maintenance_on_exclusive_nodes_either(scheduler: str) -> None:
     jobs = workload((0, 30, 3, 60, "a"), (0, 30, 3, 40, "a"))
     out = [Outage(50, 70, NODES, "maintenance")]

@@ -17,7 +17,8 @@ from hpcsim.machine.torus import TorusBlocks
 from hpcsim.plugin import Start
 from hpcsim.results.check import check
 from hpcsim.results.tables import attempts_table, jobs_table, timeline_table
-from hpcsim.schedulers.backfilling import EASY
+from hpcsim.schedulers.backfilling import EASY, Hybrid
+from hpcsim.schedulers.flux import Flux
 from hpcsim.workload.behaviour import draw_behaviour
 from hpcsim.workload.job import workload_from_columns
 
@@ -167,3 +168,18 @@ def test_the_least_blocking_block_beside_one_that_is_kept_does_not_exclude_it(ru
     for block in list(twin.running):
         twin.end(block)
     assert set(np.flatnonzero(~blocks.open_U).tolist()) == held
+
+
+@settings(deadline=None, max_examples=60)
+@given(generated)
+def test_one_reservation_is_easy_on_a_torus_as_well(rows):
+    starts = []
+    for scheduler in (
+        EASY(EASY.Options()),
+        Hybrid(Hybrid.Options(depth=1)),
+        Flux(Flux.Options(queue_policy="easy", queue_depth=1000)),
+    ):
+        sim = simulation(workload(*rows), scheduler)
+        sim.run()
+        starts.append(jobs_table(sim, np.ones(len(rows), bool))["start_s"].to_pylist())
+    assert starts[0] == starts[1] == starts[2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,12 @@ class Room:
     special: Mapping[int, Job] = MappingProxyType({})
     """The waiting jobs, by id, for which other things hold than for the rest, by their queue: nodes of its own, or jobs
     that they may stop. Mostly none. ``taken_from`` has to be asked for these."""
+
+    names_units: bool = False
+    """Whether it says itself on which units the jobs start that it agrees to, as on a torus, where these are blocks."""
+
+    stopped: Collection[int] = frozenset()
+    """The running jobs, by id, that have to be stopped for those that it agreed to; their nodes are free already."""
 
     shared: SharedRoom | None = None
     """What is left of nodes that jobs share; None where all jobs take whole nodes."""

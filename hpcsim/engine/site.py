@@ -21,7 +21,7 @@ from hpcsim.machine.execution import Execution
 from hpcsim.machine.facility import NEVER, Facility
 from hpcsim.machine.failures import FailureProcess
 from hpcsim.machine.history import PAGE, History
-from hpcsim.machine.places import Places
+from hpcsim.machine.places import FREE, Places
 from hpcsim.machine.pools import NodePools
 from hpcsim.machine.queue_rules import Pool
 from hpcsim.machine.recorded import RecordedPlaces
@@ -182,6 +182,19 @@ class Site:
         """Nodes of the largest job that has a place on the machine while it is empty."""
         spec = self.cluster.spec
         return (spec.units if spec.block_units is None else max(spec.block_units)) * spec.unit_nodes
+
+    def free_units(self, queue: str | None, stopped: Collection[int]) -> Units:
+        """The units that a job could have once ``stopped`` jobs are: general ones, or those exclusive to a queue."""
+        places = self.cluster.places
+        free_U = (places.holder_U == FREE) & places.up_U & ~places.asleep_U
+        if stopped:
+            free_U |= np.isin(places.holder_U, list(stopped)) & places.up_U
+        if self.pools is not None:
+            free_U &= self.pools.belongs_U(queue)
+        elif queue is not None:
+            free_U[:] = False
+        units: Units = np.flatnonzero(free_U)
+        return units
 
     def fits(self, job: Job) -> bool:
         """Whether there is a place for ``job`` now."""

@@ -40,6 +40,8 @@ class RoomOnTorus(RoomOnSite):
         "chosen",
     )
 
+    names_units = True
+
     def __init__(self, simulation: Simulation, site: Site, blocks: TorusBlocks) -> None:
         super().__init__(site, simulation.now + simulation.launch_latency)
         self._simulation = simulation

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hpcsim.engine.simulation import Scheduler, Simulation
     from hpcsim.engine.site import Site
     from hpcsim.engine.what_if import Outlook
+    from hpcsim.machine.spec import MachineSpec
 
 
 class Running(NamedTuple):
@@ -62,6 +63,12 @@ class View:
     def nodes(self) -> int:
         """Nodes of the whole machine."""
         return self._simulation.nodes
+
+    @property
+    def up_nodes(self) -> int:
+        """Nodes that are not out of service."""
+        site = self._simulation.site
+        return self._simulation.nodes if site is None else self._simulation.nodes - site.cluster.nodes_in["down"]
 
     @property
     def free_nodes(self) -> int:
@@ -149,6 +156,40 @@ class View:
         from hpcsim.engine.what_if import what_if  # for few runs
 
         return what_if(self._simulation, decisions, horizon, then)
+
+    # -- the machine's places ------------------------------------------------------------------
+
+    @property
+    def machine(self) -> MachineSpec | None:
+        """The published facts of the machine, units, racks and nodes among them; None where nodes are only counted."""
+        site = self._simulation.site
+        return None if site is None else site.cluster.spec
+
+    def free_units(self, room: Room, queue: str | None = None) -> npt.NDArray[np.int64]:
+        """The units that a job of whole nodes could have at the beginning of this pass, ascending.
+
+        With a ``queue`` only those that are exclusive to it, else those that all jobs may have. Units of jobs that are
+        stopped for others, by what ``room`` agreed to, are among them. A job whose queue has nodes of its own takes
+        all that it can of these before it takes others.
+        """
+        return self._site("free_units").free_units(queue, room.stopped)
+
+    @property
+    def performance_class(self) -> npt.NDArray[np.int64]:
+        """The class of each unit by a benchmark that all have run once: 0, the fastest fifth, to 4, the slowest.
+
+        It tells what ``hpcsim.machine.variation`` says: about how fast a unit is, and not how fast it really is.
+        """
+        measured_U = self._site("performance_class").cluster.measured_U
+        if measured_U is None:
+            raise InputError("view.performance_class: all nodes are alike here; set physics.variation to true")
+        return measured_U
+
+    @property
+    def maintenance(self) -> tuple[int, int] | None:
+        """From when to when the next scheduled maintenance is, in which no job runs; None if none is announced."""
+        site = self._simulation.site
+        return None if site is None else site.cluster.maintenance
 
     # -- what the machine shows its operators, where the scenario has physics -----------------
 

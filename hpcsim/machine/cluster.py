@@ -91,8 +91,9 @@ class Cluster:
     Parameters
     ----------
     heat, failures : None where the scenario has none.
-    class_U : how much slower each unit is than the best; ``communication`` : how much slower a job that communicates
-        much is when it lies scattered over the whole machine.
+    class_U : how much slower each unit is than the best, which nobody is told; ``measured_U`` : its performance class,
+        which a benchmark told.
+    communication : how much slower a job that communicates much is when it lies scattered over the whole machine.
     outages : known to the cluster, in order of their starts; scheduled ones also to schedulers.
     supply_c : the supply temperature at a second, for the steps of the seasons.
     shares : the nodes that jobs share; None where all take whole nodes.
@@ -110,6 +111,7 @@ class Cluster:
         failures: FailureProcess | None = None,
         outages: Sequence[Outage] = (),
         class_U: Floats | None = None,
+        measured_U: Units | None = None,
         communication: float = 0.0,
         limit_stretches: bool = True,
         shares: Shares | None = None,
@@ -140,6 +142,7 @@ class Cluster:
         self._beta_J = array("d", behaviour.beta_J.tobytes())
         self._felt_J = array("d", (communication * behaviour.communication_J).tobytes()) if communication else None
         self._class_U = class_U
+        self.measured_U = measured_U
         self._limit_stretches = limit_stretches
         # Of one node in each state in which no job runs on it. A node in repair is on (assumed).
         wake_w = power.idle_w if power.wake_w is None else power.wake_w

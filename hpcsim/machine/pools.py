@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from hpcsim.machine.places import FREE, Places
 from hpcsim.machine.queue_rules import Pool
@@ -108,6 +109,12 @@ class NodePools:
         """How many of the ``nodes`` that ``holder`` holds come back as general ones when it gives them up."""
         returns = self.returns.get(holder)
         return nodes if returns is None else returns.general
+
+    def belongs_U(self, queue: str | None) -> npt.NDArray[np.bool_]:
+        """Whether each unit is exclusive to ``queue``, or general (None), once no job holds it any more."""
+        number = _GENERAL if queue is None else self._queues.index(queue) if queue in self._queues else _GENERAL - 1
+        belongs_U: npt.NDArray[np.bool_] = self._due_U == number
+        return belongs_U
 
     # -- jobs and interrupts ------------------------------------------------------------------
 

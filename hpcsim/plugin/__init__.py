@@ -33,6 +33,7 @@ from hpcsim.engine.twins import (
 from hpcsim.engine.view import Running, View
 from hpcsim.engine.what_if import Outlook
 from hpcsim.errors import InputError
+from hpcsim.machine.spec import MachineSpec
 from hpcsim.plugin.hooks import Register, RegisterFile, hookimpl
 from hpcsim.plugin.metric import FinishedRun, Metric
 from hpcsim.workload.job import Job
@@ -59,6 +60,7 @@ __all__ = [
     "JobLog",
     "JobRecord",
     "Kill",
+    "MachineSpec",
     "Metric",
     "Observer",
     "Options",

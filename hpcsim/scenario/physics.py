@@ -27,6 +27,7 @@ from hpcsim.machine.shares import Shares, can_share, in_parts
 from hpcsim.machine.solar import SolarPlant
 from hpcsim.machine.spec import MachineSpec
 from hpcsim.machine.telemetry import Readings, Telemetry, WatchedHeat
+from hpcsim.machine.variation import performance_classes, slowness
 from hpcsim.scenario.load import LoadedScenario
 from hpcsim.streams import stream
 from hpcsim.strict_yaml import Place, Steps
@@ -141,7 +142,7 @@ def make_site(
             spec.failures, units=spec.units, units_per_rack=spec.units_per_rack, seed=seed, start=start
         )
     if physics.variation:  # half a normal: the best nodes are as fast as nodes get
-        class_U = 1.0 + np.abs(stream(seed, "performance classes").normal(0.0, spec.class_spread, spec.units))
+        class_U = slowness(spec.units, spec.class_spread, stream(seed, "performance classes"))
     behaviour = draw_behaviour(workload, seed)
     cluster = Cluster(
         spec,
@@ -153,6 +154,7 @@ def make_site(
         failures=failures,
         outages=_outages(loaded, workload, spec, start),
         class_U=class_U,
+        measured_U=None if class_U is None else performance_classes(class_U, stream(seed, "performance benchmark")),
         communication=spec.communication if physics.variation else 0.0,
         limit_stretches=physics.walltime_scaling == "stretch",
         shares=Shares.of(workload, spec),
