@@ -46,30 +46,34 @@ class Releases:
     def remove(self, expected_end: int, job_id: int, nodes: int) -> None:
         del self._ends[bisect_left(self._ends, (expected_end, job_id, nodes))]
 
-    def shadow(self, nodes: int, free: int, now: int, starting: Iterable[Job] = (), latency: int = 0) -> Shadow:
+    def shadow(
+        self, nodes: int, free: int, now: int, starting: Iterable[Job] = (), latency: int = 0, busy: int = 0
+    ) -> Shadow:
         """The shadow of a job that needs ``nodes`` where ``free`` are free now.
 
         ``starting`` are jobs that the same pass has decided to start: their nodes are not in ``free`` any
-        more and come back after their walltime.
+        more and come back after their walltime. No running job is expected to end within ``busy`` seconds.
         """
         ends: Iterable[tuple[int, int, int]] = self._ends
         if starting:
             ends = self._ends.copy()
             for job in starting:
                 insort(ends, (now + latency + job.walltime, job.id, job.nodes))
+        soonest = now + busy
         time = now if free >= nodes else -1  # it fits, but something else keeps it from starting
+        until = -1 if busy else time  # the ends up to then leave nodes to others
         for end, _, released in ends:
             if time < 0:
                 free += released
                 if free >= nodes:
-                    time = end
-            elif end <= time or end <= now:
+                    time = until = max(end, soonest)
+            elif end <= until:
                 free += released
             else:
                 break
         if time < 0:
             raise ValueError(f"a job of {nodes} nodes never fits: only {free} nodes in all")
-        return Shadow(max(time, now), max(0, free - nodes))
+        return Shadow(time, max(0, free - nodes))
 
 
 class Profile:
