@@ -184,19 +184,22 @@ def around_reservations(
     differs = bool(room.special) or room.shared is not None
     profile = view.profile(room)
     reservations = 0
+    known: dict[tuple[int, int, str | None], int] = {}  # earliest places: those of later jobs alike are not before
     queue = list(queue)
     smallest = list(accumulate(map(_nodes, reversed(queue)), min))  # of each job and those behind it, the last first
     for job in queue:
         if smallest.pop() > room.reach:
             return  # what is planned now is planned anew in the next pass
         may_reserve = depth is None or reservations < depth
-        if not may_reserve and job.nodes > room.free and not (differs and (job.cores or job.id in room.special)):
-            continue
         span = -(-(view.launch_latency + job.walltime) // resolution) * resolution
+        other = differs and (job.cores or job.id in room.special)
+        if not (may_reserve or other) and (job.nodes > room.free or profile.least(now, span) < job.nodes):
+            continue
         if differs and job.cores and _joins(job, room, profile, now, span):
             yield Start(job, "on a node that is shared already")
             continue
-        start = profile.earliest(job.nodes, span, job)
+        alike = job.nodes, span, job.queue if other else None
+        start = known[alike] = profile.earliest(job.nodes, span, job, known.get(alike, -1))
         if start == now and room.take(job):
             profile.reserve(now, span, job.nodes, job)
             yield Start(job, "backfilled: delays no reservation" if reservations else "first in the queue")

@@ -120,7 +120,7 @@ def long_enough(array_J: npt.NDArray[Any], ids_Q: Ints, fill: float) -> npt.NDAr
 
 def best_first(jobs: Sequence[Job], score_Q: Floats) -> list[Job]:
     """The jobs by their scores, the highest first; equals in the order of submission."""
-    return [jobs[at] for at in np.argsort(-score_Q, kind="stable").tolist()]
+    return list(map(list(jobs).__getitem__, np.argsort(-score_Q, kind="stable").tolist()))
 
 
 def in_turn(view: View, room: Room, queue: Sequence[Job], depth: int) -> Iterator[Decision]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from hpcsim.workload.job import Job
@@ -106,15 +107,17 @@ class Profile:
         first = bisect_right(self._times, start) - 1
         return min(self._free[first : bisect_left(self._times, start + duration, first + 1)])
 
-    def earliest(self, nodes: int, duration: int, job: Job | None = None) -> int:
-        """The first second from which ``nodes`` stay free for ``duration`` seconds.
+    def earliest(self, nodes: int, duration: int, job: Job | None = None, since: int = -1) -> int:
+        """The first second, from ``since`` on, from which ``nodes`` stay free for ``duration`` seconds.
 
-        They are for ``job``, if one is given: that matters only where its queue has nodes of its own.
+        They are for ``job``, if one is given: that matters only where its queue has nodes of its own. ``since`` is the
+        second of a step, such as an earlier answer for no more nodes and no more seconds.
         """
         times, free = self._times, self._free
         last = len(times) - 1
         start = -1
-        for i, available in enumerate(free):
+        first = bisect_left(times, since)
+        for i, available in enumerate(islice(free, first, None), first):
             if available < nodes:
                 start = -1
             else:

@@ -267,13 +267,13 @@ class ProfileByQueue(Profile):
         super().__init__(now, room.free, room.ends())
         self._pools = room.profiles()
 
-    def earliest(self, nodes: int, duration: int, job: Job | None = None) -> int:
-        """The first second from which ``nodes`` stay free for ``duration`` seconds, for ``job`` if one is given."""
+    def earliest(self, nodes: int, duration: int, job: Job | None = None, since: int = -1) -> int:
+        """The first second, from ``since`` on, from which ``nodes`` stay free for ``duration`` seconds, for ``job``."""
         pool = None if job is None else self._pools.get(job.queue)
         if pool is None:
-            return super().earliest(nodes, duration)
+            return super().earliest(nodes, duration, None, since)
         own, left = pool
-        for start in sorted({second for profile in (self, *pool) for second, _ in profile.steps()}):
+        for start in sorted({s for profile in (self, *pool) for s, _ in profile.steps() if s >= since}):
             mine = min(nodes, own.at(start))
             rest = nodes - mine
             if (
