@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from pydantic import Field
@@ -44,7 +44,7 @@ class FairShare:
         return self.accounts[name]
 
     def update(self, view: View) -> None:
-        """Count what was used since the last time, and see which jobs run from now on."""
+        """Count what was used since the last time, see who is gone, and who was there before all passes."""
         now, running = view.now, view.running
         if now > self._now:
             self.usage_A = self._kept(now - self._now) * self.usage_A + self._used(now - self._now) * self._nodes_A
@@ -58,6 +58,13 @@ class FairShare:
             self._running[job_id] = account, job.nodes
             self._nodes_A[account] += job.nodes
             self.usage_A[account] += self._used(max(0, now - start)) * job.nodes
+
+    def started(self, jobs: Iterable[Job]) -> None:
+        """The pass starts these: they use their nodes from now on, and may be gone before the next pass."""
+        for job in jobs:
+            account = self.number(job)
+            self._running[job.id] = account, job.nodes
+            self._nodes_A[account] += job.nodes
 
     def factor_A(self) -> Floats:
         """Of each account 2 ** -(usage / share), both as parts of the whole: 1 for none, a half for just its share."""
@@ -137,6 +144,7 @@ class Slurm:
             order = best_first(jobs, self.priority(facts_QF, eligible_Q))
             yield from self._serve(view, [job for job in order if job not in started] if started else order, room)
         self._eligible.started(room.started, view.now)
+        self.usage.started(room.started)
 
     def priority(self, facts_QF: Floats, eligible_Q: Ints) -> Floats:
         """The priorities of Q jobs."""
