@@ -3,6 +3,9 @@
 from hpcsim.plugin import Register, Scheduler, hookimpl
 
 from .backfilling import EASY, FCFS, Conservative, Hybrid
+from .centres_cobalt import Cobalt
+from .centres_pbs import PBS
+from .centres_slurm import Slurm
 from .flux import Flux
 from .recorded import Recorded
 
@@ -10,5 +13,5 @@ from .recorded import Recorded
 @hookimpl
 def hpcsim_schedulers(register: Register[Scheduler]) -> None:
     """Register every built-in scheduler."""
-    for scheduler in (FCFS, EASY, Conservative, Hybrid, Flux, Recorded):
+    for scheduler in (FCFS, EASY, Conservative, Hybrid, Flux, Cobalt, PBS, Slurm, Recorded):
         register(scheduler)

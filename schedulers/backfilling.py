@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+from operator import attrgetter
 
 from pydantic import Field
 
@@ -11,6 +13,8 @@ from hpcsim.plugin import Decision, Job, Room, Start, View
 
 from .orders import OrderName, in_order, still_waiting, urgent_first
 from .planning import Plan
+
+_nodes = attrgetter("nodes")
 
 
 class FCFS:
@@ -88,7 +92,6 @@ class EASY:
         longest = shadow - now - view.launch_latency  # that a job may last without delaying the head
         if not self.extra_nodes:
             longest, extra = longest - 1, 0
-        differs = bool(special) or room.shared is not None  # whether nodes are not all that there is to a job
         if self.order == "fcfs" and room.shared is None:
             behind = [job for job in view.queue_within(room.reach, longest, extra) if job.id > head.id]
             if special:  # which may be right even if they are large and long
@@ -99,23 +102,33 @@ class EASY:
             behind = [job for job in queue if job.nodes <= reach]
         if self.backfill_order != self.order:
             behind = list(in_order(sorted(behind, key=lambda job: job.id), self.backfill_order, now))
-        for job in behind:
-            other = differs and (job.cores or job.id in special)
-            if job.nodes > room.free and not other:
-                continue
-            if job.walltime <= longest:
-                why = "backfilled: ends before the head can start"
-            elif (taken := _taken_from(room, head, job, shadow) if other else job.nodes) <= extra:
-                why = "backfilled: on nodes that the head leaves free"
-            else:
-                continue
-            if not room.take(job):
-                continue
-            if job.walltime > longest:
-                extra -= taken
-            yield Start(job, why)
-            if not room.reach:
-                return
+        yield from backfill(room, head, behind, shadow, extra, longest)
+
+
+def backfill(room: Room, head: Job, behind: Iterable[Job], shadow: int, extra: int, longest: int) -> Iterator[Decision]:
+    """Start those of ``behind``, in order, that do not delay the blocked ``head``.
+
+    ``head`` can start at ``shadow``; a job that lasts at most ``longest`` seconds ends by then, and ``extra`` nodes are
+    left free then, whoever has them.
+    """
+    differs = bool(room.special) or room.shared is not None  # whether nodes are not all that there is to a job
+    for job in behind:
+        other = differs and (job.cores or job.id in room.special)
+        if job.nodes > room.free and not other:
+            continue
+        if job.walltime <= longest:
+            why = "backfilled: ends before the head can start"
+        elif (taken := _taken_from(room, head, job, shadow) if other else job.nodes) <= extra:
+            why = "backfilled: on nodes that the head leaves free"
+        else:
+            continue
+        if not room.take(job):
+            continue
+        if job.walltime > longest:
+            extra -= taken
+        yield Start(job, why)
+        if not room.reach:
+            return
 
 
 def _taken_from(room: Room, head: Job, job: Job, shadow: int) -> int:
@@ -155,6 +168,7 @@ class Hybrid:
         if room.special:
             yield from urgent_first(view, room)
             waiting = still_waiting(view, room)
+<<<<<<< HEAD
         plan = Plan(view, room)
         for job in in_order(waiting, self.order, now):
             why = plan.allocate(job, self.depth is None or plan.reservations < self.depth)
@@ -162,6 +176,46 @@ class Hybrid:
                 yield Start(job, why)
             if not room.reach:
                 return
+=======
+        yield from around_reservations(view, room, in_order(waiting, self.order, now), self.depth)
+
+
+def around_reservations(
+    view: View, room: Room, queue: Iterable[Job], depth: int | None, window: int | None = None, resolution: int = 1
+) -> Iterator[Decision]:
+    """Start those of ``queue``, in order, that delay none of its first ``depth`` jobs that must wait (None: of all).
+
+    Each job gets the earliest place in the profile of free nodes, which those that must wait keep as a reservation. A
+    place that begins more than ``window`` seconds from now is not kept. Jobs are planned to take a multiple of
+    ``resolution`` seconds.
+    """
+    now = view.now
+    differs = bool(room.special) or room.shared is not None
+    profile = view.profile(room)
+    reservations = 0
+    known: dict[tuple[int, int, str | None], int] = {}  # earliest places: those of later jobs alike are not before
+    queue = list(queue)
+    smallest = list(accumulate(map(_nodes, reversed(queue)), min))  # of each job and those behind it, the last first
+    for job in queue:
+        if smallest.pop() > room.reach:
+            return  # what is planned now is planned anew in the next pass
+        may_reserve = depth is None or reservations < depth
+        span = -(-(view.launch_latency + job.walltime) // resolution) * resolution
+        other = differs and (job.cores or job.id in room.special)
+        if not (may_reserve or other) and (job.nodes > room.free or profile.least(now, span) < job.nodes):
+            continue
+        if differs and job.cores and _joins(job, room, profile, now, span):
+            yield Start(job, "on a node that is shared already")
+            continue
+        alike = job.nodes, span, job.queue if other else None
+        start = known[alike] = profile.earliest(job.nodes, span, job, known.get(alike, -1))
+        if start == now and room.take(job):
+            profile.reserve(now, span, job.nodes, job)
+            yield Start(job, "backfilled: delays no reservation" if reservations else "first in the queue")
+        elif may_reserve and (window is None or start <= now + window):
+            profile.reserve(start, span, job.nodes, job)
+            reservations += 1
+>>>>>>> centres
 
 
 class Conservative(Hybrid):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from hpcsim.workload.job import Job
@@ -51,30 +52,34 @@ class Releases:
         """Forget what was noted by ``add`` with the same values."""
         del self._ends[bisect_left(self._ends, (expected_end, job_id, nodes))]
 
-    def shadow(self, nodes: int, free: int, now: int, starting: Iterable[Job] = (), latency: int = 0) -> Shadow:
+    def shadow(
+        self, nodes: int, free: int, now: int, starting: Iterable[Job] = (), latency: int = 0, busy: int = 0
+    ) -> Shadow:
         """The shadow of a job that needs ``nodes`` where ``free`` are free now.
 
         ``starting`` are jobs that the same pass has decided to start: their nodes are not in ``free`` any
-        more and come back after their walltime.
+        more and come back after their walltime. No running job is expected to end within ``busy`` seconds.
         """
         ends: Iterable[tuple[int, int, int]] = self._ends
         if starting:
             ends = self._ends.copy()
             for job in starting:
                 insort(ends, (now + latency + job.walltime, job.id, job.nodes))
+        soonest = now + busy
         time = now if free >= nodes else -1  # it fits, but something else keeps it from starting
+        until = -1 if busy else time  # the ends up to then leave nodes to others
         for end, _, released in ends:
             if time < 0:
                 free += released
                 if free >= nodes:
-                    time = end
-            elif end <= time or end <= now:
+                    time = until = max(end, soonest)
+            elif end <= until:
                 free += released
             else:
                 break
         if time < 0:
             raise ValueError(f"a job of {nodes} nodes never fits: only {free} nodes in all")
-        return Shadow(max(time, now), max(0, free - nodes))
+        return Shadow(time, max(0, free - nodes))
 
 
 class Profile:
@@ -107,15 +112,17 @@ class Profile:
         first = bisect_right(self._times, start) - 1
         return min(self._free[first : bisect_left(self._times, start + duration, first + 1)])
 
-    def earliest(self, nodes: int, duration: int, job: Job | None = None) -> int:
-        """The first second from which ``nodes`` stay free for ``duration`` seconds.
+    def earliest(self, nodes: int, duration: int, job: Job | None = None, since: int = -1) -> int:
+        """The first second, from ``since`` on, from which ``nodes`` stay free for ``duration`` seconds.
 
-        They are for ``job``, if one is given: that matters only where its queue has nodes of its own.
+        They are for ``job``, if one is given: that matters only where its queue has nodes of its own. ``since`` is the
+        second of a step, such as an earlier answer for no more nodes and no more seconds.
         """
         times, free = self._times, self._free
         last = len(times) - 1
         start = -1
-        for i, available in enumerate(free):
+        first = bisect_left(times, since)
+        for i, available in enumerate(islice(free, first, None), first):
             if available < nodes:
                 start = -1
             else:

@@ -158,26 +158,30 @@ class RoomByQueue(Room):
             then = self._then
         return 0 if then is None else then.extra() - then.without(self._to_give(job)).extra()
 
-    def shadow(self, job: Job) -> Shadow:
-        """When the blocked ``job`` can start at the latest, and how many general nodes others may take beyond that."""
+    def shadow(self, job: Job, busy: int = 0) -> Shadow:
+        """When the blocked ``job`` can start at the latest, and how many general nodes others may take beyond that.
+
+        No running job is expected to end within ``busy`` seconds.
+        """
         pool = self._pools.get(job.queue)
         own, left, free = (0, _ALL, self.free) if pool is None else (pool.own, pool.left, self.free)
         now = self._now
-        time = (
-            now if own + max(0, min(left, free)) >= job.nodes else -1
-        )  # it fits, but something else keeps it from starting
+        soonest = now + busy
+        fits = own + max(0, min(left, free)) >= job.nodes
+        time = now if fits else -1  # it fits, but something else keeps it from starting
+        until = -1 if busy else time
         for end, holder, nodes in self.ends():
-            if time >= 0 and end > time and end > now:
+            if time >= 0 and end > until:
                 break
             free += nodes
             if pool is not None:
                 own += self._own_back(holder, job.queue)
                 left += self._left_back(holder, job.queue)
             if time < 0 and own + max(0, min(left, free)) >= job.nodes:
-                time = end
+                time = until = max(end, soonest)
         if time < 0:
             raise ValueError(f"job {job.name} of {job.nodes} nodes never fits: only {own + min(left, free)} in all")
-        self._then = _Then(job, max(time, now), own, left, free)
+        self._then = _Then(job, time, own, left, free)
         return Shadow(self._then.time, max(0, self._then.extra()))
 
     def ends(self) -> list[tuple[int, int, int]]:
@@ -263,13 +267,13 @@ class ProfileByQueue(Profile):
         super().__init__(now, room.free, room.ends())
         self._pools = room.profiles()
 
-    def earliest(self, nodes: int, duration: int, job: Job | None = None) -> int:
-        """The first second from which ``nodes`` stay free for ``duration`` seconds, for ``job`` if one is given."""
+    def earliest(self, nodes: int, duration: int, job: Job | None = None, since: int = -1) -> int:
+        """The first second, from ``since`` on, from which ``nodes`` stay free for ``duration`` seconds, for ``job``."""
         pool = None if job is None else self._pools.get(job.queue)
         if pool is None:
-            return super().earliest(nodes, duration)
+            return super().earliest(nodes, duration, None, since)
         own, left = pool
-        for start in sorted({second for profile in (self, *pool) for second, _ in profile.steps()}):
+        for start in sorted({s for profile in (self, *pool) for s, _ in profile.steps() if s >= since}):
             mine = min(nodes, own.at(start))
             rest = nodes - mine
             if (

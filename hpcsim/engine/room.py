@@ -52,6 +52,9 @@ class Room:
         """How many of the nodes that the blocked ``head`` counts on ``job`` would have if it started now."""
         return job.nodes
 
+    def forget_shadow(self) -> None:
+        """Keep no place free any more for the job whose ``view.shadow`` was asked for: only on a torus is there one."""
+
     def shared_until(self, job: Job) -> int | None:
         """Until when the shared node that ``job`` would get is expected to be taken anyway; None if it gets none."""
         return self.shared.until(job) if job.cores and self.shared is not None else None

@@ -78,10 +78,11 @@ class RoomOnTorus(RoomOnSite):
         self.started.append(job)
         return True
 
-    def shadow(self, job: Job) -> Shadow:
+    def shadow(self, job: Job, busy: int = 0) -> Shadow:
         """Promise the blocked ``job`` the block that it can have the earliest.
 
-        ``extra`` are the free nodes that are not in this block. Raises ValueError if the machine has no such block.
+        ``extra`` are the free nodes that are not in this block; nothing is expected to end within ``busy`` seconds.
+        Raises ValueError if the machine has no such block.
         """
         simulation, table = self._simulation, self.blocks.table
         units = self._units(job)
@@ -95,7 +96,8 @@ class RoomOnTorus(RoomOnSite):
         ends_s = np.array(
             [*(end_s for _, end_s in self._starting), *(end_s for _, _, end_s in simulation.running.values())]
         )
-        numbers, ends_s = numbers.astype(np.int64), np.maximum(ends_s, simulation.now + 1)  # of none these are floats
+        soonest_s = simulation.now + max(1, busy)
+        numbers, ends_s = numbers.astype(np.int64), np.maximum(ends_s, soonest_s)  # of none these are floats
         free_s = np.where(table.conflict_BB[numbers, first:end], ends_s[:, None], 0).max(axis=0, initial=0)
         closed = np.flatnonzero(self.blocks.closed_U)
         if closed.size:

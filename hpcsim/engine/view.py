@@ -101,6 +101,14 @@ class View:
         sim = self._simulation
         return sim.centre is not None and job.id in sim.running and sim.centre.preemptable(sim.running[job.id].job)
 
+    def priority(self, job: Job) -> str:
+        """How the centre ranks the waiting ``job`` by its queue: ``production``, ``debug``, ``backfill`` or ``fifo``.
+
+        Every job is of ``production`` where the scenario has no queue rules.
+        """
+        centre = self._simulation.centre
+        return "production" if centre is None else centre.admission.queue_of(job).priority
+
     @property
     def running(self) -> Mapping[int, Running]:
         """The running jobs by job id, in the order of their starts."""
@@ -264,16 +272,19 @@ class View:
             return torus_room
         return RoomOnSite(sim.site, sim.now + sim.launch_latency)
 
-    def shadow(self, job: Job, room: Room) -> Shadow:
-        """When the blocked ``job`` can start at the latest, after what ``room`` has given away in this pass."""
+    def shadow(self, job: Job, room: Room, busy: int = 0) -> Shadow:
+        """When the blocked ``job`` can start at the latest, after what ``room`` has given away in this pass.
+
+        No running job is expected to end within the next ``busy`` seconds, as long as it may have run already.
+        """
         sim = self._simulation
         if (room.special and isinstance(room, RoomByQueue)) or isinstance(room, RoomOnTorus):
-            shadow = room.shadow(job)
+            shadow = room.shadow(job, busy)
         elif room.shared is not None:
             ends = cast("RoomToShare | RoomByQueue", room).ends()
-            shadow = Releases(ends).shadow(job.nodes, room.free, sim.now)
+            shadow = Releases(ends).shadow(job.nodes, room.free, sim.now, busy=busy)
         else:
-            shadow = sim.releases.shadow(job.nodes, room.free, sim.now, room.started, sim.launch_latency)
+            shadow = sim.releases.shadow(job.nodes, room.free, sim.now, room.started, sim.launch_latency, busy)
         if sim.site is not None:
             closes, opens = sim.site.closed
             if closes < shadow.time + sim.launch_latency + job.walltime and shadow.time < opens:
