@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import accumulate
-from operator import attrgetter
 
 from pydantic import Field
 
@@ -12,9 +10,7 @@ from hpcsim import plugin
 from hpcsim.plugin import Decision, Job, Room, Start, View
 
 from .orders import OrderName, in_order, still_waiting, urgent_first
-from .planning import Plan
-
-_nodes = attrgetter("nodes")
+from .planning import around_reservations
 
 
 class FCFS:
@@ -168,54 +164,7 @@ class Hybrid:
         if room.special:
             yield from urgent_first(view, room)
             waiting = still_waiting(view, room)
-<<<<<<< HEAD
-        plan = Plan(view, room)
-        for job in in_order(waiting, self.order, now):
-            why = plan.allocate(job, self.depth is None or plan.reservations < self.depth)
-            if why is not None:
-                yield Start(job, why)
-            if not room.reach:
-                return
-=======
         yield from around_reservations(view, room, in_order(waiting, self.order, now), self.depth)
-
-
-def around_reservations(
-    view: View, room: Room, queue: Iterable[Job], depth: int | None, window: int | None = None, resolution: int = 1
-) -> Iterator[Decision]:
-    """Start those of ``queue``, in order, that delay none of its first ``depth`` jobs that must wait (None: of all).
-
-    Each job gets the earliest place in the profile of free nodes, which those that must wait keep as a reservation. A
-    place that begins more than ``window`` seconds from now is not kept. Jobs are planned to take a multiple of
-    ``resolution`` seconds.
-    """
-    now = view.now
-    differs = bool(room.special) or room.shared is not None
-    profile = view.profile(room)
-    reservations = 0
-    known: dict[tuple[int, int, str | None], int] = {}  # earliest places: those of later jobs alike are not before
-    queue = list(queue)
-    smallest = list(accumulate(map(_nodes, reversed(queue)), min))  # of each job and those behind it, the last first
-    for job in queue:
-        if smallest.pop() > room.reach:
-            return  # what is planned now is planned anew in the next pass
-        may_reserve = depth is None or reservations < depth
-        span = -(-(view.launch_latency + job.walltime) // resolution) * resolution
-        other = differs and (job.cores or job.id in room.special)
-        if not (may_reserve or other) and (job.nodes > room.free or profile.least(now, span) < job.nodes):
-            continue
-        if differs and job.cores and _joins(job, room, profile, now, span):
-            yield Start(job, "on a node that is shared already")
-            continue
-        alike = job.nodes, span, job.queue if other else None
-        start = known[alike] = profile.earliest(job.nodes, span, job, known.get(alike, -1))
-        if start == now and room.take(job):
-            profile.reserve(now, span, job.nodes, job)
-            yield Start(job, "backfilled: delays no reservation" if reservations else "first in the queue")
-        elif may_reserve and (window is None or start <= now + window):
-            profile.reserve(start, span, job.nodes, job)
-            reservations += 1
->>>>>>> centres
 
 
 class Conservative(Hybrid):

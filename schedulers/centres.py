@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from hpcsim.plugin import Decision, Job, Room, Start, View
 
-from .backfilling import around_reservations, backfill
+from .backfilling import backfill
+from .planning import around_reservations
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

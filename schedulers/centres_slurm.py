@@ -10,9 +10,9 @@ from pydantic import Field
 from hpcsim import plugin
 from hpcsim.plugin import Decision, Hold, Job, Room, Start, View
 
-from .backfilling import around_reservations
 from .centres import Eligible, Facts, Floats, Ints, best_first
 from .orders import urgent_first
+from .planning import around_reservations
 
 _DAY_S = 86_400
 

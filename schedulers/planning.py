@@ -2,23 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
+from operator import attrgetter
 
-from hpcsim.plugin import Job, Profile, Room, View
+from hpcsim.plugin import Decision, Job, Profile, Room, Start, View
 
 JOINED = "on a node that is shared already"
+_nodes = attrgetter("nodes")
+
+
+def around_reservations(
+    view: View, room: Room, queue: Iterable[Job], depth: int | None, window: int | None = None, resolution: int = 1
+) -> Iterator[Decision]:
+    """Start those of ``queue``, in order, that delay none of its first ``depth`` jobs that must wait (None: of all).
+
+    Each job gets the earliest place in the profile of free nodes, which those that must wait keep as a reservation. A
+    place that begins more than ``window`` seconds from now is not kept. Jobs are planned to take a multiple of
+    ``resolution`` seconds.
+    """
+    plan, queue = Plan(view, room, window=window, resolution=resolution), list(queue)
+    smallest = list(accumulate(map(_nodes, reversed(queue)), min))  # of each job and those behind it, the last first
+    for job in queue:
+        if smallest.pop() > room.reach:
+            return  # what is planned now is planned anew in the next pass
+        why = plan.allocate(job, depth is None or plan.reservations < depth)
+        if why is not None:
+            yield Start(job, why)
 
 
 class Plan:
     """The plan of one pass: jobs that start now, and reservations that no other start may delay.
 
     While nothing is reserved a job starts if it fits into ``room``. The profile of free nodes is made with the first
-    reservation: the machine's, if ``make_profile`` makes no other. ``reservations`` counts them.
+    reservation: the machine's, if ``make_profile`` makes no other. ``reservations`` counts them. ``window`` and
+    ``resolution`` are those of ``around_reservations``.
     """
 
-    __slots__ = ("_differs", "_latency_s", "_make_profile", "_now", "_profile", "_view", "reservations", "room")
+    __slots__ = (
+        "_differs", "_known", "_latency_s", "_make_profile", "_now", "_profile", "_resolution", "_view", "_window",
+        "reservations", "room",
+    )  # fmt: skip
 
-    def __init__(self, view: View, room: Room, make_profile: Callable[[], Profile] | None = None) -> None:
+    def __init__(
+        self,
+        view: View,
+        room: Room,
+        make_profile: Callable[[], Profile] | None = None,
+        *,
+        window: int | None = None,
+        resolution: int = 1,
+    ) -> None:
         self.room = room
         self.reservations = 0
         self._view = view
@@ -26,6 +60,8 @@ class Plan:
         self._latency_s = view.launch_latency
         self._make_profile = make_profile or (lambda: view.profile(room))
         self._profile: Profile | None = None
+        self._window, self._resolution = window, resolution
+        self._known: dict[tuple[int, int, str | None], int] = {}  # earliest places: later jobs alike get none before
         # whether there is more to a job than its nodes
         self._differs = bool(room.special) or room.shared is not None
 
@@ -45,18 +81,21 @@ class Plan:
             profile = self._profile = self._make_profile()
         elif not else_reserve and job.nodes > room.free and not other:
             return None
-        span = self._latency_s + job.walltime
+        span = -(-(self._latency_s + job.walltime) // self._resolution) * self._resolution
+        if not (else_reserve or other) and profile.least(self._now, span) < job.nodes:
+            return None
         if other and job.cores and self._joins(job, profile, span):
             return JOINED
         if room.names_units and else_reserve and not self.reservations:
             # free nodes say little where jobs need blocks: the first that waits is promised one, which is kept for it
             start = self._view.shadow(job, room).time
         else:
-            start = profile.earliest(job.nodes, span, job)
+            alike = job.nodes, span, job.queue if other else None
+            start = self._known[alike] = profile.earliest(job.nodes, span, job, self._known.get(alike, -1))
         if start == self._now and room.take(job):
             profile.reserve(start, span, job.nodes, job)
             return "backfilled: delays no reservation" if self.reservations else "first in the queue"
-        if else_reserve:
+        if else_reserve and (self._window is None or start <= self._now + self._window):
             profile.reserve(start, span, job.nodes, job)
             self.reservations += 1
         return None
