@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pydantic import Field
 
@@ -87,7 +87,6 @@ class EASY:
         longest = shadow - now - view.launch_latency  # that a job may last without delaying the head
         if not self.extra_nodes:
             longest, extra = longest - 1, 0
-        differs = bool(special) or room.shared is not None  # whether nodes are not all that there is to a job
         if self.order == "fcfs" and room.shared is None:
             behind = [job for job in view.queue_within(room.reach, longest, extra) if job.id > head.id]
             if special:  # which may be right even if they are large and long
@@ -98,23 +97,33 @@ class EASY:
             behind = [job for job in queue if job.nodes <= reach]
         if self.backfill_order != self.order:
             behind = list(in_order(sorted(behind, key=lambda job: job.id), self.backfill_order, now))
-        for job in behind:
-            other = differs and (job.cores or job.id in special)
-            if job.nodes > room.free and not other:
-                continue
-            if job.walltime <= longest:
-                why = "backfilled: ends before the head can start"
-            elif (taken := _taken_from(room, head, job, shadow) if other else job.nodes) <= extra:
-                why = "backfilled: on nodes that the head leaves free"
-            else:
-                continue
-            if not room.take(job):
-                continue
-            if job.walltime > longest:
-                extra -= taken
-            yield Start(job, why)
-            if not room.reach:
-                return
+        yield from backfill(room, head, behind, shadow, extra, longest)
+
+
+def backfill(room: Room, head: Job, behind: Iterable[Job], shadow: int, extra: int, longest: int) -> Iterator[Start]:
+    """Start those of ``behind``, in order, that do not delay the blocked ``head``.
+
+    ``head`` can start at ``shadow``; a job that lasts at most ``longest`` seconds ends by then, and ``extra`` nodes are
+    left free then, whoever has them.
+    """
+    differs = bool(room.special) or room.shared is not None  # whether nodes are not all that there is to a job
+    for job in behind:
+        other = differs and (job.cores or job.id in room.special)
+        if job.nodes > room.free and not other:
+            continue
+        if job.walltime <= longest:
+            why = "backfilled: ends before the head can start"
+        elif (taken := _taken_from(room, head, job, shadow) if other else job.nodes) <= extra:
+            why = "backfilled: on nodes that the head leaves free"
+        else:
+            continue
+        if not room.take(job):
+            continue
+        if job.walltime > longest:
+            extra -= taken
+        yield Start(job, why)
+        if not room.reach:
+            return
 
 
 def _taken_from(room: Room, head: Job, job: Job, shadow: int) -> int:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hpcsim.engine.sharing import RoomToShare
     from hpcsim.engine.simulation import Simulation
     from hpcsim.engine.site import Site
+    from hpcsim.machine.spec import MachineSpec
 
 
 class Running(NamedTuple):
@@ -134,6 +135,12 @@ class View:
     def twins(self) -> Twins:
         """The digital twins that the scenario names, to ask how long jobs would run and the like."""
         return Twins(self._simulation.twins, self)
+
+    @property
+    def machine(self) -> MachineSpec | None:
+        """The published facts of the machine, units, racks and nodes among them; None where nodes are only counted."""
+        site = self._simulation.site
+        return None if site is None else site.cluster.spec
 
     # -- what the machine shows its operators, where the scenario has physics -----------------
 
