@@ -16,7 +16,7 @@ from .nsga2_planner import Plan, Planner, slowed
 from .orders import OrderName, in_order, still_waiting, urgent_first
 
 PRESETS: Final[dict[str, dict[str, Any]]] = {
-    "tournament": {"population": 40, "evaluations": 2000, "patience": 5},
+    "tournament": {"population": 40, "evaluations": 2000, "patience": 3},
     "full": {"population": 60, "evaluations": 3600, "patience": None},
 }
 FIRST: Final = "first in the queue"
@@ -60,13 +60,13 @@ class NSGA2:
     class Options(plugin.Options):
         preset: Literal["tournament", "full"] = Field(
             "tournament",
-            description="tournament: population 40, 2000 evaluations, patience 5; full: 60, 3600 (60 generations), no "
+            description="tournament: population 40, 2000 evaluations, patience 3; full: 60, 3600 (60 generations), no "
             "patience. Options that are given go before it",
         )
         evaluations: int = Field(2000, ge=0, description="how many plans a pass may look at; 0: plain EASY")
         population: int = Field(40, ge=8, description="how many plans there are at a time")
         patience: int | None = Field(
-            5, ge=1, description="the search ends after so many generations without progress; null: it does not"
+            3, ge=1, description="the search ends after so many generations without progress; null: it does not"
         )
         window: int = Field(32, ge=2, le=256, description="how many jobs are planned, the first one among them")
         order: OrderName = Field("fcfs", description="which job is first in the queue")

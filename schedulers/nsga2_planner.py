@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 SEEDS: Final = ("sjf", "saf", "laf", "wfp3")  # the first population has these orders, and the queue's own
 PLANNED: Final = "planned: its turn in the chosen order"
-_FAR: Final = 2**40  # seconds: when nodes come back that are not expected at all
 
 
 class Followed(NamedTuple):
@@ -118,7 +117,7 @@ class Planner:
         jobs = [*others] if first is None else [*others, first]
         times, free = zip(*profile.steps(), strict=True)
         window = Window(
-            np.minimum(np.array(times) - view.now, _FAR),
+            np.array(times),
             np.array(free),
             np.array([[view.launch_latency + slowed(job, speed).walltime for speed in self.speeds] for job in jobs]),
             view.launch_latency,

@@ -19,7 +19,9 @@ from .pareto import Floats, Ints
 CROSSOVER = 0.9  # how many children are made of two parents
 MUTATION = 0.2  # how many children have a stretch of their order turned around
 SHORT_S = 10  # slowdowns are those of jobs that run at least so long
-NEVER = 2**60
+NEVER = 2**31 - 1  # after all seconds of a plan
+FAR_S = 2**29  # when nodes come back that are not expected at all
+_ALL_SPANS_S = 2**30  # the seconds of all jobs of a window together, at most
 
 
 def list_schedule(times_S: Ints, free_S: Ints, nodes_WP: Ints, span_WP: Ints) -> Ints:
@@ -27,36 +29,45 @@ def list_schedule(times_S: Ints, free_S: Ints, nodes_WP: Ints, span_WP: Ints) ->
 
     The profile has S steps: from ``times_S`` on ``free_S`` nodes are free. Job w of individual p takes ``nodes_WP``
     nodes for ``span_WP`` seconds from the first second at which so many stay free, also before jobs that were placed
-    earlier. Every job has to fit into the last step.
+    earlier. Every job has to fit into the last step. All is int32, and no sum of seconds may exceed it.
     """
     jobs, count = nodes_WP.shape
     steps = len(times_S)
-    times, free, next_times, next_free = (np.empty((steps + jobs, count), np.int64) for _ in range(4))
+    times, free, new_times, new_free, until, spare = (np.empty((steps + jobs, count), np.int32) for _ in range(6))
+    mask = np.empty((steps + jobs, count), bool)
     times[:steps], free[:steps] = times_S[:, None], free_S[:, None]
-    start_WP = np.empty_like(nodes_WP)
+    start_WP = np.empty((jobs, count), np.int32)
     each = np.arange(count)
-    for job, (nodes_P, span_P) in enumerate(zip(nodes_WP, span_WP, strict=True)):
-        now_SP, free_SP = times[: steps + job], free[: steps + job]
-        until_SP = np.where(free_SP < nodes_P, now_SP, NEVER)[::-1]  # that enough nodes stay free, the last step first
-        np.minimum.accumulate(until_SP, axis=0, out=until_SP)
-        first_P = (until_SP[::-1] - now_SP >= span_P).argmax(axis=0)
+    for job, (nodes_P, span_P) in enumerate(zip(nodes_WP.astype(np.int32), span_WP.astype(np.int32), strict=True)):
+        size = steps + job
+        now_SP, free_SP, mask_SP = times[:size], free[:size], mask[:size]
+        until_SP, spare_SP = until[:size], spare[:size]  # until when enough nodes stay free from the step on
+        until_SP.fill(NEVER)
+        np.copyto(until_SP, now_SP, where=np.less(free_SP, nodes_P, out=mask_SP))
+        ahead = 1
+        while ahead < size:  # the least of twice as many steps ahead each time: much faster than np.minimum.accumulate
+            np.minimum(until_SP[:-ahead], until_SP[ahead:], out=spare_SP[:-ahead])
+            spare_SP[-ahead:] = until_SP[-ahead:]
+            until_SP, spare_SP = spare_SP, until_SP
+            ahead *= 2
+        np.subtract(until_SP, now_SP, out=until_SP)
+        first_P = np.greater_equal(until_SP, span_P, out=mask_SP).argmax(axis=0)
         start_WP[job] = start_P = now_SP[first_P, each]
         end_P = start_P + span_P
-        before_SP = now_SP < end_P
-        # A step is put in that begins with the end of the job: all later ones move by one.
-        new_times, new_free = next_times[: steps + job + 1], next_free[: steps + job + 1]
-        np.minimum(now_SP, end_P, out=new_times[:-1])
-        new_times[-1] = end_P
-        np.maximum(new_times[1:], now_SP, out=new_times[1:])
-        np.multiply(before_SP & (now_SP >= start_P), nodes_P, out=new_free[:-1])
-        np.subtract(free_SP, new_free[:-1], out=new_free[:-1])
-        new_free[-1] = free_SP[-1]
-        np.copyto(new_free[1:-1], free_SP[:-1], where=~before_SP[1:])
-        # Where a step began at that second already, the new one has no length; it must not look scarcer than it is.
-        at_P = np.minimum(np.count_nonzero(before_SP, axis=0), steps + job - 1)
-        twice = np.flatnonzero(now_SP[at_P, each] == end_P)
-        new_free[at_P[twice], twice] = free_SP[at_P[twice], twice]
-        times, free, next_times, next_free = next_times, next_free, times, free
+        # A step is put in that begins with the end of the job, with what was free before it: later ones move by one.
+        np.less(now_SP, end_P, out=mask_SP)
+        np.minimum(now_SP, end_P, out=new_times[:size])
+        new_times[size] = end_P
+        np.maximum(new_times[1 : size + 1], now_SP, out=new_times[1 : size + 1])
+        new_free[1 : size + 1] = free_SP
+        np.copyto(new_free[:size], free_SP, where=mask_SP)
+        np.subtract(free_SP, nodes_P, out=spare_SP)
+        mask_SP &= now_SP >= start_P
+        np.copyto(new_free[:size], spare_SP, where=mask_SP)
+        # Where a step began at that second already, the new one has no length, and must not look scarcer than it is.
+        empty_SP = new_times[:size] == new_times[1 : size + 1]
+        np.maximum(new_free[:size], new_free[1 : size + 1], out=new_free[:size], where=empty_SP)
+        times, free, new_times, new_free = new_times, new_free, times, free
     return start_WP
 
 
@@ -88,9 +99,9 @@ class Window:
     def __init__(
         self, times_S: Ints, free_S: Ints, span_JL: Ints, latency_s: int, beliefs: Beliefs, fixed: int = 0
     ) -> None:
-        self._times_S = times_S - times_S[0]
+        self._times_S = np.minimum(times_S - times_S[0], FAR_S)
         self._free_S = free_S
-        self._span_JL = span_JL
+        self._span_JL = np.minimum(span_JL, _ALL_SPANS_S // len(span_JL))
         self._latency_s = latency_s
         self._beliefs = beliefs
         self._fixed = fixed

@@ -34,7 +34,7 @@ def ranks(values_PM: Floats, enough: int | None = None, *, distinct: bool = Fals
     dominates = no_worse & ~no_worse.T
     if distinct:
         dominates |= np.triu(no_worse & no_worse.T, 1)
-    left_P = np.count_nonzero(dominates, axis=0)  # how many dominate it that have no rank yet
+    left_P = dominates.sum(axis=0)  # how many dominate it that have no rank yet
     rank_P = np.full(count, -1)
     enough = count if enough is None else enough
     front = 0
@@ -42,11 +42,11 @@ def ranks(values_PM: Floats, enough: int | None = None, *, distinct: bool = Fals
         mine_P = left_P == 0
         rank_P[mine_P] = front
         front += 1
-        enough -= int(np.count_nonzero(mine_P))
+        enough -= int(mine_P.sum())
         if enough <= 0:
             rank_P[rank_P < 0] = front
             return rank_P
-        left_P -= np.count_nonzero(dominates[mine_P], axis=0)
+        left_P -= dominates[mine_P].sum(axis=0)
         left_P[mine_P] = -1
 
 
