@@ -7,11 +7,12 @@ from .centres_cobalt import Cobalt
 from .centres_pbs import PBS
 from .centres_slurm import Slurm
 from .flux import Flux
+from .nsga2 import NSGA2
 from .recorded import Recorded
 
 
 @hookimpl
 def hpcsim_schedulers(register: Register[Scheduler]) -> None:
     """Register every built-in scheduler."""
-    for scheduler in (FCFS, EASY, Conservative, Hybrid, Flux, Cobalt, PBS, Slurm, Recorded):
+    for scheduler in (FCFS, EASY, Conservative, Hybrid, Flux, Cobalt, PBS, Slurm, NSGA2, Recorded):
         register(scheduler)

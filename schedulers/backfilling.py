@@ -101,7 +101,7 @@ class EASY:
         yield from backfill(room, head, behind, shadow, extra, longest)
 
 
-def backfill(room: Room, head: Job, behind: Iterable[Job], shadow: int, extra: int, longest: int) -> Iterator[Decision]:
+def backfill(room: Room, head: Job, behind: Iterable[Job], shadow: int, extra: int, longest: int) -> Iterator[Start]:
     """Start those of ``behind``, in order, that do not delay the blocked ``head``.
 
     ``head`` can start at ``shadow``; a job that lasts at most ``longest`` seconds ends by then, and ``extra`` nodes are
