@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from hpcsim.engine.attempts import REJECTED
 from hpcsim.engine.availability import Profile, Releases, Shadow
 from hpcsim.engine.by_queue import ProfileByQueue, RoomByQueue
-from hpcsim.engine.operations import Power, Signal, power_of, published
+from hpcsim.engine.operations import Node, Power, Signal, power_of, published
 from hpcsim.engine.room import Room, RoomOnSite
 from hpcsim.engine.torus_room import RoomOnTorus
 from hpcsim.engine.twins import Twins
@@ -36,6 +37,13 @@ class Running(NamedTuple):
 
     def __deepcopy__(self, memo: object) -> Running:
         return self  # nothing in it can change
+
+
+class Blocked(NamedTuple):
+    """A job that waits for the ends of others before it may start: ``waits_for`` are the ids of those still to end."""
+
+    job: Job
+    waits_for: tuple[int, ...]
 
 
 class View:
@@ -91,6 +99,27 @@ class View:
         """Whether the running ``job`` may be stopped at any time for jobs of other queues."""
         sim = self._simulation
         return sim.centre is not None and job.id in sim.running and sim.centre.preemptable(sim.running[job.id].job)
+
+    @property
+    def blocked(self) -> list[Blocked]:
+        """The submitted jobs that may not start before others have ended, in the order of submission; mostly none."""
+        sim = self._simulation
+        return [Blocked(job, tuple(i for i in job.after or () if sim.state[i] > REJECTED)) for job in sim.blocked]
+
+    @property
+    def maintenance(self) -> tuple[int, int] | None:
+        """When the next scheduled maintenance begins, by when all jobs must have ended, and when it is to end."""
+        site = self._simulation.site
+        return None if site is None else site.cluster.maintenance
+
+    @property
+    def node(self) -> Node | None:
+        """What one node has; None on a machine that only counts nodes."""
+        site = self._simulation.site
+        if site is None:
+            return None
+        spec = site.cluster.spec
+        return Node(spec.cores_per_node, spec.gpus_per_node, spec.memory_gib)
 
     @property
     def running(self) -> Mapping[int, Running]:

@@ -16,7 +16,7 @@ from hpcsim.engine.decisions import (
     Start,
     Wake,
 )
-from hpcsim.engine.operations import Power, Signal
+from hpcsim.engine.operations import Node, Power, Signal
 from hpcsim.engine.room import Room
 from hpcsim.engine.simulation import Scheduler
 from hpcsim.engine.twins import (
@@ -29,7 +29,7 @@ from hpcsim.engine.twins import (
     Twin,
     Twins,
 )
-from hpcsim.engine.view import Running, View
+from hpcsim.engine.view import Blocked, Running, View
 from hpcsim.plugin.hooks import Register, RegisterFile, hookimpl
 from hpcsim.workload.job import Job
 
@@ -42,6 +42,7 @@ class Options(BaseModel):
 
 __all__ = [
     "CAPABILITIES",
+    "Blocked",
     "Capability",
     "Decision",
     "Ended",
@@ -50,6 +51,7 @@ __all__ = [
     "Hold",
     "Job",
     "Kill",
+    "Node",
     "Options",
     "PerformanceTwin",
     "Power",
