@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,9 @@ from hpcsim.scenario import build
 from hpcsim.scenario.load import LoadedScenario, load_scenario
 from hpcsim.scenario.needs import refuse_lacking
 from hpcsim.strict_yaml import dump_yaml
+
+if TYPE_CHECKING:
+    from hpcsim.levers import Lever
 
 Progress = Callable[[Simulation], None]
 
@@ -86,7 +89,14 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
     piece = build.cut(loaded, workload, nodes)
     scheduler = build.make_scheduler(loaded, plugins.schedulers[loaded.scenario.scheduler.name])
     twins = build.make_twins(loaded, plugins.twins)
-    refuse_lacking(loaded, scheduler, twins, piece.workload)
+    levers: list[Lever] = []
+    if loaded.scenario.levers is not None:
+        from hpcsim.levers import make_levers, refuse_impossible, with_levers  # for few runs
+
+        levers = make_levers(loaded)
+    refuse_lacking(loaded, scheduler, twins, piece.workload, levers)
+    if levers:
+        scheduler = with_levers(scheduler, levers)
     telemetry = take_readings = None
     if loaded.scenario.physics is not None and loaded.scenario.physics.telemetry is not None:
         from hpcsim.results.telemetry import TelemetryFile  # with the machine floor, for few runs
@@ -94,6 +104,8 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
         telemetry = TelemetryFile.begin()
         take_readings = telemetry.writer(piece.workload.table.column("name"))
     simulation = build.make_simulation(loaded, piece, nodes, scheduler, twins, spec, take_readings)
+    if levers and simulation.site is not None:
+        refuse_impossible(loaded, levers, simulation.site)
     clock.lap("load")
 
     _run(simulation, _until(loaded, workload.t0_utc, piece.start), progress)
@@ -133,6 +145,7 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
         "scenario": loaded.scenario.name,
         "seed": loaded.scenario.seed,
         "scheduler": scheduler.name,
+        "levers": [lever.name for lever in levers],
         "needs": sorted(simulation.needs),
         "twins": {question: twin.name for question, twin in simulation.twins.items()},
         "t0_utc": workload.t0_utc,
