@@ -21,6 +21,7 @@ from hpcsim.engine.simulation import Simulation
 from hpcsim.errors import InputError
 from hpcsim.plugin.loader import Plugins, load_plugins
 from hpcsim.results.check import check as check_laws
+from hpcsim.results.citations import cites_of_run
 from hpcsim.results.metrics import summarise
 from hpcsim.results.run import Run
 from hpcsim.results.shared import nodes_of_jobs
@@ -95,6 +96,7 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
 
         levers = make_levers(loaded)
     refuse_lacking(loaded, scheduler, twins, piece.workload, levers)
+    rests_on = scheduler
     if levers:
         scheduler = with_levers(scheduler, levers)
     telemetry = take_readings = None
@@ -156,6 +158,7 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
             "jobs": len(piece.workload),
             "cleaning": dict(workload.cleaning),
         },
+        "cites": cites_of_run(loaded.scenario, rests_on, levers, simulation.twins.values()),
         "warm_start_jobs": simulation.found_running,
         "checked": check,
         "plugins": [plugin.as_data() for plugin in plugins.found],

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 DOOR = (ROOT / "docs" / "plugins.md").read_text()
 
 PUBLIC = """
-    CAPABILITIES Capability Decision Ended EnergyTwin FaultTwin Hold Job Kill Options PerformanceTwin Power Prediction
+    CAPABILITIES Blocked Capability Decision Ended EnergyTwin FaultTwin Hold Job Kill Node Options PerformanceTwin Power Prediction
     Preempt Profile Register RegisterFile Releases Room Running Scheduler SetCap SetCooling SetSpeed Shadow Signal Sleep
     Start ThermalTwin Twin Twins View Wake hookimpl
 """

@@ -29,6 +29,7 @@ COMMANDS = {
     "twins": ("hpcsim.cli.offered:twins", "List the digital twins, or say all about one."),
     "plugins": ("hpcsim.cli.plugins:plugins", "List the plug-ins that were found, what they offer and their errors."),
     "machines": ("hpcsim.cli.machines:machines", "List the machines of the catalogue, or the facts of one."),
+    "cite": ("hpcsim.cli.cite:cite", "Print the BibTeX of what runs used."),
     "trace": ("hpcsim.cli.trace:trace", "Look at, check and convert traces of jobs."),
 }
 GUEST_COMMANDS = "hpcsim.commands"  # the entry-point group of commands of other distributions

@@ -62,7 +62,7 @@ class SleepIdle:
 
     References
     ----------
-    Karlin, Manasse, Rudolph and Sleator (1988), Competitive snoopy caching: when to stop renting and buy.
+    Karlin, Manasse, Rudolph and Sleator (1988), Competitive snoopy caching (whether to rent or to buy).
     Irani, Shukla and Gupta (2003), Online strategies for dynamic power management in systems with multiple power-saving
     states.
     """
