@@ -20,9 +20,9 @@ ROOT = Path(__file__).parents[1]
 DOOR = (ROOT / "docs" / "plugins.md").read_text()
 
 PUBLIC = """
-    CAPABILITIES Blocked Capability Decision Ended EnergyTwin FaultTwin Hold Job Kill Node Options PerformanceTwin Power Prediction
-    Preempt Profile Register RegisterFile Releases Room Running Scheduler SetCap SetCooling SetSpeed Shadow Signal Sleep
-    Start ThermalTwin Twin Twins View Wake hookimpl
+    CAPABILITIES Blocked Capability Decision Ended EnergyTwin FaultTwin Hold Job Kill Node Options PerformanceTwin Power
+    Prediction Preempt Profile Register RegisterFile Releases Room Running Scheduler SetCap SetCooling SetSpeed Shadow
+    Signal Sleep Start ThermalTwin Twin Twins View Wake hookimpl
 """
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from hpcsim.scenario.section import Section
-from hpcsim.scenario.times import SPAN_SCHEMA, Seconds
+from hpcsim.scenario.times import SPAN_SCHEMA, Seconds, span_s
 
 
 def _or(*short: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
@@ -48,14 +48,39 @@ class When(Section):
         return self
 
 
+def _seconds(value: Any) -> int | str:
+    if value == "auto":
+        return "auto"
+    try:
+        return span_s(value)
+    except ValueError as error:
+        raise PydanticCustomError("seconds", "Input {reason}, or 'auto'", {"reason": str(error)}) from None
+
+
+def _factor(value: Any) -> float | str:
+    if value == "auto":
+        return "auto"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise PydanticCustomError("factor", "Input should be above 0 and at most 1, or 'auto'")
+    return float(value)
+
+
+_AUTO: dict[str, Any] = {"const": "auto"}
+_FACTOR: dict[str, Any] = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
+
+SecondsOrAuto = Annotated[
+    int | Literal["auto"], PlainValidator(_seconds), WithJsonSchema({"anyOf": [_AUTO, *SPAN_SCHEMA["anyOf"]]})
+]
+FactorOrAuto = Annotated[float | Literal["auto"], PlainValidator(_factor), WithJsonSchema({"anyOf": [_AUTO, _FACTOR]})]
+
+
 class SleepIdle(Section):
     """Idle nodes go to sleep, and wake when a job needs them."""
 
-    model_config = ConfigDict(json_schema_extra=_or({"const": "auto"}, SPAN_SCHEMA))
+    model_config = ConfigDict(json_schema_extra=_or(_AUTO, *SPAN_SCHEMA["anyOf"]))
 
-    after: Seconds | Literal["auto"] = Field(
+    after: SecondsOrAuto = Field(
         default="auto",
-        union_mode="left_to_right",
         description="seconds that a node is idle before it goes to sleep; auto: from when on sleeping saves energy",
     )
     reserve: int = Field(default=0, ge=0, description="so many idle nodes stay awake")
@@ -69,9 +94,9 @@ class SleepIdle(Section):
 class Speed(Section):
     """Jobs start at another clock."""
 
-    model_config = ConfigDict(json_schema_extra=_or({"const": "auto"}, {"type": "number"}))
+    model_config = ConfigDict(json_schema_extra=_or(_AUTO, _FACTOR))
 
-    factor: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] = Field(
+    factor: FactorOrAuto = Field(
         default="auto", description="clock relative to nominal; auto: the one of least energy for jobs of such beta"
     )
     beta: float = Field(
@@ -110,15 +135,23 @@ class PowerCap(Section):
         return self
 
 
+Policy = Literal["packed", "spread", "contiguous", "coolest", "most-reliable"]
+POLICIES: tuple[str, ...] = get_args(Policy)
+
+
 class Placement(Section):
     """Jobs of some kind are placed by some policy."""
 
-    policy: Literal["packed", "spread", "contiguous", "coolest", "most-reliable"] = Field(
-        description="which free nodes they get"
-    )
+    policy: Policy = Field(description="which free nodes they get")
     least_nodes: int = Field(default=1, ge=1, description="jobs of at least so many nodes")
     most_nodes: int | None = Field(default=None, ge=1, description="and at most so many")
     least_walltime: Seconds = Field(default=0, description="jobs that ask for at least so long")
+
+
+def _one_or_several(schema: dict[str, Any]) -> None:
+    """Let the JSON schema of a list of rules take one of them, or a policy alone."""
+    rules = schema["anyOf"][0]
+    schema["anyOf"] = [{"enum": [*POLICIES]}, dict(rules["items"]), *schema["anyOf"]]
 
 
 def _rules(data: Any) -> Any:
@@ -136,7 +169,8 @@ class Levers(Section):
     placement: list[Placement] | None = Field(
         default=None,
         min_length=1,
-        description="places by rule, of which the first that holds for a job counts; a policy, or a list of mappings",
+        description="places by rule, of which the first that holds for a job counts: a policy, a mapping, or a list",
+        json_schema_extra=_one_or_several,
     )
 
     @model_validator(mode="before")
