@@ -60,6 +60,13 @@ class Load:
         """What the running jobs draw above idle, of what they may."""
         return max(0.0, self._power_w - self.left_w)
 
+    def runtime_s(self, jobs: Sequence[Job]) -> Floats:
+        """Seconds that each of J jobs is believed to run: what a twin says, else as long as it may."""
+        twins = self._view.twins
+        if "performance" in twins:
+            return twins.performance(jobs).mean
+        return np.array([float(job.walltime) for job in jobs])
+
     def watts(self, jobs: Sequence[Job]) -> Floats:
         """What each of J jobs is believed to draw above idle nodes; 0 where power is not packed."""
         if not self._power_w:
@@ -74,7 +81,7 @@ class Load:
                     peak_J[at] = nodes_J[at] * self._cpu_w + job.gpus / max(1, node.gpus) * self._gpu_w
         twins = self._view.twins
         if "energy" in twins:
-            mean_J = twins.energy(jobs).mean / np.maximum(1.0, twins.performance(jobs).mean)
+            mean_J = twins.energy(jobs).mean / np.maximum(1.0, self.runtime_s(jobs))
             peak_J = np.clip(mean_J - nodes_J * self._idle_w, 0.0, peak_J)
         watts_J: Floats = np.minimum(peak_J, self._power_w)  # or a large job could never start
         return watts_J

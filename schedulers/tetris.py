@@ -141,7 +141,7 @@ class Tetris:
         other_J = np.array([bool(job.cores) or job.id in room.special for job in jobs])  # who does not need free nodes
         watts_J = load.watts(jobs)
         share_JR = load.demand(jobs, watts_J) / load.capacity_R
-        work_J = view.twins.performance(jobs).mean * share_JR.sum(axis=1)
+        work_J = load.runtime_s(jobs) * share_JR.sum(axis=1)
         first_J = self._holds_back_others(view, jobs)
         open_J = np.ones(len(jobs), bool)
         while True:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from hpcsim.scenario.section import Section
@@ -13,12 +13,10 @@ from hpcsim.scenario.times import SPAN_SCHEMA, Seconds, span_s
 
 
 def _or(*short: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
-    """Let the JSON schema of a mapping take one of ``short`` as well."""
+    """Let the JSON schema of a field that may be null take one of ``short`` as well."""
 
     def extend(schema: dict[str, Any]) -> None:
-        mapping = dict(schema)
-        schema.clear()
-        schema["anyOf"] = [*short, mapping]
+        schema["anyOf"] = [*short, *schema["anyOf"]]
 
     return extend
 
@@ -77,8 +75,6 @@ FactorOrAuto = Annotated[float | Literal["auto"], PlainValidator(_factor), WithJ
 class SleepIdle(Section):
     """Idle nodes go to sleep, and wake when a job needs them."""
 
-    model_config = ConfigDict(json_schema_extra=_or(_AUTO, *SPAN_SCHEMA["anyOf"]))
-
     after: SecondsOrAuto = Field(
         default="auto",
         description="seconds that a node is idle before it goes to sleep; auto: from when on sleeping saves energy",
@@ -93,8 +89,6 @@ class SleepIdle(Section):
 
 class Speed(Section):
     """Jobs start at another clock."""
-
-    model_config = ConfigDict(json_schema_extra=_or(_AUTO, _FACTOR))
 
     factor: FactorOrAuto = Field(
         default="auto", description="clock relative to nominal; auto: the one of least energy for jobs of such beta"
@@ -163,8 +157,16 @@ def _rules(data: Any) -> Any:
 class Levers(Section):
     """What any scheduler is given besides: it decides as it does, and these add to it."""
 
-    sleep_idle: SleepIdle | None = Field(default=None, description="idle nodes sleep: a time, auto, or a mapping")
-    speed: Speed | None = Field(default=None, description="jobs run at another clock: a factor, auto, or a mapping")
+    sleep_idle: SleepIdle | None = Field(
+        default=None,
+        description="idle nodes sleep: a time, auto, or a mapping",
+        json_schema_extra=_or(_AUTO, *SPAN_SCHEMA["anyOf"]),
+    )
+    speed: Speed | None = Field(
+        default=None,
+        description="jobs run at another clock: a factor, auto, or a mapping",
+        json_schema_extra=_or(_AUTO, _FACTOR),
+    )
     power_cap: PowerCap | None = Field(default=None, description="a cap on what the facility draws")
     placement: list[Placement] | None = Field(
         default=None,
