@@ -12,6 +12,7 @@ from hpcsim.errors import BadDecision, SchedulerError
 from hpcsim.results.check import check
 from hpcsim.results.tables import attempts_table, jobs_table, timeline_table
 from hpcsim.schedulers.backfilling import EASY, FCFS, Conservative, Hybrid
+from hpcsim.schedulers.tetris import Tetris
 from hpcsim.workload.job import FAILED, Job, workload_from_columns
 
 
@@ -333,6 +334,8 @@ schedulers = st.sampled_from(
         lambda: EASY(EASY.Options(extra_nodes=False)),
         lambda: Hybrid(Hybrid.Options(depth=2, order="sqf")),
         lambda: Conservative(Conservative.Options()),
+        lambda: Tetris(Tetris.Options()),
+        lambda: Tetris(Tetris.Options(reservation="easy", fairness=0.0)),
     ]
 )
 

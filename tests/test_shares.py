@@ -25,6 +25,7 @@ from hpcsim.results.check import check
 from hpcsim.results.energy import ledger_j, power_curve
 from hpcsim.results.tables import attempts_table, jobs_table, timeline_table
 from hpcsim.schedulers.backfilling import EASY, FCFS, Conservative, Hybrid
+from hpcsim.schedulers.tetris import Tetris
 from hpcsim.streams import stream
 from hpcsim.workload.behaviour import draw_behaviour
 from hpcsim.workload.job import workload_from_columns
@@ -99,7 +100,10 @@ class Plan:
 
 
 def schedulers():
-    return [FCFS(FCFS.Options()), EASY(EASY.Options()), Conservative(Conservative.Options()), Hybrid(Hybrid.Options())]
+    return [
+        FCFS(FCFS.Options()), EASY(EASY.Options()), Conservative(Conservative.Options()), Hybrid(Hybrid.Options()),
+        Tetris(Tetris.Options()), Tetris(Tetris.Options(reservation="easy")),
+    ]  # fmt: skip
 
 
 def finish(sim):

@@ -20,7 +20,7 @@ from hpcsim.scenario.load import LoadedScenario
 
 _MOST_DECISIONS = 1_000_000  # of one pass: the simulation refuses as many
 
-_KINDS: dict[str, Any] = {"power_cap": PowerCap, "sleep_idle": SleepIdle, "speed": Speed, "placement": Placement}
+LEVERS: dict[str, Any] = {"power_cap": PowerCap, "sleep_idle": SleepIdle, "speed": Speed, "placement": Placement}
 
 
 class Lever(Protocol):
@@ -82,7 +82,7 @@ def make_levers(loaded: LoadedScenario) -> list[Lever]:
             f"{place}: levers.placement: with physics.placement {physics.placement} jobs start in blocks, which no "
             "other policy knows; leave it out"
         )
-    return [_KINDS[name](getattr(levers, name)) for name in levers.names]
+    return [LEVERS[name](getattr(levers, name)) for name in levers.names]
 
 
 def with_levers(scheduler: Scheduler, levers: Sequence[Lever]) -> Scheduler:
