@@ -67,7 +67,7 @@ class Tetris:
         resources: tuple[ResourceName, ...] = Field(
             ("nodes", "memory", "gpus", "power"),
             min_length=1,
-            description="what is packed; on a machine that only counts nodes, only these",
+            description="what is packed; nodes alone on a machine that only counts nodes",
         )
         work_weight: float = Field(
             1.0, ge=0, description="how much little work counts beside good alignment; 0: only alignment counts"
