@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from hpcsim.errors import InputError
 from hpcsim.plugin.loader import Plugins, load_plugins
 from hpcsim.plugin.metric import FinishedRun
 from hpcsim.results.check import check as check_laws
+from hpcsim.results.citations import cites_of_run
 from hpcsim.results.metrics import summarise
 from hpcsim.results.plugged import computed
 from hpcsim.results.run import Run
@@ -32,6 +33,9 @@ from hpcsim.scenario import build, parts
 from hpcsim.scenario.load import LoadedScenario, load_scenario
 from hpcsim.scenario.needs import refuse_lacking
 from hpcsim.strict_yaml import dump_yaml
+
+if TYPE_CHECKING:
+    from hpcsim.levers import Lever
 
 Progress = Callable[[Simulation], None]
 
@@ -110,7 +114,15 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
     piece = build.cut(loaded, workload, nodes)
     scheduler = build.make_scheduler(loaded, plugins.schedulers[loaded.scenario.scheduler.name])
     twins = build.make_twins(loaded, plugins.twins)
-    refuse_lacking(loaded, scheduler, twins, piece.workload)
+    levers: list[Lever] = []
+    if loaded.scenario.levers is not None:
+        from hpcsim.levers import make_levers, refuse_impossible, with_levers  # for few runs
+
+        levers = make_levers(loaded)
+    refuse_lacking(loaded, scheduler, twins, piece.workload, levers)
+    rests_on = scheduler
+    if levers:
+        scheduler = with_levers(scheduler, levers)
     telemetry = take_readings = None
     if loaded.scenario.physics is not None and loaded.scenario.physics.telemetry is not None:
         from hpcsim.results.telemetry import TelemetryFile  # with the machine floor, for few runs
@@ -121,6 +133,8 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
     observers = parts.make_observers(loaded, plugins.offers["observers"])
     if observers:
         simulation.watch(observers)
+    if levers and simulation.site is not None:
+        refuse_impossible(loaded, levers, simulation.site)
     clock.lap("load")
 
     _run(simulation, _until(loaded, workload.t0_utc, piece.start), progress)
@@ -185,6 +199,7 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
         "scenario": loaded.scenario.name,
         "seed": loaded.scenario.seed,
         "scheduler": scheduler.name,
+        "levers": [lever.name for lever in levers],
         "needs": sorted(simulation.needs),
         "twins": {question: twin.name for question, twin in simulation.twins.items()},
         "t0_utc": workload.t0_utc,
@@ -196,6 +211,7 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
             "jobs": len(piece.workload),
             "cleaning": dict(workload.cleaning),
         },
+        "cites": cites_of_run(loaded.scenario, rests_on, levers, simulation.twins.values()),
         "warm_start_jobs": simulation.found_running,
         "checked": check,
         "metric_units": {name: plugins.offers["metrics"][name].unit for name in values},

@@ -9,10 +9,11 @@ from .centres_slurm import Slurm
 from .flux import Flux
 from .nsga2 import NSGA2
 from .recorded import Recorded
+from .tetris import Tetris
 
 
 @hookimpl
 def hpcsim_schedulers(register: Register[Scheduler]) -> None:
     """Register every built-in scheduler."""
-    for scheduler in (FCFS, EASY, Conservative, Hybrid, Flux, Cobalt, PBS, Slurm, NSGA2, Recorded):
+    for scheduler in (FCFS, EASY, Conservative, Hybrid, Flux, Cobalt, PBS, Slurm, NSGA2, Tetris, Recorded):
         register(scheduler)

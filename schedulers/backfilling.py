@@ -9,7 +9,7 @@ from pydantic import Field
 from hpcsim import plugin
 from hpcsim.plugin import Decision, Job, Room, Start, View
 
-from .orders import OrderName, in_order, still_waiting, urgent_first
+from .orders import CITES, OrderName, in_order, still_waiting, urgent_first
 from .planning import around_reservations
 
 
@@ -18,12 +18,14 @@ class FCFS:
 
     name = "fcfs"
     api = 1
+    cites: tuple[str, ...] = ()
 
     class Options(plugin.Options):
         order: OrderName = Field("fcfs", description="which job is first in the queue")
 
     def __init__(self, options: Options) -> None:
         self.order = options.order
+        self.cites = (*self.cites, *CITES.get(self.order, ()))
 
     def schedule(self, view: View) -> Iterator[Decision]:
         room, waiting = view.room(), view.queue
@@ -55,6 +57,7 @@ class EASY:
 
     name = "easy"
     api = 1
+    cites: tuple[str, ...] = ("Lifka1995", "MualemFeitelson2001")
 
     class Options(plugin.Options):
         order: OrderName = Field("fcfs", description="which job is first in the queue")
@@ -67,7 +70,10 @@ class EASY:
     def __init__(self, options: Options) -> None:
         self.order = options.order
         self.backfill_order = options.backfill_order or options.order
+        self.cites = (*self.cites, *CITES.get(self.order, ()), *CITES.get(self.backfill_order, ()))
         self.extra_nodes = options.extra_nodes
+        if not self.extra_nodes:
+            self.cites = (*self.cites, "Zhang2020")
 
     def schedule(self, view: View) -> Iterator[Decision]:
         now, room, waiting = view.now, view.room(), view.queue
@@ -150,6 +156,7 @@ class Hybrid:
 
     name = "hybrid"
     api = 1
+    cites: tuple[str, ...] = ("MualemFeitelson2001",)
 
     class Options(plugin.Options):
         order: OrderName = Field("fcfs", description="which job is first in the queue")
@@ -157,6 +164,7 @@ class Hybrid:
 
     def __init__(self, options: Options) -> None:
         self.order = options.order
+        self.cites = (*self.cites, *CITES.get(self.order, ()))
         self.depth = options.depth
 
     def schedule(self, view: View) -> Iterator[Decision]:
@@ -172,10 +180,12 @@ class Conservative(Hybrid):
 
     name = "conservative"
     api = 1
+    cites: tuple[str, ...] = ("MualemFeitelson2001",)
 
     class Options(plugin.Options):
         order: OrderName = Field("fcfs", description="which job is first in the queue")
 
     def __init__(self, options: Options) -> None:
         self.order = options.order
+        self.cites = (*self.cites, *CITES.get(self.order, ()))
         self.depth = None

@@ -68,7 +68,7 @@ def list_schedule(times_S: Ints, free_S: Ints, nodes_WP: Ints, span_WP: Ints) ->
         empty_SP = new_times[:size] == new_times[1 : size + 1]
         np.maximum(new_free[:size], new_free[1 : size + 1], out=new_free[:size], where=empty_SP)
         times, free, new_times, new_free = new_times, new_free, times, free
-    return start_WP
+    return np.asarray(start_WP, np.int64)
 
 
 @dataclass(frozen=True, slots=True)

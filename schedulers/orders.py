@@ -23,6 +23,13 @@ OrderName = Literal[
 ]  # fmt: skip
 
 
+CITES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("wfp3", "unicef"), ("Tang2009",)),
+    **dict.fromkeys(("f1", "f2", "f3", "f4"), ("CarastanSantos2017",)),
+}
+"""What orders rest on, as keys of references."""
+
+
 def _submitted(job: Job) -> float:
     return log10(max(job.submit, 1))
 

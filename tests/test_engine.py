@@ -13,6 +13,7 @@ from hpcsim.results.check import check
 from hpcsim.results.tables import attempts_table, jobs_table, timeline_table
 from hpcsim.schedulers.backfilling import EASY, FCFS, Conservative, Hybrid
 from hpcsim.schedulers.flux import Flux
+from hpcsim.schedulers.tetris import Tetris
 from hpcsim.workload.job import FAILED, Job, workload_from_columns
 
 
@@ -344,6 +345,8 @@ schedulers = st.sampled_from(
                 cost={"decision_s": 0.4},
             )
         ),
+        lambda: Tetris(Tetris.Options()),
+        lambda: Tetris(Tetris.Options(reservation="easy", fairness=0.0)),
     ]
 )
 

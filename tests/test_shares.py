@@ -26,6 +26,7 @@ from hpcsim.results.energy import ledger_j, power_curve
 from hpcsim.results.tables import attempts_table, jobs_table, timeline_table
 from hpcsim.schedulers.backfilling import EASY, FCFS, Conservative, Hybrid
 from hpcsim.schedulers.flux import Flux
+from hpcsim.schedulers.tetris import Tetris
 from hpcsim.streams import stream
 from hpcsim.workload.behaviour import draw_behaviour
 from hpcsim.workload.job import workload_from_columns
@@ -107,6 +108,8 @@ def schedulers():
         Hybrid(Hybrid.Options()),
         Flux(Flux.Options(preset="production", match="first")),
         Flux(Flux.Options(queue_policy="easy", match="lonodex", cost={"decision_s": 0.9})),
+        Tetris(Tetris.Options()),
+        Tetris(Tetris.Options(reservation="easy")),
     ]
 
 

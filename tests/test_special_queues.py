@@ -29,6 +29,7 @@ from hpcsim.results.check import check
 from hpcsim.results.tables import attempts_table, jobs_table, timeline_table
 from hpcsim.schedulers.backfilling import EASY, FCFS, Conservative, Hybrid
 from hpcsim.schedulers.flux import Flux
+from hpcsim.schedulers.tetris import Tetris
 from hpcsim.workload.behaviour import draw_behaviour
 from hpcsim.workload.job import Job, Workload, workload_from_columns
 
@@ -115,6 +116,8 @@ SCHEDULERS: dict[str, Callable[[], Any]] = {
     "flux": lambda: Flux(Flux.Options(preset="production", reservation_depth=2, match="low")),
     "flux easy": lambda: Flux(Flux.Options(queue_policy="easy", queue_depth=4, match="locality")),
     "flux slow": lambda: Flux(Flux.Options(queue_policy="hybrid", match="first", cost={"decision_s": 1.7})),
+    "tetris": lambda: Tetris(Tetris.Options(fairness=0.0)),
+    "tetris easy": lambda: Tetris(Tetris.Options(group="user", reservation="easy")),
     "greedy": lambda: Plan(greedy),
 }
 

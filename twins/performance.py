@@ -59,6 +59,7 @@ class LastTwo:
 
     name = "last-two"
     api = 1
+    cites = ("Tsafrir2007",)
     answers: Literal["performance"] = "performance"
 
     def __init__(self) -> None:

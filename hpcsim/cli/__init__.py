@@ -33,6 +33,7 @@ COMMANDS = {
     "machines": ("hpcsim.cli.machines:machines", "List the machines of the catalogue, or the facts of one."),
     "metrics": ("hpcsim.cli.metrics:metrics", "List the figures of a run and the metrics of plug-ins."),
     "check": ("hpcsim.cli.check:check", "Check that a plug-in keeps the contract."),
+    "cite": ("hpcsim.cli.cite:cite", "Print the BibTeX of what runs used."),
     "trace": ("hpcsim.cli.trace:trace", "Look at, check and convert traces of jobs."),
 }
 GUEST_COMMANDS = "hpcsim.commands"  # the entry-point group of commands of other distributions

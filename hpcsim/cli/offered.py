@@ -101,6 +101,14 @@ def _print_one(console: Console, found: Plugins, kind: str, name: str) -> None:
         console.print("It has no options.\n")
     else:
         _print_options(console, options)
+    if kind == "schedulers":
+        from hpcsim.scenario.levers import Levers
+
+        console.print(Text("levers", "italic"))
+        *first, last = Levers.model_fields
+        which = f"any scheduler can be given {', '.join(first)} and {last} besides, under levers"
+        console.print(Padding(Text(which), (0, 0, 0, 2)))
+        console.print()
     console.print(Text("in a scenario", "italic"))
     above = "scheduler" if kind == "schedulers" else f"twins:\n    {offered.answers}"
     indent = "  " if kind == "schedulers" else "    "

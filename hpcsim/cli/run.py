@@ -147,8 +147,9 @@ def _print_summary(console: Console, run: Run) -> None:
     from rich.text import Text
 
     summary, manifest = run.summary, run.manifest
+    levers = f" with {', '.join(manifest['levers'])}" if manifest["levers"] else ""
     title = (
-        f"{manifest['scenario']} under {manifest['scheduler']}: "
+        f"{manifest['scenario']} under {manifest['scheduler']}{levers}: "
         f"{summary['jobs']:,} jobs on {manifest['machine']['nodes']:,} nodes, seed {manifest['seed']}"
     )
     console.print(title, style="italic", markup=False)

@@ -76,12 +76,13 @@ def _check_jobs(loaded: LoadedScenario) -> None:
 
 
 def _check_needs(loaded: LoadedScenario, plugins: Plugins) -> None:
-    """``InputError`` when the scheduler or a twin needs what the scenario lacks."""
+    """``InputError`` when the scheduler, a twin or a lever needs what the scenario lacks."""
+    from hpcsim.levers import make_levers
     from hpcsim.scenario.build import make_scheduler, make_twins
     from hpcsim.scenario.needs import refuse_lacking
 
     scheduler = make_scheduler(loaded, plugins.schedulers[loaded.scenario.scheduler.name])
-    refuse_lacking(loaded, scheduler, make_twins(loaded, plugins.twins))
+    refuse_lacking(loaded, scheduler, make_twins(loaded, plugins.twins), levers=make_levers(loaded))
 
 
 def _summary(loaded: LoadedScenario) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hpcsim.machine.power import best_speed, break_even_s
 from hpcsim.machine.spec import PowerSpec
@@ -21,6 +21,14 @@ SIGNALS: Final = ("carbon", "price", "solar", "supply")
 """What a scheduler may wake on: the first three change every hour, the supply of the cooling plant every six."""
 
 DAY_AHEAD_S: Final = 24 * 3600  # how far ahead prices and carbon intensities are published
+
+
+class Node(NamedTuple):
+    """What one node of the machine has: cores, GPUs, GiB of memory; all nodes are alike."""
+
+    cores: int
+    gpus: int
+    memory_gib: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from bisect import bisect_left, insort
 from typing import TYPE_CHECKING
 
 from hpcsim.engine.room import Room, RoomOnSite
-from hpcsim.machine.shares import SharedUnit, Shares, best_fit, part_of, take_part
+from hpcsim.machine.shares import MIB, SharedUnit, Shares, best_fit, part_of, take_part
 from hpcsim.workload.job import Job
 
 if TYPE_CHECKING:
@@ -102,6 +102,12 @@ class SharedRoom:
     def is_open(self) -> bool:
         """Whether any shared node has a free core."""
         return bool(self._spare) and self._spare[-1][0] > 0
+
+    @property
+    def spare(self) -> tuple[int, int, float]:
+        """What all shared nodes have free together: cores, GPUs, GiB of memory."""
+        cores, gpus, mib = (sum(free[part] for free in self._spare) for part in range(3))
+        return cores, gpus, mib / MIB
 
     def until(self, job: Job) -> int | None:
         """Until when the shared node that ``job`` would get is expected to be taken; None if it gets none."""

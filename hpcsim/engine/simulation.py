@@ -702,6 +702,11 @@ class Simulation:
         return ((job_id, row) for job_id, (_, _, row) in self._ends.items())
 
     @property
+    def blocked(self) -> list[Job]:
+        """The submitted jobs that wait for others to end, in the order of submission."""
+        return [self._blocked[job_id] for job_id in sorted(self._blocked)]
+
+    @property
     def is_over(self) -> bool:
         """Whether every job has ended."""
         return not (self._coming or self.queue or self.running or self._blocked or self.held)

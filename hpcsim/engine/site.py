@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from hpcsim.engine.observers import Observers
     from hpcsim.engine.simulation import Simulation
 
-_ASLEEP = -(2**62)  # holds, in the books of expected ends, nodes that sleep or wake
+ASLEEP = -(2**62)  # holds, in the books of expected ends, nodes that sleep or wake
 
 
 class Site:
@@ -145,6 +145,11 @@ class Site:
     def free_nodes(self) -> int:
         """Nodes on which any job could start now."""
         return self.cluster.places.free_nodes
+
+    @property
+    def waking_nodes(self) -> int:
+        """Nodes that have been woken and are not there yet."""
+        return sum(nodes for _, nodes in self._waking)
 
     @property
     def next_s(self) -> int:
@@ -334,7 +339,7 @@ class Site:
             self._expect_asleep(-decision.nodes)
             back = now + cluster.spec.power.wake_s, self._in_units(decision.nodes)
             self._waking.append(back)
-            self._simulation.releases.add(back[0], _ASLEEP, back[1])
+            self._simulation.releases.add(back[0], ASLEEP, back[1])
         elif isinstance(decision, SetCap):
             self.facility.set_cap(decision.watts, now)
             self._look_outside(now)
@@ -350,7 +355,7 @@ class Site:
         self.follow(self.cluster.happen(now))
         while self._waking and self._waking[0][0] <= now:
             due_s, nodes = self._waking.popleft()
-            self._simulation.releases.remove(due_s, _ASLEEP, nodes)
+            self._simulation.releases.remove(due_s, ASLEEP, nodes)
         if now >= self._outside_s:
             self._look_outside(now)
         self._hold_cap(now)
@@ -360,9 +365,9 @@ class Site:
         releases, before = self._simulation.releases, self._asleep_nodes
         self._asleep_nodes = after = before + (self._in_units(more) if more > 0 else -self._in_units(-more))
         if before:
-            releases.remove(NEVER, _ASLEEP, before)
+            releases.remove(NEVER, ASLEEP, before)
         if after:
-            releases.add(NEVER, _ASLEEP, after)
+            releases.add(NEVER, ASLEEP, after)
 
     def _in_units(self, nodes: int) -> int:
         """The nodes of so many whole units that have ``nodes``."""

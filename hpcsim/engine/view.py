@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from hpcsim.engine.attempts import REJECTED
 from hpcsim.engine.availability import Profile, Releases, Shadow
 from hpcsim.engine.by_queue import ProfileByQueue, RoomByQueue
-from hpcsim.engine.operations import Power, Signal, power_of, published
+from hpcsim.engine.operations import Node, Power, Signal, power_of, published
 from hpcsim.engine.room import Room, RoomOnSite
 from hpcsim.engine.torus_room import RoomOnTorus
 from hpcsim.engine.twins import Twins
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from hpcsim.engine.awake import AwakeView
     from hpcsim.engine.decisions import Decision
+    from hpcsim.engine.placing import Placing
     from hpcsim.engine.sharing import RoomToShare
     from hpcsim.engine.simulation import Scheduler, Simulation
     from hpcsim.engine.site import Site
@@ -39,6 +42,13 @@ class Running(NamedTuple):
 
     def __deepcopy__(self, memo: object) -> Running:
         return self  # nothing in it can change
+
+
+class Blocked(NamedTuple):
+    """A job that waits for the ends of others before it may start: ``waits_for`` are the ids of those still to end."""
+
+    job: Job
+    waits_for: tuple[int, ...]
 
 
 class View:
@@ -58,6 +68,11 @@ class View:
     def now(self) -> int:
         """Simulated time, seconds since the trace's zero."""
         return self._simulation.now
+
+    @property
+    def utc_s(self) -> int:
+        """Unix time of now, seconds."""
+        return self._simulation.workload.t0_utc + self._simulation.now
 
     @property
     def nodes(self) -> int:
@@ -108,6 +123,36 @@ class View:
         """
         centre = self._simulation.centre
         return "production" if centre is None else centre.admission.queue_of(job).priority
+
+    @property
+    def blocked(self) -> list[Blocked]:
+        """The submitted jobs that may not start before others have ended, in the order of submission; mostly none."""
+        sim = self._simulation
+        return [Blocked(job, tuple(i for i in job.after or () if sim.state[i] > REJECTED)) for job in sim.blocked]
+
+    @property
+    def node(self) -> Node | None:
+        """What one node has; None on a machine that only counts nodes."""
+        site = self._simulation.site
+        if site is None:
+            return None
+        spec = site.cluster.spec
+        return Node(spec.cores_per_node, spec.gpus_per_node, spec.memory_gib)
+
+    @property
+    def unit_nodes(self) -> int:
+        """How many nodes are allocated together: 512 on Blue Gene/Q, else 1."""
+        site = self._simulation.site
+        return 1 if site is None else site.cluster.spec.unit_nodes
+
+    def peak_w(self, job: Job) -> float:
+        """The most watts that ``job`` can draw above its idle nodes, at the wall: what it will draw is not known."""
+        spec = self._site("peak_w").cluster.spec
+        power = spec.power
+        if not job.cores:
+            return job.nodes * (power.cpu_dyn_w + power.gpu_dyn_w)
+        gpu_share = job.gpus / spec.gpus_per_node if spec.gpus_per_node else 0.0
+        return job.cores / spec.cores_per_node * power.cpu_dyn_w + gpu_share * power.gpu_dyn_w
 
     @property
     def running(self) -> Mapping[int, Running]:
@@ -251,6 +296,21 @@ class View:
                 f"view.{wanted}: this scenario only counts nodes; give it machine.model and physics to have it"
             )
         return site
+
+    # -- for levers: what would be, and places of choice ---------------------------------------
+
+    def if_awake(self) -> AwakeView:
+        """The view as it would be if no node slept."""
+        from hpcsim.engine.awake import AwakeView  # which is a view
+
+        self._site("if_awake")
+        return AwakeView(self._simulation)
+
+    def placing(self) -> Placing:
+        """The free units, to choose from by another policy than the scenario's. Raises ValueError on a torus."""
+        from hpcsim.engine.placing import Placing  # for few runs
+
+        return Placing(self._site("placing"), self._simulation.now)
 
     # -- what fits ----------------------------------------------------------------------------
 

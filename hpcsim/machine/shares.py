@@ -32,7 +32,7 @@ Units = npt.NDArray[np.int64]
 SHARED: Final = -2
 """Who holds a shared unit, by ``Places.holder_U``."""
 
-_MIB = 1024  # of a GiB
+MIB: Final = 1024  # of a GiB
 
 
 class Part(NamedTuple):
@@ -52,7 +52,7 @@ Spare = list[Free]
 
 def part_of(job: Job) -> Part:
     """The part of a node that a job takes."""
-    return Part(job.cores, job.gpus, round(job.memory_gib * _MIB))
+    return Part(job.cores, job.gpus, round(job.memory_gib * MIB))
 
 
 def best_fit(spare: Spare, part: Part) -> int:
@@ -73,7 +73,7 @@ def take_part(spare: Spare, at: int, part: Part) -> Free:
 
 def node_of(spec: MachineSpec) -> Part:
     """All of a node."""
-    return Part(spec.cores_per_node, spec.gpus_per_node, int(spec.memory_gib * _MIB))
+    return Part(spec.cores_per_node, spec.gpus_per_node, int(spec.memory_gib * MIB))
 
 
 def can_share(spec: MachineSpec) -> bool:
@@ -96,7 +96,7 @@ def in_parts(workload: Workload, spec: MachineSpec, *, processors_are_cores: boo
         raise InputError(f"{workload.source}: jobs share nodes, but {spec.name} allocates no single nodes")
     whole = node_of(spec)
     nodes, cores, gpus = (workload.column(name).astype(np.int64) for name in ("nodes", "cores", "gpus"))
-    mib = np.ceil(workload.column("memory_gib") * _MIB).astype(np.int64)
+    mib = np.ceil(workload.column("memory_gib") * MIB).astype(np.int64)
     if processors_are_cores:
         says_nothing = (cores == 0) & (gpus == 0)
         is_part = says_nothing & (nodes < whole.cores)
@@ -116,13 +116,13 @@ def in_parts(workload: Workload, spec: MachineSpec, *, processors_are_cores: boo
     is_whole = (cores == whole.cores) & (gpus <= whole.gpus) & (mib <= whole.mib)
     for column in (cores, gpus, mib):
         column[is_whole] = 0
-    return workload.with_nodes(nodes).with_parts(cores, gpus, mib / _MIB)
+    return workload.with_nodes(nodes).with_parts(cores, gpus, mib / MIB)
 
 
 def largest_share(cores: Floats, gpus: Floats, memory_gib: Floats, spec: MachineSpec) -> Floats:
     """The largest share of a node that each job takes; 1 for those that take whole nodes."""
     whole = node_of(spec)
-    largest = np.maximum(cores / whole.cores, np.maximum(gpus / max(1, whole.gpus), memory_gib * _MIB / whole.mib))
+    largest = np.maximum(cores / whole.cores, np.maximum(gpus / max(1, whole.gpus), memory_gib * MIB / whole.mib))
     shares: Floats = np.where(cores > 0, largest, 1.0)
     return shares
 

@@ -17,7 +17,7 @@ from hpcsim.engine.decisions import (
     Wake,
 )
 from hpcsim.engine.observers import Observer
-from hpcsim.engine.operations import Power, Signal
+from hpcsim.engine.operations import Node, Power, Signal
 from hpcsim.engine.room import Room
 from hpcsim.engine.simulation import Scheduler
 from hpcsim.engine.twins import (
@@ -30,7 +30,7 @@ from hpcsim.engine.twins import (
     Twin,
     Twins,
 )
-from hpcsim.engine.view import Running, View
+from hpcsim.engine.view import Blocked, Running, View
 from hpcsim.engine.what_if import Outlook
 from hpcsim.errors import InputError
 from hpcsim.machine.spec import MachineSpec
@@ -48,6 +48,7 @@ class Options(BaseModel):
 
 __all__ = [
     "CAPABILITIES",
+    "Blocked",
     "Capability",
     "Decision",
     "Ended",
@@ -62,6 +63,7 @@ __all__ = [
     "Kill",
     "MachineSpec",
     "Metric",
+    "Node",
     "Observer",
     "Options",
     "Outlook",

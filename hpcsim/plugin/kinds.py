@@ -49,8 +49,9 @@ class Kind:
 def checked_class(offered: object, one: str, method: str) -> tuple[str, type]:
     """The name of a class that a plug-in registers, and the class.
 
-    It has a ``name``, ``api = 1``, the method whose signature is ``method`` and, if it likes, ``Options``: a pydantic
-    model without a field ``name``, because scenarios write ``ONE: {name: NAME, option: value}``.
+    It has a ``name``, ``api = 1``, the method whose signature is ``method`` and, if it likes, ``cites``, a tuple of
+    texts, and ``Options``: a pydantic model without a field ``name``, because scenarios write
+    ``ONE: {name: NAME, option: value}``.
     """
     if not isinstance(offered, type):
         raise Refused(f"register() takes a class, not {offered!r}")
@@ -63,6 +64,9 @@ def checked_class(offered: object, one: str, method: str) -> tuple[str, type]:
         raise Refused(f"{label}.api is {api!r}; this hpcsim speaks api = {API}")
     if not callable(getattr(offered, method.partition("(")[0], None)):
         raise Refused(f"{label} has no method {method}")
+    cites = getattr(offered, "cites", ())
+    if not isinstance(cites, tuple | list) or not all(isinstance(each, str) for each in cites):
+        raise Refused(f"{label}.cites should be a tuple of keys or BibTeX entries, found {cites!r}")
     options = getattr(offered, "Options", None)
     if options is not None:
         if not (isinstance(options, type) and issubclass(options, BaseModel)):

@@ -9,21 +9,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from hpcsim.scenario.levers import Levers
+from hpcsim.scenario.section import Section
 from hpcsim.scenario.times import Instant, Moment, Seconds
 
 DEFAULT_SCHEDULER = "easy"
 DEFAULT_PERFORMANCE = "walltime"
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # it becomes part of file names
-
-
-class Section(BaseModel):
-    """A mapping of the file: unknown keys are errors, and nothing changes once it is read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Machine(Section):
@@ -278,6 +274,11 @@ class Scenario(Section):
     scheduler: Scheduler = Field(
         default=Scheduler(),
         description="the scheduler: its name, or a mapping of its name and options",
+    )
+    levers: Levers | None = Field(
+        default=None,
+        description="idle nodes that sleep, slower clocks, a cap and places by rule, whatever the scheduler; none when "
+        "left out",
     )
     preemption: bool = Field(
         default=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,15 +41,21 @@ def capabilities_of(scenario: Scenario, workload: Workload | None = None) -> fro
 
 
 def refuse_lacking(
-    loaded: LoadedScenario, scheduler: Any, twins: Mapping[str, Any], workload: Workload | None = None
+    loaded: LoadedScenario,
+    scheduler: Any,
+    twins: Mapping[str, Any],
+    workload: Workload | None = None,
+    levers: Sequence[Any] = (),
 ) -> None:
-    """Raise InputError, a line for each thing that the scheduler or a twin needs and the scenario lacks."""
+    """Raise InputError, a line for each thing that the scheduler, a twin or a lever needs and the scenario lacks."""
     scenario = loaded.scenario
     has = capabilities_of(scenario, workload)
     asking = [(("scheduler",), scheduler), *((("twins", question), twin) for question, twin in twins.items())]
+    asking += [(("levers", lever.name), lever) for lever in levers]
     wrong = []
     for path, plugin in asking:
-        key, place = ".".join(path), loaded.place(*path, "name")
+        key = ".".join(path)
+        place = loaded.place(*path) if path[0] == "levers" else loaded.place(*path, "name")
         try:
             needs, of_class = declared(plugin), declared(type(plugin))
         except ValueError as error:

@@ -89,11 +89,11 @@ def _pydantic_instant(value: Any) -> Instant:
 
 _CLOCK_OR_UNITS = r"^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$|^[0-9]+:[0-5][0-9]:[0-5][0-9]$"
 _SECONDS_SCHEMA: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": LONGEST_SPAN_S}
-_SPAN_SCHEMA: dict[str, Any] = {"anyOf": [_SECONDS_SCHEMA, {"type": "string", "pattern": _CLOCK_OR_UNITS}]}
+SPAN_SCHEMA: dict[str, Any] = {"anyOf": [_SECONDS_SCHEMA, {"type": "string", "pattern": _CLOCK_OR_UNITS}]}
 _INSTANT_SCHEMA: dict[str, Any] = {"anyOf": [_SECONDS_SCHEMA, {"type": "string"}]}
 
 # For fields of pydantic models, also of plug-in options.
-Seconds = Annotated[int, PlainValidator(_pydantic_span), WithJsonSchema(_SPAN_SCHEMA)]
+Seconds = Annotated[int, PlainValidator(_pydantic_span), WithJsonSchema(SPAN_SCHEMA)]
 Moment = Annotated[
     Instant,
     PlainValidator(_pydantic_instant),
