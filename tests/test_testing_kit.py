@@ -12,6 +12,7 @@ import pytest
 import hpcsim
 from hpcsim import cli
 from hpcsim.errors import BadDecision, SchedulerError
+from hpcsim.plugin import Start
 from hpcsim.plugin.loader import load_plugins
 from hpcsim.testing import (
     Factory,
@@ -19,6 +20,7 @@ from hpcsim.testing import (
     SchedulerContract,
     TwinContract,
     budget,
+    cases,
     scheduler_checks,
     twin_checks,
 )
@@ -233,7 +235,7 @@ def checked(capsys, *words):
 
 def test_the_command_prints_a_table_and_exits_with_0_or_1(capsys):
     code, said = checked(capsys, "recorded")
-    assert code == 0
+    assert code == 0, said.out
     assert re.search(r"^never_overbooks +passes +\d+\.\d\d s$", said.out, re.MULTILINE)
     assert re.search(r"^knows_no_future +exempt ", said.out, re.MULTILINE)
     assert re.search(r"^recorded keeps the contract \(23 checks, \d+\.\d s\)$", said.out, re.MULTILINE)
@@ -302,3 +304,44 @@ def test_each_bad_plug_in_gets_its_clear_error_and_no_other_run_is_touched(tmp_p
     code, said = checked(capsys, "mine", "--plugin", str(broken))
     assert code == 2
     assert f"{broken}:3: SyntaxError: invalid syntax" in said.err
+
+
+class Asking:
+    """Looks ahead now and then, by what may be asked of the future: most jobs should start within an hour."""
+
+    name = "asking"
+    api = 1
+
+    def schedule(self, view):
+        room = view.room()
+        fit = [job for job in list(view.queue)[:3] if room.take(job)]
+        if len(fit) > 1 and len(view.queue) % 5 == 0:
+            outlooks = [(-len(view.what_if([Start(job)], 3600).starts), job.id, job) for job in fit]
+            fit = [min(outlooks)[2]]
+        yield from map(Start, fit[:1])
+
+
+@pytest.mark.parametrize("name", ["knows_no_future", "reads_nothing_hidden", "changes_nothing_itself"])
+def test_to_ask_what_would_be_is_to_know_nothing_and_to_change_nothing(monkeypatch, name):
+    monkeypatch.setattr(cases, "counted_cases", tuple)  # one machine is enough, for each question takes a fork
+    monkeypatch.setattr(cases, "machine_cases", lambda: (cases.failing_case(),))
+    next(check for check in scheduler_checks() if check.name == name)(Asking)
+
+
+def test_a_hopeless_scheduler_is_told_before_it_takes_minutes(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(budget, "process_time", lambda: clock[0])
+    monkeypatch.setattr(budget, "_yardstick_s", lambda: 0.004)
+
+    class Cubic:
+        name = "cubic"
+        api = 1
+
+        def schedule(self, view):
+            clock[0] += 0.1 * (len(view.queue) / 1000) ** 3
+            return ()
+
+    check = next(check for check in scheduler_checks() if check.name == "ten_thousand_waiting_jobs_in_time")
+    with pytest.raises(AssertionError, match=r"took 2\.7 s .* 3,000 .* 0\.1 s with 1,000; with 10,000 .* about 100 s"):
+        check(Cubic)
+    assert clock[0] < 3.0  # it was not asked about 10,000

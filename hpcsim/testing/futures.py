@@ -19,7 +19,7 @@ from hpcsim.engine.simulation import Simulation
 from hpcsim.errors import RunError
 from hpcsim.testing.cases import Case, Truth
 from hpcsim.testing.factory import Factory
-from hpcsim.testing.runs import Ran, made, next_instant, watch
+from hpcsim.testing.runs import Ran, made, watch
 from hpcsim.testing.watched import Pass, Watched
 
 __tracebackhide__ = True
@@ -73,7 +73,7 @@ def _side_by_side(simulation: Simulation, other: Watched, passes: list[Pass]) ->
     compared = 0
     while True:
         try:
-            if not next_instant(simulation):
+            if simulation.step() is None:
                 return
         except RunError:  # what it does in another world is the point of other checks
             return

@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from math import inf
 from typing import cast
 
 from hpcsim.engine.simulation import Scheduler, Simulation
@@ -57,17 +56,6 @@ def made(case: Case, watched: Watched, truth: Truth | None = None) -> Simulation
         return case.simulation(cast("Scheduler", watched), truth, watched.twins)
     except RunError as error:
         raise NotReached(f"on {case.name}: {error}") from error
-
-
-def next_instant(simulation: Simulation) -> bool:
-    """Let all of the next second happen in which something does; whether there was one."""
-    env = simulation.env
-    second = env.peek()
-    if second == inf:
-        return False
-    while env.peek() == second:
-        env.step()
-    return True
 
 
 def finish(simulation: Simulation, watched: Watched) -> Ran:

@@ -14,7 +14,7 @@ from hpcsim.testing.budget import budget_broken
 from hpcsim.testing.cases import LONG, WIDE, Case
 from hpcsim.testing.check import Check, NotReached
 from hpcsim.testing.factory import Factory
-from hpcsim.testing.runs import made, next_instant, run, without
+from hpcsim.testing.runs import made, run, without
 from hpcsim.testing.schedules import all_cases, machine_is_needed, plain_cases
 from hpcsim.testing.watched import (
     CHANGES,
@@ -71,7 +71,7 @@ def _decides_nothing_for_an_empty_queue(factory: Factory) -> None:
 def _run_to_an_empty_queue(simulation: Simulation) -> None:
     """Go on until jobs run and none waits; raises NotReached if that never comes."""
     try:
-        while next_instant(simulation):
+        while simulation.step() is not None:
             if simulation.running and not simulation.queue:
                 return
     except RunError as error:

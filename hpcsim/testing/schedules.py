@@ -17,7 +17,7 @@ from hpcsim.testing.cases import Case
 from hpcsim.testing.check import NotReached
 from hpcsim.testing.elsewhere import answer_of, elsewhere
 from hpcsim.testing.factory import Factory
-from hpcsim.testing.runs import Ran, finish, made, next_instant, run, watch, working
+from hpcsim.testing.runs import Ran, finish, made, run, watch, working
 from hpcsim.testing.watched import Watched
 
 __tracebackhide__ = True
@@ -119,7 +119,7 @@ def simulations_do_not_disturb_each_other(factory: Factory) -> None:
         going = [made(case, watched) for case, _, watched in both]
         try:
             while going:  # an instant of one, an instant of the other
-                going = [simulation for simulation in going if next_instant(simulation)]
+                going = [simulation for simulation in going if simulation.step() is not None]
         except RunError as error:
             raise AssertionError(f"{what}: {error}") from error
         for case, decided, watched in both:
