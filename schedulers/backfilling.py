@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pydantic import Field
 
@@ -150,33 +150,42 @@ class Hybrid:
         self.depth = options.depth
 
     def schedule(self, view: View) -> Iterator[Decision]:
-        now, room, waiting = view.now, view.room(), view.queue
-        special = room.special
-        if special:
+        room, waiting = view.room(), view.queue
+        if room.special:
             yield from urgent_first(view, room)
             waiting = still_waiting(view, room)
-        differs = bool(special) or room.shared is not None
-        profile = view.profile(room)
-        reservations = 0
-        for job in in_order(waiting, self.order, now):
-            may_reserve = self.depth is None or reservations < self.depth
-            if not may_reserve and job.nodes > room.free and not (differs and (job.cores or job.id in special)):
-                continue
-            span = view.launch_latency + job.walltime
-            if differs and job.cores and _joins(job, room, profile, now, span):
-                yield Start(job, "on a node that is shared already")
-                if not room.reach:
-                    return
-                continue
-            start = profile.earliest(job.nodes, span, job)
-            if start == now and room.take(job):
-                profile.reserve(now, span, job.nodes, job)
-                yield Start(job, "backfilled: delays no reservation" if reservations else "first in the queue")
-            elif may_reserve:
-                profile.reserve(start, span, job.nodes, job)
-                reservations += 1
+        ordered = ((job, job.walltime) for job in in_order(waiting, self.order, view.now))
+        yield from reserving(view, room, ordered, self.depth)
+
+
+def reserving(view: View, room: Room, ordered: Iterable[tuple[Job, int]], depth: int | None) -> Iterator[Start]:
+    """Start the jobs that disturb none before them; each is given with the seconds that it is reckoned to run.
+
+    The first ``depth`` that must wait hold a reservation, all of them if it is None.
+    """
+    now, special = view.now, room.special
+    differs = bool(special) or room.shared is not None
+    profile = view.profile(room)
+    reservations = 0
+    for job, runs_s in ordered:
+        may_reserve = depth is None or reservations < depth
+        if not may_reserve and job.nodes > room.free and not (differs and (job.cores or job.id in special)):
+            continue
+        span = view.launch_latency + runs_s
+        if differs and job.cores and _joins(job, room, profile, now, span):
+            yield Start(job, "on a node that is shared already")
             if not room.reach:
                 return
+            continue
+        start = profile.earliest(job.nodes, span, job)
+        if start == now and room.take(job):
+            profile.reserve(now, span, job.nodes, job)
+            yield Start(job, "backfilled: delays no reservation" if reservations else "first in the queue")
+        elif may_reserve:
+            profile.reserve(start, span, job.nodes, job)
+            reservations += 1
+        if not room.reach:
+            return
 
 
 def _joins(job: Job, room: Room, profile: Profile, now: int, span: int) -> bool:

@@ -145,7 +145,7 @@ def _print_summary(console: Console, run: Run) -> None:
     table.add_column()
     for label, key, unit in _SHOWN:
         table.add_row(label, *_shown(summary[key], unit))
-    for label, key, unit in _SHOWN_OF_MACHINE:
+    for label, key, unit in (*_SHOWN_OF_WORKFLOW, *_SHOWN_OF_MACHINE):
         if summary.get(key) is not None:
             table.add_row(label, *_shown(summary[key], unit))
     for state, count in summary["jobs_by_state"].items():
@@ -163,6 +163,11 @@ _SHOWN = (
     ("throughput", "throughput_jobs_per_h", "completed jobs/h"),
     ("variability", "variability", "sd/mean of bounded slowdown"),
     ("makespan", "makespan_s", "s"),
+)
+_SHOWN_OF_WORKFLOW = (  # where all jobs are one workflow
+    ("critical path", "critical_path_s", "s"),
+    ("makespan / critical path", "schedule_length_ratio", "(SLR)"),
+    ("speedup", "speedup", "over one node"),
 )
 _SHOWN_OF_MACHINE = (  # where the scenario has physics
     ("energy of the facility", "energy_facility_kwh", "kWh"),

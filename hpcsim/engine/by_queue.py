@@ -263,13 +263,19 @@ class ProfileByQueue(Profile):
         super().__init__(now, room.free, room.ends())
         self._pools = room.profiles()
 
-    def earliest(self, nodes: int, duration: int, job: Job | None = None) -> int:
-        """The first second from which ``nodes`` stay free for ``duration`` seconds, for ``job`` if one is given."""
+    def earliest(self, nodes: int, duration: int, job: Job | None = None, not_before: int | None = None) -> int:
+        """The first second from which ``nodes`` stay free for ``duration`` seconds; none before ``not_before``.
+
+        They are for ``job``, if one is given.
+        """
         pool = None if job is None else self._pools.get(job.queue)
         if pool is None:
-            return super().earliest(nodes, duration)
+            return super().earliest(nodes, duration, not_before=not_before)
         own, left = pool
-        for start in sorted({second for profile in (self, *pool) for second, _ in profile.steps()}):
+        seconds = {second for profile in (self, *pool) for second, _ in profile.steps()}
+        if not_before is not None and not_before > min(seconds):
+            seconds = {not_before, *(second for second in seconds if second > not_before)}
+        for start in sorted(seconds):
             mine = min(nodes, own.at(start))
             rest = nodes - mine
             if (

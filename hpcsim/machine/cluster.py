@@ -21,6 +21,7 @@ from hpcsim.machine.cooling import SUPPLY_STEP_S
 from hpcsim.machine.execution import Execution
 from hpcsim.machine.failures import FailureProcess
 from hpcsim.machine.heat import Heat
+from hpcsim.machine.node_classes import NodeClasses
 from hpcsim.machine.places import FREE, Places
 from hpcsim.machine.power import cap_speed
 from hpcsim.machine.shares import SHARED, SharedUnit, Shares
@@ -94,6 +95,7 @@ class Cluster:
     outages : known to the cluster, in order of their starts; scheduled ones also to schedulers.
     supply_c : the supply temperature at a second, for the steps of the seasons.
     shares : the nodes that jobs share; None where all take whole nodes.
+    classes : the node classes, whose speeds ``class_U`` has to contain; None where all nodes are of one.
     """
 
     def __init__(
@@ -111,10 +113,12 @@ class Cluster:
         communication: float = 0.0,
         limit_stretches: bool = True,
         shares: Shares | None = None,
+        classes: NodeClasses | None = None,
     ) -> None:
         self.spec = spec
         self.places = Places(spec, policy)
         self.shares = shares
+        self.classes = classes
         self.heat = heat
         self.failures = failures
         self.cap = 1.0  # the factor on every job's speed that keeps the IT power below the cap
@@ -178,9 +182,10 @@ class Cluster:
     ) -> Execution:
         """Put ``job`` on units (``wanted``, or those that the placement policy picks) from ``now`` on.
 
-        Before it runs it is prepared for ``lead_s``. It has ``work_s`` seconds of work to do at full speed, and ends
-        after ``limit_s`` of them at the latest, which is ``extra_s`` beyond what is left of its walltime. ``own`` are
-        units of its own queue, which it gets besides and may be none; None where its queue has no pool.
+        Before it runs it is prepared for ``lead_s``, or until what it reads is there. It has ``work_s`` seconds of
+        work to do at full speed, and ends after ``limit_s`` of them at the latest, which is ``extra_s`` beyond what
+        is left of its walltime. ``own`` are units of its own queue, which it gets besides and may be none; None where
+        its queue has no pool.
         """
         if speed != 1.0:
             self._refuse_speed(speed)
@@ -196,6 +201,9 @@ class Cluster:
         else:
             units = self.places.take_beside(own, job.nodes, holder=job_id, wanted=wanted, scores_U=scores_U)
         nodes = units.size * self._unit_nodes
+        if self.classes is not None:
+            lead_s = max(lead_s, self.classes.ready_s(job, self.classes.among(units)) - now)
+            limit_s, extra_s = self.classes.limit_s(limit_s, extra_s, units)
         stretch = 1.0 if self._class_U is None else self._stretch(self._class_U, job_id, units)
         execution = Execution(job_id, row, units, nodes, now, lead_s, work_s, limit_s, extra_s, stretch)
         if self.places.blocks is not None:
@@ -226,6 +234,8 @@ class Cluster:
         """Take a job off its units."""
         execution.settle(now)
         del self.executions[execution.job_id]
+        if self.classes is not None:
+            self.classes.ended(execution.job_id, execution.units, now)
         if execution.shared is not None:
             self._leave_shared(execution, execution.shared, now)
             return

@@ -30,6 +30,7 @@ from hpcsim.engine.twins import (
     Twins,
 )
 from hpcsim.engine.view import Running, View
+from hpcsim.machine.node_classes import NodeClass
 from hpcsim.plugin.hooks import Register, RegisterFile, hookimpl
 from hpcsim.workload.job import Job
 
@@ -50,6 +51,7 @@ __all__ = [
     "Hold",
     "Job",
     "Kill",
+    "NodeClass",
     "Options",
     "PerformanceTwin",
     "Power",

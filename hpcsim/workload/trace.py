@@ -23,16 +23,18 @@ from hpcsim.workload.cleaning import refused_by_strict
 from hpcsim.workload.job import SCHEMA, Workload
 from hpcsim.workload.swf import read_swf, write_swf
 from hpcsim.workload.trace_file import replacing
+from hpcsim.workload.wfcommons import read_workflow
 
 CACHE_BYTES = 2 << 30  # of kept copies in all; beyond it the ones unused for the longest time go
 
-_reading_modules = ("alcf", "cleaning", "csv_table", "job", "swf", "trace_file")
+_reading_modules = ("alcf", "cleaning", "csv_table", "job", "swf", "trace_file", "wfcommons")
 _metadata_key = b"hpcsim"
 
 
 def read_trace(path: str | Path, *, strict: bool = False, reservations: Reservations = "drop") -> Workload:
     """The jobs of a trace, cleaned: ``.swf[.gz]`` by ``read_swf``, ``.csv[.gz]`` by ``read_alcf``.
 
+    A workflow, ``.json[.gz]``, is read by ``read_workflow``, which cleans nothing and refuses what is wrong.
     ``strict`` refuses a trace in which a rule of cleaning would drop or mend a job. ``reservations="keep"``
     keeps the jobs of reservation queues in a ``.csv``; in ``.swf`` they always stay. Raises ``InputError``.
     """
@@ -46,6 +48,8 @@ def read_trace(path: str | Path, *, strict: bool = False, reservations: Reservat
         return replace(workload, source=path.name)
     if form == "swf":
         workload = read_swf(path, strict=strict)
+    elif form == "json":
+        workload = read_workflow(path)
     else:
         workload = read_alcf(path, strict=strict, reservations=reservations)
     if kept_at is not None:
@@ -56,7 +60,10 @@ def read_trace(path: str | Path, *, strict: bool = False, reservations: Reservat
 def write_trace(workload: Workload, path: str | Path) -> None:
     """Write the workload in the format that the name says; whole, or not at all. Raises ``InputError``."""
     path = Path(path)
-    if _format(path) == "swf":
+    form = _format(path)
+    if form == "json":
+        raise InputError(f"{path}: workflows are read and not written; expected .swf, .swf.gz, .csv or .csv.gz")
+    if form == "swf":
         write_swf(workload, path)
     else:
         write_alcf(workload, path)
@@ -64,12 +71,12 @@ def write_trace(workload: Workload, path: str | Path) -> None:
 
 def _format(path: Path) -> str:
     name = path.name.lower().removesuffix(".gz")
-    for form in ("swf", "csv"):
+    for form in ("swf", "csv", "json"):
         if name.endswith(f".{form}"):
             return form
     raise InputError(
         f"{path}: the name does not tell the format of the trace, expected .swf, .swf.gz (Standard Workload"
-        " Format), .csv or .csv.gz (ALCF job records)"
+        " Format), .csv or .csv.gz (ALCF job records), .json or .json.gz (WfCommons workflow)"
     )
 
 
