@@ -170,7 +170,12 @@ class CPOP(HEFT):
 
 
 def predicted_s(view: View, jobs: Collection[Job]) -> list[int]:
-    """How many seconds each job is predicted to run at full speed: by the performance twin, at most its walltime."""
+    """How many seconds each job is predicted to run at full speed: by the performance twin, at most its walltime.
+
+    Its walltime where the scenario has no such twin.
+    """
+    if "performance" not in view.twins:
+        return [job.walltime for job in jobs]
     mean_J = view.twins.performance(jobs).mean.tolist()
     return [min(job.walltime, max(1, ceil(mean))) for job, mean in zip(jobs, mean_J, strict=True)]
 

@@ -28,6 +28,7 @@ from hpcsim.machine.queues import Admission, Limits, Period, Pool, Queue, QueueR
 from hpcsim.results.check import check
 from hpcsim.results.tables import attempts_table, jobs_table, timeline_table
 from hpcsim.schedulers.backfilling import EASY, FCFS, Conservative, Hybrid
+from hpcsim.schedulers.heft import HEFT
 from hpcsim.workload.behaviour import draw_behaviour
 from hpcsim.workload.job import Job, Workload, workload_from_columns
 
@@ -111,6 +112,8 @@ SCHEDULERS: dict[str, Callable[[], Any]] = {
     "easy sjf": lambda: EASY(EASY.Options(order="sjf", backfill_order="ljf", extra_nodes=False)),
     "hybrid": lambda: Hybrid(Hybrid.Options(depth=2)),
     "conservative": lambda: Conservative(Conservative.Options()),
+    "heft": lambda: HEFT(HEFT.Options()),
+    "heft without insertion": lambda: HEFT(HEFT.Options(insertion=False)),
     "greedy": lambda: Plan(greedy),
 }
 
