@@ -166,6 +166,10 @@ def test_data_come_before_programs_and_slow_nodes_take_longer(name, jobs, out):
     outage = Outage(begins, begins + lasts, 5 if scheduled else units, "maintenance" if scheduled else "outage")
     sim = simulation(jobs, SCHEDULERS[name](), outages=[outage])
     rows = run(sim)
+    if name in ("heft", "cpop", "area"):
+        assert sim.attempts.taken == sim.attempts.start  # no node waits for data
+    if scheduled:
+        assert set(sim.attempts.state) == {COMPLETED}  # maintenance stops no job
     classes = sim.site.cluster.classes
     attempt = {job: i for i, job in enumerate(sim.attempts.job)}  # the last one
     speed = {job: min((FAST, SLOW)[c].speed for c in classes.among(sim.site.units[i])) for job, i in attempt.items()}
@@ -187,6 +191,29 @@ def test_a_job_waits_on_its_nodes_for_data_of_another_class():
     assert [(row["start_s"], row["end_s"]) for row in rows] == [(0, 5), (0, 14), (20, 24)]
     assert list(sim.attempts.taken) == [0, 0, 14]
     assert sim.ledger.busy_node_seconds == 2 * 5 + 14 + 10
+
+
+def test_an_early_end_is_news_even_while_nothing_can_start():
+    """By plan the data of j0 are on the slow nodes at 12 + 10; they leave at 5, which is seen before j1 has ended."""
+    jobs = workload((0, 5, 3, 12, {}), (0, 12, 4, 12, {}), (0, 20, 2, 20, {0: 100, 1: 500}))
+    sim = simulation(jobs, heft(), classes=(NodeClass("fast", 3, 1.0), NodeClass("slow", 4, 1.0)))
+    assert [row["start_s"] for row in run(sim)] == [0, 0, 15]
+
+
+@pytest.mark.parametrize("name", ["heft", "fcfs", "greedy"])
+def test_a_job_that_is_too_long_for_slow_nodes_before_maintenance_waits(name):
+    """On a slow node 12 s are 16 s, and maintenance is at 14."""
+    outages = [Outage(14, 20, 5, "maintenance")]
+    sim = simulation(workload((0, 20, 2, 20, {}), (0, 12, 1, 12, {})), SCHEDULERS[name](), outages=outages)
+    assert [row["start_s"] for row in run(sim)] == [0, 20]
+
+
+@pytest.mark.parametrize(("runtime", "start"), [(10, 5), (100, 20)])
+def test_a_job_waits_for_a_fast_node_in_repair_if_it_ends_earlier_so(runtime, start):
+    """All slow nodes are out of service until 5, then one of the two fast ones until 20."""
+    outages = [Outage(0, 5, 3, "outage"), Outage(0, 20, 1, "outage")]
+    sim = simulation(workload((5, runtime, 2, runtime, {})), heft(), outages=outages)
+    assert run(sim)[0]["start_s"] == start
 
 
 @pytest.mark.parametrize(
