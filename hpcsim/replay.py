@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,14 @@ import hpcsim
 from hpcsim.engine.simulation import Simulation
 from hpcsim.errors import InputError
 from hpcsim.plugin.loader import Plugins, load_plugins
+from hpcsim.plugin.metric import FinishedRun
 from hpcsim.results.check import check as check_laws
 from hpcsim.results.metrics import summarise
+from hpcsim.results.plugged import computed
 from hpcsim.results.run import Run
 from hpcsim.results.shared import nodes_of_jobs
-from hpcsim.results.tables import attempts_table, interrupts_table, jobs_table, timeline_table
-from hpcsim.scenario import build
+from hpcsim.results.tables import attempts_table, decisions_table, interrupts_table, jobs_table, timeline_table
+from hpcsim.scenario import build, parts
 from hpcsim.scenario.load import LoadedScenario, load_scenario
 from hpcsim.scenario.needs import refuse_lacking
 from hpcsim.strict_yaml import dump_yaml
@@ -59,30 +62,51 @@ def simulate(
     InputError : the scenario, its trace or a plug-in file is wrong.
     RunError : the scheduler failed, or a law was broken.
     """
+    loaded, found = _loaded(scenario, overrides, plugins)
+    return replay(loaded, found, check=check, progress=progress)
+
+
+def begin(
+    scenario: str | Path | Mapping[str, Any],
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+    *,
+    plugins: str | Path | Sequence[str | Path] = (),
+) -> Simulation:
+    """The simulation of a scenario at its first second, for the caller to step; docs/library.md shows how.
+
+    The arguments are those of ``simulate``. What belongs to a run and not to its simulation has no effect: ``until``,
+    observers, metrics, telemetry. Raises InputError where the scenario, its trace or a plug-in file is wrong.
+    """
+    loaded, found = _loaded(scenario, overrides, plugins)
+    readers = parts.readers_of(found.offers["workloads"], loaded)
+    workload, spec, nodes = build.jobs_and_machine(loaded, readers, found.machines)
+    piece = build.cut(loaded, workload, nodes)
+    scheduler = build.make_scheduler(loaded, found.schedulers[loaded.scenario.scheduler.name])
+    twins = build.make_twins(loaded, found.twins)
+    refuse_lacking(loaded, scheduler, twins, piece.workload)
+    return build.make_simulation(loaded, piece, nodes, scheduler, twins, spec)
+
+
+def _loaded(
+    scenario: str | Path | Mapping[str, Any],
+    overrides: Mapping[str, Any] | Sequence[str],
+    plugins: str | Path | Sequence[str | Path],
+) -> tuple[LoadedScenario, Plugins]:
     files = [plugins] if isinstance(plugins, (str, Path)) else plugins
     found = load_plugins([Path(file) for file in files])
     try:
-        loaded = load_scenario(scenario, overrides, schedulers=found.schedulers, twins=found.twins)
+        loaded = load_scenario(scenario, overrides, schedulers=found.schedulers, twins=found.twins, parts=found.offers)
     except InputError as error:  # what is missing may be in a plug-in that could not be loaded
         broken = [f"plug-in {origin} is not loaded: {said}" for origin, said in found.errors.items()]
         raise InputError("\n".join([str(error), *broken])) from error
-    return replay(loaded, found, check=check, progress=progress)
+    return loaded, found
 
 
 def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, progress: Progress | None = None) -> Run:
     """Run a scenario that has been loaded against ``plugins``; see ``simulate``."""
     clock = _Clock()
-    workload = build.load_workload(loaded)
-    spec = None
-    if loaded.scenario.physics is not None:
-        from hpcsim.scenario import physics  # scipy and the machine floor, only where they are needed
-
-        spec = physics.machine_spec(loaded, plugins.machines)
-    if spec is None or loaded.scenario.physics is None:
-        nodes = build.machine_nodes(loaded, workload)
-    else:
-        nodes = spec.units * spec.unit_nodes
-        workload = physics.in_places(workload, spec, loaded.scenario.physics.processors)
+    readers = parts.readers_of(plugins.offers["workloads"], loaded)
+    workload, spec, nodes = build.jobs_and_machine(loaded, readers, plugins.machines)
     piece = build.cut(loaded, workload, nodes)
     scheduler = build.make_scheduler(loaded, plugins.schedulers[loaded.scenario.scheduler.name])
     twins = build.make_twins(loaded, plugins.twins)
@@ -94,12 +118,16 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
         telemetry = TelemetryFile.begin()
         take_readings = telemetry.writer(piece.workload.table.column("name"))
     simulation = build.make_simulation(loaded, piece, nodes, scheduler, twins, spec, take_readings)
+    observers = parts.make_observers(loaded, plugins.offers["observers"])
+    if observers:
+        simulation.watch(observers)
     clock.lap("load")
 
     _run(simulation, _until(loaded, workload.t0_utc, piece.start), progress)
     if telemetry is not None and simulation.site is not None and simulation.site.telemetry is not None:
         simulation.site.telemetry.flush()
         telemetry.close()
+    reports = simulation.observers.finish() if simulation.observers is not None else {}
     clock.lap("simulate")
 
     submit = piece.workload.column("submit_s")
@@ -116,7 +144,7 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
     measured_to = piece.measured_to
     if not simulation.is_over:  # stopped by ``until``: nothing is known of what comes later
         measured_to = simulation.now if measured_to is None else min(measured_to, simulation.now)
-    tables = {"jobs": jobs, "attempts": attempts, "timeline": timeline}
+    tables = {"jobs": jobs, "attempts": attempts, "timeline": timeline, "decisions": decisions_table(simulation)}
     energy = _energy(simulation, jobs, tables)
     summary = summarise(
         jobs,
@@ -129,6 +157,30 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
     summary |= _workflow(simulation, summary["makespan_s"])
     if energy:
         summary |= energy | {"seed_energy_per_job_kwh": energy["energy_kwh_per_job"]}
+    over = FinishedRun(
+        jobs=jobs,
+        attempts=attempts,
+        timeline=timeline,
+        power=tables.get("power"),
+        interrupts=tables.get("interrupts"),
+        summary=MappingProxyType(summary.copy()),
+        nodes=nodes,
+        t0_utc=workload.t0_utc,
+        measured_from=piece.measured_from,
+        measured_to=measured_to,
+    )
+    values, wrong = computed(parts.metric_makers(loaded, plugins.offers["metrics"]), over)
+    told = simulation.observers.errors if simulation.observers is not None else {}
+    summary |= {
+        key: said
+        for key, said in (
+            ("metrics", values),
+            ("metric_errors", wrong),
+            ("observers", reports),
+            ("observer_errors", dict(sorted(told.items()))),
+        )
+        if said
+    }
     manifest = {
         "hpcsim": hpcsim.__version__,
         "scenario": loaded.scenario.name,
@@ -141,11 +193,13 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
         "workload": {
             "source": workload.source,
             "sha256": _sha256(loaded.scenario.trace),
+            "format": workload.form,
             "jobs": len(piece.workload),
             "cleaning": dict(workload.cleaning),
         },
         "warm_start_jobs": simulation.found_running,
         "checked": check,
+        "metric_units": {name: plugins.offers["metrics"][name].unit for name in values},
         "plugins": [plugin.as_data() for plugin in plugins.found],
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
     }

@@ -12,3 +12,10 @@ def stream(seed: int, purpose: str) -> np.random.Generator:
     ``PYTHONHASHSEED`` is.
     """
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(zlib.crc32(purpose.encode()),)))
+
+
+def copied(rng: np.random.Generator) -> np.random.Generator:
+    """A generator that will draw what ``rng`` will; faster than ``copy.deepcopy``."""
+    bits = type(rng.bit_generator)(0)
+    bits.state = rng.bit_generator.state
+    return np.random.Generator(bits)

@@ -1,16 +1,21 @@
 """The documentation says what there is."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import hpcsim
-from hpcsim.workload.cleaning import ALCF_RULES, SWF_RULES
+from hpcsim.results.figures import FIGURES, FIGURES_OF_MACHINE
+from hpcsim.testing import scheduler_checks, twin_checks
+from hpcsim.workload.cleaning import ALCF_RULES, READER_RULES, SWF_RULES
 
 DOCS = Path(__file__).parents[1] / "docs"
 
 
 def test_every_column_and_every_key_of_a_run_is_documented_and_no_other():
-    there: set[str] = set()
+    there = {"metrics", "metric_errors", "observers", "observer_errors"}  # of runs with plug-ins
     for more in ({}, {"machine.model": "polaris", "physics": {"heat": True, "processors": "cores"}}):
         run = hpcsim.simulate("polaris", {"jobs": 50} | more)
         there |= set(run.summary)
@@ -24,6 +29,32 @@ def test_every_column_and_every_key_of_a_run_is_documented_and_no_other():
 
 def test_every_cleaning_rule_is_documented_as_it_describes_itself():
     text = (DOCS / "traces.md").read_text()
-    for rules in (SWF_RULES, ALCF_RULES):
+    for rules in (SWF_RULES, ALCF_RULES, READER_RULES):
         rows = [f"| `{rule.name}` | {rule.effect} | {rule.about} |" for rule in rules]
         assert "\n".join(rows) in text
+
+
+def test_every_figure_is_documented_as_it_describes_itself():
+    text = (DOCS / "results.md").read_text()
+    for names, unit, formula in (*FIGURES, *FIGURES_OF_MACHINE):
+        assert f"| {', '.join(f'`{name}`' for name in names)} | {unit} | {formula} |".replace("|  |", "| |") in text
+    run = hpcsim.simulate("polaris", {"jobs": 50, "physics": {}, "machine.model": "polaris"})
+    assert {name for figure in (*FIGURES, *FIGURES_OF_MACHINE) for name in figure.names} == set(run.summary)
+
+
+def test_every_check_of_the_kit_is_documented_as_it_describes_itself():
+    text = (DOCS / "testing.md").read_text()
+    for checks in (scheduler_checks(), twin_checks()):
+        rows = [f"| `{check.name}` | {check.about} |" for check in checks]
+        assert "\n".join(rows) in text
+
+
+def test_the_examples_of_the_kit_run(tmp_path):
+    inherited, listed = re.findall(r"```python\n(.*?)```", (DOCS / "testing.md").read_text(), re.DOTALL)
+    exec(listed, {})
+    (tmp_path / "test_mine.py").write_text(inherited)
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", f"--rootdir={tmp_path}", "test_mine.py"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(DOCS.parent)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert re.search(r"\n22 passed, 1 xfailed in ", ran.stdout), ran.stdout

@@ -1,4 +1,4 @@
-"""Jobs by rank: plans that are carried out to the second, node classes, data on the way, and rigid jobs longest first."""
+"""Jobs by rank: plans carried out to the second, node classes, data on the way, and rigid jobs longest first."""
 
 from math import ceil
 
@@ -85,7 +85,7 @@ class Greedy:
 
 @st.composite
 def workflows(draw, exact=True, most_nodes=2):
-    """Jobs that come at once, where exact, and follow jobs of lower numbers; others are given more time than they take."""
+    """Jobs that follow jobs of lower numbers; where exact, they come at once and take the time that they are given."""
     jobs = []
     for i in range(draw(st.integers(1, 9))):
         runtime = draw(st.integers(1, 40))
@@ -101,7 +101,9 @@ def planned(jobs, algorithm, latency_s, insertion=True):
     """The plan by the functions on graphs alone."""
     graph = taskgraph.Graph(
         {
-            job.id: [latency_s + each.seconds(job.walltime) if job.nodes <= each.nodes else None for each in (FAST, SLOW)]
+            job.id: [
+                latency_s + each.seconds(job.walltime) if job.nodes <= each.nodes else None for each in (FAST, SLOW)
+            ]
             for job in jobs
         },
         {
@@ -167,7 +169,7 @@ def test_data_come_before_programs_and_slow_nodes_take_longer(name, jobs, out):
     sim = simulation(jobs, SCHEDULERS[name](), outages=[outage])
     rows = run(sim)
     if name in ("heft", "cpop", "area"):
-        assert sim.attempts.taken == sim.attempts.start  # no node waits for data
+        assert list(sim.attempts.taken) == list(sim.attempts.start)  # no node waits for data
     if scheduled:
         assert set(sim.attempts.state) == {COMPLETED}  # maintenance stops no job
     classes = sim.site.cluster.classes
@@ -239,6 +241,30 @@ def test_a_fork_goes_on_as_its_parent(jobs, second, name):
     sim.run(second)
     twin = sim.fork()
     assert run(sim) == run(twin)
+
+
+class Asking(HEFT):
+    """HEFT that asks in every pass what would come of it."""
+
+    def __init__(self):
+        super().__init__(HEFT.Options())
+        self.outlooks = []
+
+    def schedule(self, view):
+        decisions = list(super().schedule(view))
+        self.outlooks.append(view.what_if(decisions, 10_000, then=heft()))
+        yield from decisions
+
+
+@settings(max_examples=20, deadline=None)
+@given(jobs=workflows())
+def test_what_would_come_of_a_plan_is_known_where_runtimes_are_exact(jobs):
+    """Also of jobs that run on slow nodes, or wait for data, when it is asked."""
+    scheduler = Asking()
+    rows = run(simulation(jobs, scheduler))
+    for outlook in scheduler.outlooks:
+        assert outlook.ends == {i: rows[i]["end_s"] for i in outlook.ends}
+    assert set().union(*(outlook.ends for outlook in scheduler.outlooks)) == set(range(len(rows)))
 
 
 # -- rigid jobs on one class ------------------------------------------------------------------
@@ -339,7 +365,7 @@ def test_classes_that_cannot_be_are_refused(settings, told):
 
 def test_queues_that_need_nodes_of_their_own_do_not_go_with_classes():
     classes = [{"name": "a", "nodes": 280, "speed": 2}, {"name": "b", "nodes": 280}]
-    with pytest.raises(InputError, match="machine.classes: queues cannot have node pools or stop other jobs"):
+    with pytest.raises(InputError, match=r"machine\.classes: queues cannot have node pools or stop other jobs"):
         hpcsim.simulate("polaris", {"jobs": 10, "machine.classes": classes})
     run = hpcsim.simulate("polaris", {"jobs": 300, "machine.classes": classes, "physics.queues": False}, check=True)
     assert run.summary["jobs"] == 300

@@ -367,10 +367,11 @@ def test_a_job_that_lost_a_node_has_no_other_pace_in_that_second():
 
 
 @pytest.mark.parametrize("wrong", ["shared", "missing"])
-def test_the_check_sees_a_unit_that_two_jobs_hold_and_a_job_without_its_units(wrong):
+def test_the_check_sees_a_unit_that_two_jobs_hold_and_a_job_without_its_units(wrong, monkeypatch):
     sim = simulation(workload((0, 100, 2, 100), (5, 100, 2, 100)), easy())
     checked(sim)
-    sim.site.units[1] = np.array([0, 3]) if wrong == "shared" else np.array([3])
+    units = [*sim.site.units[:1], np.array([0, 3]) if wrong == "shared" else np.array([3])]
+    monkeypatch.setattr(Site, "units", units)
     said = "t=5: unit 0 is held by the jobs j0 and j1" if wrong == "shared" else "job j1 has 1 units for 2 nodes"
     with pytest.raises(InvariantBroken, match=said):
         checked(sim)

@@ -242,7 +242,8 @@ def test_jobs_beyond_a_limit_on_running_jobs_are_held_back_in_order(tmp_path: Pa
     rules = written(tmp_path, {"q": {"nodes": [1, 9], "walltime_min": [1, 60], "running": {"user": 2}}})
     admission = Admission(rules, utc("2024-01-01"))
     jobs = [job(number) for number in range(5)]
-    assert [admission.submit(each, 0) for each in jobs] == [Admitted("q", number < 2) for number in range(5)]
+    held = Admitted("q", False, "q: 2 running jobs of a user at most")
+    assert [admission.submit(each, 0) for each in jobs] == [Admitted("q", True)] * 2 + [held] * 3
     assert [admission.may_run(each) for each in jobs] == [True, True, False, False, False]
     admission.started(jobs[0])
     assert admission.ended(jobs[0]) == [2]
@@ -269,7 +270,8 @@ def test_a_small_job_does_not_overtake_a_larger_one_of_its_queue(tmp_path: Path)
     admission = Admission(rules, utc("2024-01-01"))
     sizes = [6, 8, 1, 1]
     found = [admission.submit(job(n, size, user=str(n)), 0) for n, size in enumerate(sizes)]
-    assert found == [Admitted("q", True), Admitted("q", False), Admitted("q", False), Admitted("q", False)]
+    small = Admitted("q", False, "q: a larger job ahead of it is held back")
+    assert found == [Admitted("q", True), Admitted("q", False, "q: 8 nodes in running jobs at most"), small, small]
     assert admission.ended(job(0, 6, user="0")) == [1]
     assert admission.ended(job(1, 8, user="1")) == [2, 3]
 
@@ -307,13 +309,14 @@ def test_jobs_beyond_a_limit_on_waiting_jobs_are_refused_or_held_back(tmp_path: 
     assert [type(admission.submit(job(n), 0)) for n in range(2)] == [Admitted, Admitted]
     assert admission.submit(job(2), 0) == Refused("q: 2 waiting jobs of a user at most")
     admission.started(job(0))
-    assert admission.submit(job(3), 0) == Admitted("q", False)
+    assert admission.submit(job(3), 0) == Admitted("q", False, "q: 1 running job of a project at most")
     assert admission.submit(job(4, user="v", project="r"), 0) == Admitted("q", True)
     assert admission.submit(job(5, user="w", project="s"), 0) == Refused("q: 4 jobs at most")
 
     patient = Admission(rules, utc("2024-01-01"), over_limit="hold")
     users = [job(n, user=str(n), project=str(n)) for n in range(6)]
-    assert [patient.submit(each, 0) for each in users] == [Admitted("q", n < 4) for n in range(6)]
+    held = Admitted("q", False, "q: 4 jobs at most")
+    assert [patient.submit(each, 0) for each in users] == [Admitted("q", True)] * 4 + [held] * 2
     assert patient.ended(users[1]) == [4]
 
 
@@ -345,7 +348,7 @@ def test_a_job_on_the_machine_at_the_start_counts(tmp_path: Path) -> None:
     rules = written(tmp_path, {"q": {"nodes": [1, 8], "walltime_min": [1, 60], "running": {"user": 1}}})
     admission = Admission(rules, utc("2024-01-01"))
     assert admission.found_running(job(0, 4_000), 0) == "q"  # whatever the rules are
-    assert admission.submit(job(1), 0) == Admitted("q", False)
+    assert admission.submit(job(1), 0) == Admitted("q", False, "q: 1 running job of a user at most")
     assert admission.ended(job(0, 4_000)) == [1]
 
 

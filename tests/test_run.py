@@ -18,7 +18,7 @@ from hpcsim.workload.swf import write_swf
 from hpcsim.workload.trace import read_trace
 
 FILES = {
-    "attempts.parquet", "jobs.parquet", "manifest.json", "plots/utilisation.png", "scenario.yaml",
+    "attempts.parquet", "decisions.parquet", "jobs.parquet", "manifest.json", "plots/utilisation.png", "scenario.yaml",
     "summary.json", "timeline.parquet", "timing.json",
 }  # fmt: skip
 

@@ -1,7 +1,7 @@
 """HEFT and CPOP on graphs of tasks, against tabulated schedules and against all schedules that there are."""
 
 from heapq import heapreplace
-from itertools import permutations, product
+from itertools import pairwise, permutations, product
 
 import pytest
 from hypothesis import given, settings
@@ -145,7 +145,7 @@ def test_every_task_ranks_higher_than_those_that_follow_it_and_none_higher_than_
     assert all(up[task] > up[follower] for task in graph.cost for follower in graph.after[task])
     path = critical_path(graph)
     length = sum(graph.weight[task] for task in path)
-    length += sum(graph.after[task][follower] for task, follower in zip(path, path[1:], strict=False))
+    length += sum(graph.after[task][follower] for task, follower in pairwise(path))
     assert length == pytest.approx(max(up[task] + down[task] for task in graph.cost))
 
 

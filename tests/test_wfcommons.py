@@ -17,6 +17,7 @@ from hpcsim.workload.wfcommons import read_workflow
 
 SCENARIOS = Path(__file__).parents[1] / "scenarios"
 
+SIZES = {"in": 1, "x": 10, "y": 200, "z": 3000, "log": 5}
 PARTS = {
     "name": "three",
     "schemaVersion": "1.5",
@@ -24,10 +25,11 @@ PARTS = {
         "specification": {
             "tasks": [
                 {"name": "join", "id": "c", "parents": ["a", "b"], "children": [], "inputFiles": ["x", "y", "z"]},
-                {"name": "make", "id": "a", "parents": [], "children": ["c"], "inputFiles": ["in"], "outputFiles": ["x", "y"]},
+                {"name": "make", "id": "a", "parents": [], "children": ["c"],
+                 "inputFiles": ["in"], "outputFiles": ["x", "y"]},
                 {"name": "make", "id": "b", "parents": ["a"], "children": [], "outputFiles": ["z", "log"]},
             ],
-            "files": [{"id": name, "sizeInBytes": size} for name, size in zip(["in", "x", "y", "z", "log"], [1, 10, 200, 3000, 5], strict=True)],
+            "files": [{"id": name, "sizeInBytes": size} for name, size in SIZES.items()],
         },
         "execution": {
             "makespanInSeconds": 10, "executedAt": "2020-04-01T15:10:53-08:00",
@@ -39,22 +41,23 @@ PARTS = {
         },
     },
 }  # fmt: skip
+
+
+def files(link, *names):
+    return [{"link": link, "name": name, "sizeInBytes": SIZES[name]} for name in names]
+
+
 FLAT = {
     "name": "three",
     "schemaVersion": "1.4",
     "workflow": {
         "makespanInSeconds": 10, "executedAt": "2020-04-01T15:10:53-08:00",
         "tasks": [
-            {"name": "c", "category": "join", "runtimeInSeconds": 7, "cores": 1, "parents": ["a", "b"], "files": [
-                {"link": "input", "name": name, "sizeInBytes": size} for name, size in (("x", 10), ("y", 200), ("z", 3000))
-            ]},
-            {"name": "a", "category": "make", "runtimeInSeconds": 4.2, "cores": 2.5, "children": ["c", "b"], "files": [
-                {"link": "input", "name": "in", "sizeInBytes": 1},
-                {"link": "output", "name": "x", "sizeInBytes": 10}, {"link": "output", "name": "y", "sizeInBytes": 200},
-            ]},
-            {"name": "b", "category": "make", "runtimeInSeconds": 0.0, "files": [
-                {"link": "output", "name": "z", "sizeInBytes": 3000}, {"link": "output", "name": "log", "sizeInBytes": 5},
-            ]},
+            {"name": "c", "category": "join", "runtimeInSeconds": 7, "cores": 1, "parents": ["a", "b"],
+             "files": files("input", "x", "y", "z")},
+            {"name": "a", "category": "make", "runtimeInSeconds": 4.2, "cores": 2.5, "children": ["c", "b"],
+             "files": files("input", "in") + files("output", "x", "y")},
+            {"name": "b", "category": "make", "runtimeInSeconds": 0.0, "files": files("output", "z", "log")},
         ],
     },
 }  # fmt: skip
@@ -151,7 +154,9 @@ def test_workflows_are_read_and_not_written(tmp_path):
 
 
 def test_the_packaged_workflow_is_what_its_command_makes(tmp_path):
-    (line,) = [line for line in (SCENARIOS / "workflows.yaml").read_text().splitlines() if "hpcsim trace workflow" in line]
+    (line,) = [
+        line for line in (SCENARIOS / "workflows.yaml").read_text().splitlines() if "hpcsim trace workflow" in line
+    ]
     words = line.split("hpcsim ")[1].split()
     made = tmp_path / words[-1]
     result = CliRunner().invoke(cli, [*words[:-1], str(made)])

@@ -23,12 +23,16 @@ from hpcsim.errors import HpcsimError, InputError
 # name: (where the command is, what --help says of it)
 COMMANDS = {
     "run": ("hpcsim.cli.run:run", "Simulate a scenario and write a run directory."),
+    "explain": ("hpcsim.cli.explain:explain", "Say why a job of a run waited and started when it did."),
     "validate": ("hpcsim.cli.scenario:validate", "Check scenarios and say all that is wrong with them."),
     "schema": ("hpcsim.cli.scenario:schema", "Print the JSON schema of scenario files."),
     "schedulers": ("hpcsim.cli.offered:schedulers", "List the schedulers, or say all about one."),
     "twins": ("hpcsim.cli.offered:twins", "List the digital twins, or say all about one."),
     "plugins": ("hpcsim.cli.plugins:plugins", "List the plug-ins that were found, what they offer and their errors."),
+    "new": ("hpcsim.cli.new:new", "Begin a plug-in of your own: a package with an example and its tests."),
     "machines": ("hpcsim.cli.machines:machines", "List the machines of the catalogue, or the facts of one."),
+    "metrics": ("hpcsim.cli.metrics:metrics", "List the figures of a run and the metrics of plug-ins."),
+    "check": ("hpcsim.cli.check:check", "Check that a plug-in keeps the contract."),
     "trace": ("hpcsim.cli.trace:trace", "Look at, check and convert traces of jobs."),
 }
 GUEST_COMMANDS = "hpcsim.commands"  # the entry-point group of commands of other distributions

@@ -22,7 +22,10 @@ _SHOW_BAR_AFTER_S = 1.0
 
 @click.command(short_help="Run a scenario and write a run directory.")
 @click.argument("scenario")
-@click.option("--trace", metavar="FILE", help="Jobs from this SWF or ALCF CSV file instead of the scenario's.")
+@click.option(
+    "--trace", metavar="FILE", help="Jobs from this file instead of the scenario's: SWF, ALCF CSV or a plug-in's."
+)
+@click.option("--trace-format", metavar="NAME", help="Who reads the trace: alcf, swf, wfcommons or a plug-in's reader.")
 @click.option("--scheduler", metavar="NAME", help="Another scheduler, with its default options.")
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change any key, e.g. machine.nodes=24.")
 @click.option("--jobs", type=int, metavar="N", help="The first N jobs by submit time; of a profile, exactly N.")
@@ -31,18 +34,21 @@ _SHOW_BAR_AFTER_S = 1.0
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="The run directory; by default under runs/."
 )
 @plugin_option
+@click.option("--observer", "observers", metavar="NAME", multiple=True, help="Have an observer of a plug-in watch.")
 @click.option("--strict", is_flag=True, help="Refuse a trace with rows that would be dropped or mended.")
 @click.option("--no-plots", is_flag=True, help="Make no pictures.")
 @click.option("--check", is_flag=True, help="Verify the laws of a run at its end.")
 def run(
     scenario: str,
     trace: str | None,
+    trace_format: str | None,
     scheduler: str | None,
     settings: tuple[str, ...],
     jobs: int | None,
     seed: int | None,
     out: Path | None,
     plugins: tuple[Path, ...],
+    observers: tuple[str, ...],
     strict: bool,
     no_plots: bool,
     check: bool,
@@ -53,11 +59,14 @@ def run(
     from hpcsim.scenario.load import load_scenario
 
     options: dict[str, object] = {
-        "trace": trace, "scheduler": scheduler, "jobs": jobs, "seed": seed, "strict": strict or None,
+        "trace": trace, "trace_format": trace_format, "scheduler": scheduler, "jobs": jobs, "seed": seed,
+        "strict": strict or None, "observers": {name: {} for name in observers} or None,
     }  # fmt: skip
     found = load_and_complain(plugins)
     given = [(key, value) for key, value in options.items() if value is not None]
-    loaded = load_scenario(scenario, [*settings, *given], schedulers=found.schedulers, twins=found.twins)
+    loaded = load_scenario(
+        scenario, [*settings, *given], schedulers=found.schedulers, twins=found.twins, parts=found.offers
+    )
     if out is not None:
         refuse_used(out.expanduser())
     with _Bar(len_hint=loaded.scenario.name) as bar:
@@ -127,11 +136,15 @@ def _print(run: Run, directory: Path) -> None:
     console = Console(highlight=False)
     print_cleaning(console, run.manifest["workload"]["cleaning"])
     _print_summary(console, run)
+    for part in ("metric", "observer"):
+        for name, complaint in run.summary.get(f"{part}_errors", {}).items():
+            click.echo(f"hpcsim: {part} {name}: {complaint}", err=True)
     console.print(f"{directory}", markup=False, soft_wrap=True)
 
 
 def _print_summary(console: Console, run: Run) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     summary, manifest = run.summary, run.manifest
     title = (
@@ -150,6 +163,8 @@ def _print_summary(console: Console, run: Run) -> None:
             table.add_row(label, *_shown(summary[key], unit))
     for state, count in summary["jobs_by_state"].items():
         table.add_row(f"jobs {state}", f"{count:,}", "")
+    for name, value in summary.get("metrics", {}).items():
+        table.add_row(Text(name), *map(Text, _shown_metric(value, manifest["metric_units"][name])))
     console.print(table)
 
 
@@ -194,6 +209,15 @@ def _shown(value: float | None, unit: str) -> tuple[str, str]:
     if unit == "s":
         return f"{value:,.0f}", f"s  ({_span(value)})" if value >= 60 else "s"
     return f"{value:,.3f}", unit
+
+
+def _shown_metric(value: float | None, unit: str) -> tuple[str, str]:
+    """The value of a metric of a plug-in, in the plug-in's own unit."""
+    if value is None:
+        return "-", ""
+    if isinstance(value, int):
+        return f"{value:,}", unit
+    return (f"{value:,.3f}" if value == 0 or 0.001 <= abs(value) < 1e12 else f"{value:.3g}"), unit
 
 
 def _span(seconds: float) -> str:

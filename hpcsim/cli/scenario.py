@@ -33,7 +33,9 @@ def validate(
     wrong: list[str] = []
     for source in scenarios:
         try:
-            loaded = load_scenario(source, overrides, schedulers=found.schedulers, twins=found.twins)
+            loaded = load_scenario(
+                source, overrides, schedulers=found.schedulers, twins=found.twins, parts=found.offers
+            )
             _check_jobs(loaded)
             _check_needs(loaded, found)
         except InputError as error:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from hpcsim.cli.plugins import load_and_complain, plugin_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 
     from hpcsim.workload.describe import Description
     from hpcsim.workload.job import Workload
+    from hpcsim.workload.records import PluggedReader
 
 
 _PICTURES = (".png", ".svg", ".pdf")
@@ -21,7 +25,25 @@ _PICTURES = (".png", ".svg", ".pdf")
 
 @click.group(short_help="Make, describe and convert traces of jobs.")
 def trace() -> None:
-    """Make, describe and convert traces of jobs: ALCF records (.csv), SWF (.swf), workflows (.json), also with .gz."""
+    """Make, describe and convert traces of jobs: ALCF records (.csv), SWF (.swf), workflows (.json), also with .gz.
+
+    Plug-ins can read other formats (--plugin FILE).
+    """
+
+
+def _reads(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say who reads a trace."""
+    chosen = click.option(
+        "--trace-format", metavar="NAME", help="Who reads it: alcf, swf, wfcommons or a plug-in's reader."
+    )
+    return chosen(plugin_option(command))
+
+
+def _readers(plugins: tuple[Path, ...]) -> list[PluggedReader]:
+    """The workload readers of plug-ins, with their default options."""
+    from hpcsim.scenario.parts import readers_of
+
+    return readers_of(load_and_complain(plugins).offers["workloads"])
 
 
 @trace.command(short_help="Write a synthetic trace.")
@@ -72,7 +94,10 @@ def workflow(columns: int, rows: int, seed: int, output: Path, force: bool) -> N
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--strict", is_flag=True, help="Refuse a trace with rows that would be dropped or mended.")
 @click.option("--force", is_flag=True, help="Replace TARGET if it exists.")
-def convert(source: Path, target: Path, strict: bool, force: bool) -> None:
+@_reads
+def convert(
+    source: Path, target: Path, strict: bool, force: bool, trace_format: str | None, plugins: tuple[Path, ...]
+) -> None:
     """Read the trace SOURCE, clean it and write it as TARGET, in the format of its name."""
     from rich.console import Console
 
@@ -80,7 +105,7 @@ def convert(source: Path, target: Path, strict: bool, force: bool) -> None:
     from hpcsim.workload.trace import read_trace, write_trace
 
     _refuse_existing(target, force)
-    workload = read_trace(source, strict=strict)
+    workload = read_trace(source, strict=strict, readers=_readers(plugins), form=trace_format)
     write_trace(workload, target)
     print_cleaning(Console(stderr=True, highlight=False), workload.cleaning)
     lost = workload.recorded_places if ".swf" in target.name.lower() else 0
@@ -107,6 +132,7 @@ def _refuse_existing(path: Path, force: bool) -> None:
     help="The picture.  [default: NAME.describe.png]",
 )
 @click.option("--no-plot", is_flag=True, help="Make no picture.")
+@_reads
 def describe(
     sources: tuple[str, ...],
     nodes: int | None,
@@ -114,6 +140,8 @@ def describe(
     days: float | None,
     plot: Path | None,
     no_plot: bool,
+    trace_format: str | None,
+    plugins: tuple[Path, ...],
 ) -> None:
     """Show what a trace looks like, or two side by side: arrivals, sizes, lengths and users.
 
@@ -132,7 +160,8 @@ def describe(
     if plot is not None and plot.suffix.lower() not in _PICTURES:
         raise InputError(f"{plot}: found {plot.suffix or 'no ending'}; a picture ends in {', '.join(_PICTURES)}")
     console = Console(highlight=False)
-    workloads = [_workload(source, seed, days) for source in sources]
+    readers = _readers(plugins)
+    workloads = [_workload(source, seed, days, readers, trace_format) for source in sources]
     for workload in workloads:
         print_cleaning(console, workload.cleaning)
     found = [describe_workload(workload, nodes) for workload in workloads]
@@ -149,7 +178,9 @@ def describe(
             click.echo(f"\n{picture}")
 
 
-def _workload(source: str, seed: int, days: float | None) -> Workload:
+def _workload(
+    source: str, seed: int, days: float | None, readers: Sequence[PluggedReader], form: str | None
+) -> Workload:
     """The jobs of a file, or of a profile where there is no such file."""
     from hpcsim.workload.synthetic import profile_names, synthesise
     from hpcsim.workload.trace import read_trace
@@ -157,7 +188,7 @@ def _workload(source: str, seed: int, days: float | None) -> Workload:
     # a name without an ending can only be meant for a profile, and a typing error in it gets its answer there
     if not Path(source).exists() and (source in profile_names() or not Path(source).suffix):
         return synthesise(source, seed=seed, days=days)
-    return read_trace(source)
+    return read_trace(source, readers=readers, form=form)
 
 
 def _stem(source: str) -> str:

@@ -40,6 +40,9 @@ class Releases:
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         return iter(self._ends)
 
+    def __copy__(self) -> Releases:
+        return Releases(self._ends.copy())
+
     def add(self, expected_end: int, job_id: int, nodes: int) -> None:
         """Note that ``nodes`` nodes are expected back at second ``expected_end``."""
         insort(self._ends, (expected_end, job_id, nodes))

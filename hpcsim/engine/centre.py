@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from array import array
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -17,15 +18,18 @@ if TYPE_CHECKING:
 
 
 class Centre:
-    """The queue rules of a simulation that began at second ``start``.
+    """The queue rules of a simulation of so many ``jobs`` that began at second ``start``.
 
+    ``routed_to`` says of each job that is in another queue than it asked for in which: 1 + its place in ``queues``.
     ``special`` are the queues that have nodes or rights of their own now: a pool, or jobs that may stop others;
     ``stops`` says from which queues these are. ``pools`` are the node pools, None if no period has any. Raises
     ValueError where the machine has no places for pools, or where a start takes a free block and not just nodes.
     """
 
-    def __init__(self, admission: Admission, site: Site | None, start: int) -> None:
+    def __init__(self, admission: Admission, site: Site | None, start: int, jobs: int) -> None:
         self.admission = admission
+        self.queues = admission.queues
+        self.routed_to = array("H", bytes(2 * jobs))
         self.pools: NodePools | None = None
         admission.turn_to(start)
         pooled = admission.pooled
@@ -44,9 +48,8 @@ class Centre:
     def __deepcopy__(self, memo: dict[int, object]) -> Centre:
         """A copy that belongs to no simulation until it is attached to one."""
         twin = copy.copy(self)
-        for name, value in vars(self).items():
-            if name != "_simulation":
-                setattr(twin, name, copy.deepcopy(value, memo))
+        twin.admission, twin.pools = copy.deepcopy(self.admission, memo), copy.deepcopy(self.pools, memo)
+        twin.routed_to = self.routed_to[:]
         return twin
 
     def _name_special(self) -> None:
@@ -65,10 +68,12 @@ class Centre:
             return
         if answer.queue != job.queue:
             job = job._replace(queue=answer.queue)
+            self.routed_to[job.id] = 1 + self.queues.index(answer.queue)
         if answer.may_run:
             simulation.let_wait(job)
         else:
             simulation.held[job.id] = job
+            simulation.held_by[job.id] = answer.held_by
 
     def left(self, job: Job, *, comes_back: bool) -> None:
         """A job was taken off the machine, to come back or for good."""
@@ -88,6 +93,7 @@ class Centre:
     def _let_run(self, job_ids: Iterable[int]) -> None:
         """Take in jobs that were held back by a limit on running jobs."""
         for job_id in job_ids:
+            self._simulation.eligible[job_id] = self._simulation.now
             self._simulation.let_wait(self._simulation.held.pop(job_id))
 
     # -- starts -------------------------------------------------------------------------------

@@ -31,6 +31,12 @@ class Sharing:
         self.shares = shares
         self.expected: dict[int, tuple[int, int]] = {}  # by unit
 
+    def in_fork(self, shares: Shares) -> Sharing:
+        """An independent copy, on the nodes of a fork."""
+        twin = Sharing(shares)
+        twin.expected = self.expected.copy()
+        return twin
+
     def began(self, simulation: Simulation, job: Job) -> None:
         """A sharing job has been put on its node."""
         unit = self.shares.unit_of[job.id]

@@ -11,9 +11,10 @@ from __future__ import annotations
 import copy
 import traceback
 from array import array
-from bisect import insort
-from collections.abc import Callable, Collection, Iterable, Mapping
+from bisect import bisect_right, insort
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
+from math import inf
 from time import perf_counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, cast, get_args
@@ -33,6 +34,7 @@ from hpcsim.engine.attempts import (
 )
 from hpcsim.engine.availability import Releases
 from hpcsim.engine.capabilities import declared, needed_for
+from hpcsim.engine.decided import Decided
 from hpcsim.engine.decisions import Decision, Hold, Kill, Preempt, Start
 from hpcsim.engine.ledger import Ledger
 from hpcsim.engine.operations import SIGNALS
@@ -41,18 +43,24 @@ from hpcsim.engine.view import Running, View
 from hpcsim.engine.waiting import Waiting
 from hpcsim.errors import BadDecision, InputError, SchedulerError, TwinError
 from hpcsim.streams import stream
-from hpcsim.workload.job import TIMEOUT, Job, Workload
+from hpcsim.workload.job import COMPLETED, TIMEOUT, Job, Workload
 
 _JOBS_MADE_AT_ONCE = 4096
 _NEVER = 2**62  # a second that does not come
 _MOST_DECISIONS = 1_000_000  # of one pass: more is a scheduler that never ends
 _MOST_IDLE_EVENTS = 100_000  # one for every hour of a decade: who needs more waits for nothing
+# What of a simulation changes and is copied for a fork as it is: columns and dictionaries of what does not change.
+_COPIED = (
+    "special", "held", "running", "chosen", "state", "rejected", "rejected_late", "eligible", "held_by", "_ends",
+    "_open_after", "_blocked", "_holds", "_coming", "releases", "ledger", "attempts", "decided",
+)  # fmt: skip
 # Within one second; ends and arrivals are SimPy's timeouts, whose priority is 1.
 _FIRST, _AFTER_ENDS, _LAST = (simpy.events.EventPriority(number) for number in (0, 2, 3))
 
 
 if TYPE_CHECKING:
     from hpcsim.engine.centre import Centre
+    from hpcsim.engine.observers import Observers
     from hpcsim.engine.sharing import Sharing
     from hpcsim.engine.site import Site
     from hpcsim.machine.pools import NodePools
@@ -136,10 +144,7 @@ class Simulation:
         self.workload = workload
         self.scheduler = scheduler
         self.scheduler_rng = stream(seed, f"scheduler {scheduler.name}")
-        try:
-            self.needs = declared(scheduler)
-        except ValueError as error:
-            raise SchedulerError(f"scheduler {scheduler.name}: {error}") from None
+        self.needs = self._declared()
         self.twins = dict(twins)
         self._learning = [twin for twin in self.twins.values() if hasattr(twin, "ended")]
         self.nodes = nodes
@@ -150,6 +155,7 @@ class Simulation:
         self.centre: Centre | None = None
         self.pools: NodePools | None = None
         self.sharing: Sharing | None = None  # where any job shares a node
+        self.observers: Observers | None = None  # where anybody watches
         if workload.shares_nodes:
             if site is None or site.cluster.shares is None:
                 raise InputError(f"{workload.source}: jobs share nodes, which needs a machine.model and physics")
@@ -178,11 +184,15 @@ class Simulation:
         self.state = bytearray([FUTURE]) * len(workload)  # how each job ended
         self.rejected: dict[int, str] = {}  # job id -> the rule it broke
         self.rejected_late: dict[int, int] = {}  # those that waited until another period's rules -> when it began
+        self.eligible: dict[int, int] = {}  # jobs that could start only later than submitted -> from when on
+        self.held_by: dict[int, str] = {}  # jobs that were held back -> the limit that did it first
         self.attempts = Attempts()
+        self.decided = Decided()  # besides starts
         self.ledger = Ledger(start)
         self.pass_seconds = array("d")  # how long each pass took by the clock on the wall
         self._ends: dict[int, tuple[int, int, int]] = {}  # running job -> (real end, generation, row in attempts)
-        self._generation = 0
+        self._generation = 0  # of the end that became known last
+        self._arrival_after = 0  # the same when the next arrival became known
         self._open_after: dict[int, int] = {}  # blocked job -> how many jobs it still waits for
         self._blocked: dict[int, Job] = {}
         self._followers: dict[int, list[int]] = {}
@@ -192,6 +202,10 @@ class Simulation:
         self.now = start  # simulated time, seconds
         self._coming: list[Job] = []  # the next jobs to arrive, the first of them last
         self._pass_at = -1  # when the next pass is due; -1 if none is
+        self.is_belief = False  # whether it is what somebody believes, see ``what_if``
+        self._by_hand = False  # whether the next pass is left to the caller
+        self._pass_is_open = False  # whether the caller may decide now
+        self._decided: list[Decision] = []  # what the caller has decided in it
 
         self._wire(start)
         wakes_on = self._wishes()
@@ -201,7 +215,7 @@ class Simulation:
         if admission is not None:
             from hpcsim.engine.centre import Centre  # which a run without queue rules need not load
 
-            self.centre = Centre(admission, site, start)
+            self.centre = Centre(admission, site, start, len(workload))
             self.centre.attach(self)
             self.pools = self.centre.pools
         for job_id, began in running_at_start.items():
@@ -224,9 +238,10 @@ class Simulation:
         coming = self._coming
         while coming and coming[-1].submit <= now:
             job = coming.pop()
+            if self.observers is not None and self.state[job.id] == FUTURE:
+                self.observers.tell("submitted", job, now)
             if job.nodes > self.largest_job:
-                self.rejected[job.id] = "larger than the machine" if job.nodes > self.nodes else "larger than any block"
-                self._finished(job.id, REJECTED)
+                self.refuse(job.id, "larger than the machine" if job.nodes > self.nodes else "larger than any block")
             elif self.sharing is not None and job.cores and self.sharing.shares.too_large(job):
                 self.refuse(job.id, "larger than a node")
             elif self.centre is not None:
@@ -297,6 +312,9 @@ class Simulation:
 
     def _pass(self) -> None:
         self.chosen = {}
+        if self._by_hand:
+            self._pass_is_open = True
+            return
         began = perf_counter()
         try:
             decisions = list(islice(self.scheduler.schedule(self._view), _MOST_DECISIONS))
@@ -309,12 +327,21 @@ class Simulation:
                 f"({where.filename}:{where.lineno})"
             ) from error
         self.pass_seconds.append(perf_counter() - began)
+        if decisions:
+            self._carry_out(decisions)
+        if self.site is not None:
+            self._await_site()
+        if self.observers is not None:
+            self.observers.tell("passed", self.observers.view, tuple(decisions))
+
+    def _carry_out(self, decisions: list[Decision]) -> None:
         if len(decisions) == _MOST_DECISIONS:
             raise self._bad(f"decided {len(decisions)} things in one pass, for {len(self.queue)} waiting jobs")
         for decision in decisions:
             if type(decision) is Start:
                 self._start(*decision)
-            elif (need := needed_for(decision)) is not None and need not in self.needs:
+                continue
+            if (need := needed_for(decision)) is not None and need not in self.needs:
                 raise self._undeclared(f"decided {decision!r}", need)
             elif isinstance(decision, Preempt):
                 self._preempt(decision.job)
@@ -333,8 +360,18 @@ class Simulation:
                 except ValueError as error:
                     raise self._bad(f"decided {decision!r}, but {error}") from None
                 self.free_nodes = self.site.free_nodes
-        if self.site is not None:
-            self._await_site()
+            if type(decision.why) is not str:
+                raise self._bad(f"decided {decision!r} with the reason {decision.why!r}; a reason is text")
+            self.decided.add(self.now, decision)
+
+    def _close_pass(self) -> None:
+        if self._pass_is_open:
+            self._pass_is_open = False
+            if self.site is not None:
+                self._await_site()
+            if self.observers is not None:
+                self.observers.tell("passed", self.observers.view, tuple(self._decided))
+            self._decided = []
 
     def _hold(self, until: int) -> None:
         if isinstance(until, bool) or not isinstance(until, int) or until <= self.now:
@@ -367,6 +404,7 @@ class Simulation:
         """Put ``job`` into the queue once every job that it names has ended, in whatever way."""
         open_after = {i for i in job.after or () if self.state[i] > REJECTED}
         self._blocked[job.id] = job
+        self.eligible.pop(job.id, None)
         self._open_after[job.id] = len(open_after)
         for i in sorted(open_after):
             self._followers.setdefault(i, []).append(job.id)
@@ -375,6 +413,7 @@ class Simulation:
 
     def _release(self, job_id: int) -> None:
         del self._open_after[job_id]
+        self.eligible[job_id] = self.now
         self._enqueue(self._blocked.pop(job_id))
 
     def _enqueue(self, job: Job) -> None:
@@ -415,6 +454,9 @@ class Simulation:
         self._generation = generation = self._generation + 1
         self._ends[job_id] = (end, generation, self.attempts.begin(job_id, taken, start, why))
         simpy.Timeout(self.env, end - self.now, (job_id, generation)).callbacks.append(self._end)
+        if self.observers is not None:
+            units = None if self.site is None else tuple(self.site.units[-1].tolist())
+            self.observers.tell("started", job, taken, units, why)
 
     def _continue(self, job: Job, began: int) -> None:
         """Put on the machine a job that has been running since ``began``, before the first second."""
@@ -437,22 +479,21 @@ class Simulation:
         else:
             self.site.end(job_id, work_is_lost=state > TIMEOUT)
             self.free_nodes = self.site.free_nodes
-        self.attempts.end[row] = self.now
-        if self.attempts.start[row] > self.now:  # ended while it was being launched
-            self.attempts.start[row] = self.now
-        self.attempts.state[row] = state
+        self.attempts.finish(row, self.now, state)
         if not comes_back:
             self._finished(job_id, state)
             if self._learning:
                 self._tell_twins(job, row)
         if self.centre is not None:
             self.centre.left(job, comes_back=comes_back)
+        if self.observers is not None:
+            self.observers.tell("ended", job, self.now, STATES[state])
 
     def _tell_twins(self, job: Job, row: int) -> None:
         """Tell the twins that learn how the job of a row in attempts has ended."""
-        attempts = self.attempts
-        runtime_s, state = attempts.end[row] - attempts.start[row], STATES[attempts.state[row]]
-        energy_j = None if self.site is None else self.site.joules[row]
+        _, _, start, end, ended_as, _ = self.attempts.row(row)
+        runtime_s, state = end - start, STATES[ended_as]
+        energy_j = None if self.site is None else self.site.joules_of(row)
         for twin in self._learning:
             try:
                 twin.ended(Ended(job, runtime_s, state, self.now, energy_j))
@@ -474,6 +515,8 @@ class Simulation:
         """Reject a job that is submitted: ``rule`` says why it may not start."""
         self.rejected[job_id] = rule
         self._finished(job_id, REJECTED)
+        if self.observers is not None:
+            self.observers.tell("rejected", next(self.workload.jobs(job_id, job_id + 1)), self.now, rule)
 
     def turn_away(self, job_id: int, rule: str) -> None:
         """Reject a job that waits, or has just been taken off the machine: by ``rule`` it could never start again."""
@@ -502,6 +545,7 @@ class Simulation:
             raise self._bad(f"started {self._called(job)} on {job.nodes} nodes, but {error}") from None
         for each in stopped:
             self._preempt(each)
+            self.decided.add(self.now, Preempt(each, f"for job {job.name} of queue {job.queue}"))
         self.special.pop(job.id, None)
         centre.admission.started(job)
 
@@ -570,11 +614,20 @@ class Simulation:
 
     # -- SimPy --------------------------------------------------------------------------------
 
+    def watch(self, observers: Mapping[str, object]) -> Observers:
+        """Tell these ``observers``, by name, of all that happens from now on, instead of those there were."""
+        from hpcsim.engine.observers import Observers  # for few runs
+
+        self.observers = Observers(self, observers)
+        self.observers.tell("began", self.observers.view)
+        return self.observers
+
     def run(self, until: int | None = None) -> None:
         """Simulate up to second ``until`` (not included), or until nothing is left to happen.
 
         Raises BadDecision or SchedulerError where the scheduler is at fault; the simulation is void then.
         """
+        self._close_pass()
         if until is None:
             self.env.run()
             self._refuse_a_stall()
@@ -583,10 +636,72 @@ class Simulation:
             self.now = until
         self.ledger.settle(self.now)
 
+    def step(self) -> View | None:
+        """Simulate the next second in which anything happens, with its scheduling pass; None if nothing is left.
+
+        The view shows what the scheduler has made of that second, and is valid until the next call. Raises as ``run``.
+        """
+        self._close_pass()
+        env = self.env
+        while (second := env.peek()) < inf:
+            while env.peek() == second:
+                env.step()
+            if self.now == second:  # else only what was overtaken by something earlier
+                self.ledger.settle(self.now)
+                return self._view
+        self._refuse_a_stall()
+        self.ledger.settle(self.now)
+        return None
+
+    def instants(self) -> Iterator[View]:
+        """Iterate over the seconds in which anything happens, as ``step`` does."""
+        while (view := self.step()) is not None:
+            yield view
+
+    def advance(self) -> View | None:
+        """Simulate up to the next scheduling pass and leave that to the caller; None if nothing is left to happen.
+
+        The scheduler is not asked. What the caller wants done is told to ``decide``; the pass is over with the next
+        call of ``advance``, ``step`` or ``run``. Raises SchedulerError where jobs are left waiting for ever.
+        """
+        self._close_pass()
+        env = self.env
+        self._by_hand = True
+        try:
+            while not self._pass_is_open:
+                env.step()
+        except simpy.core.EmptySchedule:
+            self._refuse_a_stall()
+        finally:
+            self._by_hand = False
+        self.ledger.settle(self.now)
+        return self._view if self._pass_is_open else None
+
+    def decide(self, decisions: Iterable[Decision]) -> None:
+        """Carry out decisions in the pass that ``advance`` has left to the caller.
+
+        It may be called several times in a pass: the view then shows what was decided before. Raises BadDecision, as
+        for a scheduler, and RuntimeError where there is no such pass.
+        """
+        if not self._pass_is_open:
+            raise RuntimeError(f"t={self.now}: decide() is for the pass that advance() has left to its caller")
+        made = list(islice(decisions, _MOST_DECISIONS))
+        self._carry_out(made)
+        self._decided += made
+
     @property
     def arrived(self) -> int:
         """How many jobs have been submitted so far."""
         return self._coming[-1].id if self._coming else len(self.workload)
+
+    @property
+    def waiting(self) -> list[Job]:
+        """All jobs that were submitted and are to start: those of the queue, then those that are held back."""
+        return [*self.queue.jobs, *self.held.values(), *self._blocked.values()]
+
+    def rows_running(self) -> Iterator[tuple[int, int]]:
+        """The ids of the running jobs, each with the row of its attempt."""
+        return ((job_id, row) for job_id, (_, _, row) in self._ends.items())
 
     @property
     def is_over(self) -> bool:
@@ -594,27 +709,100 @@ class Simulation:
         return not (self._coming or self.queue or self.running or self._blocked or self.held)
 
     def fork(self) -> Simulation:
-        """An independent copy that goes on from here; the workload is shared, the clock is built anew."""
+        """An independent copy that goes on from here as this simulation does, whatever becomes of the other.
+
+        Scheduler and twins are copied with ``copy.deepcopy``: one with large weights has a ``__deepcopy__`` that shares
+        them. What never changes is shared, and so is the past, page by page. Telemetry is not sampled in a copy, which
+        nobody observes, and ``pass_seconds`` begins anew. Raises SchedulerError where a plug-in cannot be copied. It is
+        for whoever owns the simulation: it knows the future.
+        """
+        twin, memo = self._twin()
+        twin.scheduler_rng = copy.deepcopy(self.scheduler_rng, memo)
+        twin.scheduler = _copied(self.scheduler, memo)
+        twin.twins = {question: _copied(plugin, memo) for question, plugin in self.twins.items()}
+        twin._learning = [plugin for plugin in twin.twins.values() if hasattr(plugin, "ended")]
+        twin._await_again()
+        return twin
+
+    def _twin(self) -> tuple[Simulation, dict[int, Any]]:
+        """A fork without plug-ins of its own, to which nothing happens yet; and what was copied, for ``deepcopy``."""
         twin = copy.copy(self)
-        shared = {"workload", "env", "_next_pass", "_view", "_runtime", "_outcome", "recorded_start_s"}
-        state = {name: value for name, value in vars(self).items() if name not in shared}
-        vars(twin).update(copy.deepcopy(state))
+        memo: dict[int, Any] = {id(self): twin}
+        for name in _COPIED:
+            setattr(twin, name, copy.copy(getattr(self, name)))
+        twin.queue = copy.deepcopy(self.queue, memo)
+        twin._followers = {job_id: followers.copy() for job_id, followers in self._followers.items()}
+        twin.pass_seconds = array("d")
+        twin._decided = self._decided.copy()
+        twin.observers = None
+        twin.site, twin.centre = copy.deepcopy(self.site, memo), copy.deepcopy(self.centre, memo)
+        twin.pools = copy.deepcopy(self.pools, memo)
+        if self.sharing is not None and twin.site is not None and twin.site.cluster.shares is not None:
+            twin.sharing = self.sharing.in_fork(twin.site.cluster.shares)
         twin._wire(self.now)
+        memo[id(self._view)], memo[id(self.workload)] = twin._view, self.workload
         if twin.site is not None:
             twin.site.attach(twin)
         if twin.centre is not None:
             twin.centre.attach(twin)
-        for job_id, (end, generation, _) in twin._ends.items():
-            simpy.Timeout(twin.env, end - self.now, (job_id, generation)).callbacks.append(twin._end)
-        for until in twin._holds:
-            twin._alarm(until)
-        twin._await_arrival()
-        twin._site_at = _NEVER
-        twin._await_site()
-        twin._await_period()
-        if twin._pass_at >= 0:
-            twin._next_pass.due_in(twin._pass_at - twin.now)
+        return twin, memo
+
+    def believed(self) -> Simulation:
+        """A fork that knows nothing but what the scheduler can, with the pass open that it is in: see ``what_if``."""
+        from hpcsim.engine.what_if import ASSUMED_BETA, predicted_runtimes  # for few runs
+
+        twin, _ = self._twin()
+        failures_seed, policy_seed = self.scheduler_rng.integers(2**63, size=2).tolist()
+        twin.scheduler_rng = np.random.default_rng(policy_seed)
+        twin._learning, twin._coming, twin.is_belief = [], [], True
+        runtime_s = predicted_runtimes(self)
+        twin._outcome = bytes([COMPLETED]) * len(self.state)
+        twin._runtime = self._runtime[:]
+        for job_id, seconds in runtime_s.items():
+            twin._runtime[job_id] = seconds
+        if twin.site is not None:
+            twin.site.believe(self.now, runtime_s, failures_seed, ASSUMED_BETA)
+            twin._site_at = _NEVER
+        for job_id, (_, generation, row) in twin._ends.items():
+            if twin.site is None:
+                end = max(twin.running[job_id].start + runtime_s[job_id], self.now + 1)
+            else:
+                end = twin.site.cluster.executions[job_id].end
+            twin._ends[job_id] = end, generation, row
+        twin._await_again()
+        twin._pass_is_open = True
         return twin
+
+    def take_over(self, scheduler: Scheduler) -> None:
+        """Let another scheduler decide from now on."""
+        self.scheduler = scheduler
+        self.needs = self._declared()
+        self.recorded_start_s = None
+        self._passes_when_idle = bool(getattr(scheduler, "passes_when_idle", False))
+        wakes_on = self._wishes()
+        if self.site is not None:
+            self.site.wake_on(wakes_on)
+
+    def _await_again(self) -> None:
+        """Fill a new clock with all that was pending, in the same order within each second."""
+        arrival_after = self._arrival_after
+        ends = sorted((generation, job_id, end) for job_id, (end, generation, _) in self._ends.items())
+        before = bisect_right(ends, (arrival_after, _NEVER))
+        self._await_ends(ends[:before])
+        self._await_arrival()
+        self._await_ends(ends[before:])
+        self._arrival_after = arrival_after
+        for until in self._holds:
+            self._alarm(until)
+        if self._site_at < _NEVER:
+            self._schedule(max(0, self._site_at - self.now), _AFTER_ENDS, self._site_is_due, self._site_at)
+        self._await_period()
+        if self._pass_at >= 0:
+            self._next_pass.due_in(self._pass_at - self.now)
+
+    def _await_ends(self, ends: Iterable[tuple[int, int, int]]) -> None:
+        for generation, job_id, end in ends:
+            simpy.Timeout(self.env, end - self.now, (job_id, generation)).callbacks.append(self._end)
 
     def _wire(self, now: int) -> None:
         self.env = cast("_Clock", simpy.Environment(initial_time=now))
@@ -623,6 +811,7 @@ class Simulation:
 
     def _await_arrival(self) -> None:
         if self._coming:
+            self._arrival_after = self._generation
             delay = self._coming[-1].submit - self.now  # negative only for jobs submitted before the start
             simpy.Timeout(self.env, delay if delay > 0 else 0).callbacks.append(self._arrive)
 
@@ -665,6 +854,13 @@ class Simulation:
 
     # -- complaints ---------------------------------------------------------------------------
 
+    def _declared(self) -> frozenset[str]:
+        """What the scheduler says that it needs."""
+        try:
+            return declared(self.scheduler)
+        except ValueError as error:
+            raise SchedulerError(f"scheduler {self.scheduler.name}: {error}") from None
+
     def _wishes(self) -> Collection[str]:
         """The signals whose changes the scheduler wants to be called for, its attribute ``wakes_on``."""
         signals = getattr(self.scheduler, "wakes_on", ())
@@ -703,7 +899,7 @@ class Simulation:
         return self._bad(f"{deed}, which it did not say that it needs; declare needs = frozenset({{{needs}}})")
 
     def _refuse_a_stall(self) -> None:
-        waiting = [job.name for job in (*self.queue.jobs, *self.held.values(), *self._blocked.values())]
+        waiting = [job.name for job in self.waiting]
         if waiting:
             some = ", ".join(waiting[:5]) + (f" and {len(waiting) - 5} more" if len(waiting) > 5 else "")
             reason = (
@@ -712,3 +908,12 @@ class Simulation:
                 else "jobs wait for jobs that never end"
             )
             raise SchedulerError(f"t={self.now}: {reason}: {some}; {self.free_nodes} of {self.nodes} nodes are free")
+
+
+def _copied(plugin: Any, memo: dict[int, Any]) -> Any:
+    """A scheduler or twin for a fork."""
+    try:
+        return copy.deepcopy(plugin, memo)
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise SchedulerError(f"{plugin.name} cannot be copied for a fork: {what}; give it a __deepcopy__") from error

@@ -10,6 +10,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from hpcsim.engine.decisions import Decision, SetCap, SetCooling, SetSpeed, Sleep, Wake
 from hpcsim.engine.sampling import Sampling
@@ -18,6 +19,8 @@ from hpcsim.machine.checkpoint import Checkpointing
 from hpcsim.machine.cluster import Cluster, Effects, Units
 from hpcsim.machine.execution import Execution
 from hpcsim.machine.facility import NEVER, Facility
+from hpcsim.machine.failures import FailureProcess
+from hpcsim.machine.history import PAGE, History
 from hpcsim.machine.places import Places
 from hpcsim.machine.pools import NodePools
 from hpcsim.machine.queue_rules import Pool
@@ -26,6 +29,7 @@ from hpcsim.machine.telemetry import Telemetry
 from hpcsim.workload.job import Job, Workload
 
 if TYPE_CHECKING:
+    from hpcsim.engine.observers import Observers
     from hpcsim.engine.simulation import Simulation
 
 _ASLEEP = -(2**62)  # holds, in the books of expected ends, nodes that sleep or wake
@@ -74,10 +78,7 @@ class Site:
         self._saved: dict[int, int] = {}  # job -> seconds of work that its checkpoints keep
         self._out: dict[int, tuple[int, int, Units]] = {}  # interrupt -> (expected repair, general nodes, units)
         self.pools: NodePools | None = None  # where the queue rules have any: then not all nodes are general
-        self.units: list[Units] = []
-        self.joules = array("d")
-        self.throttled_node_s = array("q")
-        self.lost_node_s = array("q")
+        self._books = History(units="O", joules="d", throttled_node_s="q", lost_node_s="q")
 
     def attach(self, simulation: Simulation) -> None:
         """Let it act on ``simulation``, which has just begun or been forked."""
@@ -97,13 +98,51 @@ class Site:
         It has no telemetry: readings are of what happens and not of what might.
         """
         twin = copy.copy(self)
-        shared = {"_simulation", "_limit_s", "_work_s", "_elapsed_s", "_outcome", "units", "checkpointing", "telemetry"}
-        for name, value in vars(self).items():
-            if name not in shared:
-                setattr(twin, name, copy.deepcopy(value, memo))
-        twin.units = self.units.copy()
+        for name in ("cluster", "facility", "recorded", "pools", "_books"):
+            setattr(twin, name, copy.deepcopy(getattr(self, name), memo))
+        for name in ("_waking", "_saved", "_out"):
+            setattr(twin, name, getattr(self, name).copy())
         twin.telemetry = None
         return twin
+
+    def believe(self, now: int, runtime_s: Mapping[int, int], failures_seed: int, beta: float) -> None:
+        """Go on by what can be known: a job that has not ended runs for ``runtime_s`` in all, at full speed.
+
+        Hardware fails, if it does, by a stream of its own. Jobs that have not begun are believed to draw what those
+        that ended last drew on average; before any has ended, half of what they could draw at the most. For the rest
+        see ``Cluster.believe``.
+        """
+        self._work_s, self._elapsed_s = self._work_s[:], self._elapsed_s[:]
+        checkpointing = self.checkpointing
+        for job_id, seconds in runtime_s.items():
+            work_s = seconds if checkpointing is None else max(1, checkpointing.work_done(seconds))
+            self._work_s[job_id], self._elapsed_s[job_id] = work_s, seconds
+        self._saved.clear()
+        running = self._simulation.running
+        left_s = {
+            job_id: float(runtime_s[job_id] - max(0, self.cluster.at_speed_1(job_id, now - start)))
+            for job_id, (_, start, _) in running.items()
+        }
+        back_s = {number: max(expected, now + 1) for number, (expected, _, _) in self._out.items()}
+        spec, failures = self.cluster.spec, self.cluster.failures
+        if failures is not None:
+            shape = {"units": spec.units, "units_per_rack": spec.units_per_rack}
+            failures = FailureProcess(spec.failures, **shape, seed=failures_seed, start=now)
+        self.cluster.believe(now, left_s, back_s, failures, self._usual_dynamic_w(), beta)
+
+    def _usual_dynamic_w(self) -> float:
+        """Watts above idle on one node of the attempts that ended last."""
+        attempts, power = self._simulation.attempts, self.cluster.spec.power
+        first = max(0, len(attempts) - PAGE)
+        taken, end, joules = (attempts.column("taken", first), attempts.column("end", first),
+                              self._books.column("joules", first))  # fmt: skip
+        nodes = np.array([units.size for units in self._books.objects("units", first)]) * self.cluster.spec.unit_nodes
+        if self.cluster.shares is not None:
+            nodes = nodes * self.cluster.shares.largest_J[attempts.column("job", first)]
+        node_s = float((nodes * (end - taken))[end >= 0].sum())
+        if not node_s:
+            return 0.5 * (power.cpu_dyn_w + power.gpu_dyn_w)
+        return max(0.0, float(joules[end >= 0].sum()) / node_s - power.idle_w)
 
     @property
     def free_nodes(self) -> int:
@@ -154,6 +193,33 @@ class Site:
             return not shares.too_large(job)
         return self.cluster.places.fits(job.nodes)
 
+    # -- the books: a row for each attempt, as in ``Attempts``; each of these is a copy ---------
+
+    @property
+    def units(self) -> list[Units]:
+        """The units that each attempt had."""
+        return self._books.objects("units")
+
+    @property
+    def joules(self) -> npt.NDArray[np.float64]:
+        """What its nodes drew, booked when it ended."""
+        return self._books.column("joules")
+
+    def joules_of(self, row: int) -> float:
+        """The same of one attempt."""
+        joules: float = self._books.row(row)[1]
+        return joules
+
+    @property
+    def throttled_node_s(self) -> npt.NDArray[np.int64]:
+        """Node-seconds under the thermal throttle."""
+        return self._books.column("throttled_node_s")
+
+    @property
+    def lost_node_s(self) -> npt.NDArray[np.int64]:
+        """Node-seconds of work that were lost."""
+        return self._books.column("lost_node_s")
+
     # -- one job ------------------------------------------------------------------------------
 
     def begin(self, job: Job, start: int, taken: int, speed: float, wanted: tuple[int, ...] | None) -> tuple[int, int]:
@@ -177,7 +243,7 @@ class Site:
             own, units = self.pools.choose(job, units)
         execution = self.cluster.begin(
             job,
-            len(self.joules),
+            len(self._books),
             taken,
             start - taken,
             work_s,
@@ -191,10 +257,11 @@ class Site:
             self.recorded.count(job.id, execution.units)
         if self.pools is not None and not job.cores:
             self.pools.begin(job, execution.units, own)
-        self.units.append(execution.units)
-        self.joules.append(0.0)
-        self.throttled_node_s.append(0)
-        self.lost_node_s.append(0)
+        units_of, joules, throttled_node_s, lost_node_s = self._books.to_append()
+        units_of.append(execution.units)
+        joules.append(0.0)
+        throttled_node_s.append(0)
+        lost_node_s.append(0)
         if execution.shared is not None:
             self._retime_neighbours(beside=execution)
         self._hold_cap(taken, beside=execution)
@@ -213,7 +280,6 @@ class Site:
         """Take a job off the machine now; ``work_is_lost`` if it did not end by itself."""
         execution, now = self.cluster.executions[job_id], self._simulation.now
         self.cluster.end(execution, now)
-        row = execution.row
         if execution.shared is not None:
             execution.throttled_node_s = round(execution.share * execution.throttled_node_s)
             self._retime_neighbours()
@@ -221,8 +287,9 @@ class Site:
                 self.pools.end(holder_of(execution.shared.number), execution.units)
         elif self.pools is not None:
             self.pools.end(job_id, execution.units)
-        self.joules[row] = execution.joules
-        self.throttled_node_s[row] = execution.throttled_node_s
+        (_, joules, throttled_node_s, _), at = self._books.to_change(execution.row)
+        joules[at] = execution.joules
+        throttled_node_s[at] = execution.throttled_node_s
         if work_is_lost:
             self._lose(execution)
         self._hold_cap(now)
@@ -233,7 +300,8 @@ class Site:
         done = max(0, int(self._left_s(job_id) - execution.work_s))
         saved = 0 if self.checkpointing is None else self.checkpointing.saved(done)
         lost_s = execution.nodes * (done - saved)
-        self.lost_node_s[execution.row] = lost_s if execution.shared is None else round(execution.share * lost_s)
+        (*_, lost_node_s), at = self._books.to_change(execution.row)
+        lost_node_s[at] = lost_s if execution.shared is None else round(execution.share * lost_s)
         if saved:
             self._saved[job_id] = self._saved.get(job_id, 0) + saved
 
@@ -299,6 +367,8 @@ class Site:
     def follow(self, effects: Effects) -> None:
         """Tell the jobs and the books of expected ends what has happened to the machine."""
         simulation = self._simulation
+        if simulation.observers is not None:
+            self._tell(effects, simulation.observers)
         for execution in effects.failed:
             simulation.fail(execution.job_id, comes_back=self.requeues)
         for number, expected, units in effects.down:
@@ -310,6 +380,15 @@ class Site:
         for execution in effects.retimed:
             if execution.job_id in self.cluster.executions:  # else it lost a node in the same second
                 self._retime(execution)
+
+    def _tell(self, effects: Effects, observers: Observers) -> None:
+        """Tell those who watch of the units that went away or came back."""
+        now, interrupts = self._simulation.now, self.cluster.interrupts
+        for number in effects.up:
+            observers.tell("repaired", tuple(interrupts[number].units.tolist()), now)
+        for number, _, units in effects.down:
+            if number not in self._out:  # else they have been away and are only expected back later
+                observers.tell("failed", tuple(units.tolist()), now, interrupts[number].cause)
 
     def _expect(self, number: int, expected: int, units: Units) -> None:
         """Book when the units that an interrupt took are expected back."""

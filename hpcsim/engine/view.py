@@ -18,15 +18,17 @@ from hpcsim.workload.job import Job
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     import numpy as np
     import numpy.typing as npt
 
     from hpcsim.engine.class_room import RoomByClass
+    from hpcsim.engine.decisions import Decision
     from hpcsim.engine.sharing import RoomToShare
-    from hpcsim.engine.simulation import Simulation
+    from hpcsim.engine.simulation import Scheduler, Simulation
     from hpcsim.engine.site import Site
+    from hpcsim.engine.what_if import Outlook
     from hpcsim.machine.node_classes import NodeClasses
 
 
@@ -175,6 +177,19 @@ class View:
     def twins(self) -> Twins:
         """The digital twins that the scenario names, to ask how long jobs would run and the like."""
         return Twins(self._simulation.twins, self)
+
+    def what_if(self, decisions: Iterable[Decision], horizon: int, then: Scheduler | None = None) -> Outlook:
+        """What would come of these decisions within ``horizon`` seconds, as far as anybody can know.
+
+        They are carried out, and then another scheduler goes on: ``then`` (a copy of it, which may be the caller
+        itself), or else the rule of ``easy``. Nothing of it happens to this simulation. How long jobs run is what the
+        performance twin predicts, hardware fails by a stream of random numbers that is drawn anew each time, and nobody
+        submits any more (``hpcsim.engine.what_if`` has all of it); so an answer is one that may come true and not the
+        one that will. Raises BadDecision for decisions that cannot be carried out, PermissionError inside an answer.
+        """
+        from hpcsim.engine.what_if import what_if  # for few runs
+
+        return what_if(self._simulation, decisions, horizon, then)
 
     # -- what the machine shows its operators, where the scenario has physics -----------------
 

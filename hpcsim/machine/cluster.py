@@ -7,10 +7,11 @@ are cut to 1/1024 W, so that their sums are exact in floating point and the ledg
 
 from __future__ import annotations
 
+import copy
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from math import inf
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from hpcsim.machine.cooling import SUPPLY_STEP_S
 from hpcsim.machine.execution import Execution
 from hpcsim.machine.failures import FailureProcess
 from hpcsim.machine.heat import Heat
+from hpcsim.machine.history import History
 from hpcsim.machine.node_classes import NodeClasses
 from hpcsim.machine.places import FREE, Places
 from hpcsim.machine.power import cap_speed
@@ -125,8 +127,8 @@ class Cluster:
         self.executions: dict[int, Execution] = {}
         self.interrupts: list[Interrupt] = []
         self.failed_U = np.zeros(spec.units)  # how often each unit was seen to fail: what an operator may know
-        self.power_log_s = array("q")  # when the IT power changed
-        self.power_log_w = array("d")  # to what
+        self._power_log = History(time_s="q", it_w="d")
+        self._logged_s = -NEVER
         self.nodes_in = dict.fromkeys(_STATES, 0)
         self.node_seconds = dict.fromkeys(_STATES, 0)
         self._supply_c = supply_c
@@ -164,6 +166,61 @@ class Cluster:
         self.it_w += nodes * self._state_w["idle"]
         self._plan()
         self._log(start)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Cluster:
+        """An independent copy; what never changes is shared."""
+        twin = copy.copy(self)
+        for name in ("places", "heat", "failures", "classes", "_supply_c", "_power_log"):
+            setattr(twin, name, copy.deepcopy(getattr(self, name), memo))
+        for name in ("interrupts", "failed_U", "nodes_in", "node_seconds", "_since_s", "_due", "_outages"):
+            setattr(twin, name, getattr(self, name).copy())
+        twin.executions = {job_id: copy.copy(execution) for job_id, execution in self.executions.items()}
+        twin.shares = None if self.shares is None else self.shares.with_jobs(twin.executions)
+        return twin
+
+    def believe(
+        self,
+        now: int,
+        left_s: Mapping[int, float],
+        back_s: Mapping[int, int],
+        failures: FailureProcess | None,
+        dynamic_w: float,
+        beta: float,
+    ) -> None:
+        """Go on from ``now`` by what can be known, in the place of what is true.
+
+        ``left_s`` is the work that running jobs have left, seconds at full speed, ``back_s`` when the units of each
+        interrupt are back, ``dynamic_w`` what a job that has not begun draws above idle on one node, and ``beta`` how
+        far the runtimes of all follow the clock. Nodes of a class are alike, wherever a job lies; of the outages only
+        scheduled maintenance is known.
+        """
+        jobs, power = len(self._beta_J), self.spec.power
+        full_w = power.cpu_dyn_w + power.gpu_dyn_w
+        gpu_w = dynamic_w * power.gpu_dyn_w / full_w / max(1, self.spec.gpus_per_node) if full_w else 0.0
+        dynamic_w_J, gpu_w_J = array("d", [dynamic_w]) * jobs, array("d", [gpu_w]) * jobs
+        if self.shares is not None:
+            dynamic_w_J = array("d", (dynamic_w * self.shares.largest_J).tobytes())
+        self._beta_J = array("d", [beta]) * jobs
+        self._class_U = None if self.classes is None else self.classes.slowness_U
+        self._felt_J = None
+        for job_id, execution in self.executions.items():
+            dynamic_w_J[job_id], gpu_w_J[job_id] = self._dynamic_w_J[job_id], self._gpu_w_J[job_id]
+            execution.settle(now)
+            execution.stretch, execution.work_s = 1.0, left_s[job_id]
+            if self.classes is not None:
+                execution.stretch = self.classes.slowness(execution.units)
+            execution.turn(beta, limit_stretches=self._limit_stretches)
+        self._dynamic_w_J, self._gpu_w_J = dynamic_w_J, gpu_w_J
+        self.failures = failures
+        self._outages = [outage for outage in self._outages if outage.cause == "maintenance"]
+        due = [each for each in self._due if each.kind != "overdue"]
+        self._due = [each._replace(time=back_s[each.interrupt]) if each.kind == "repaired" else each for each in due]
+        heapify(self._due)
+        for number, back in back_s.items():
+            self.interrupts[number] = self.interrupts[number]._replace(until_s=back)
+        if self.heat is not None:
+            self.heat.forget_hottest(now)
+        self._plan()
 
     # -- jobs ---------------------------------------------------------------------------------
 
@@ -222,6 +279,12 @@ class Cluster:
             self._change_shared(shared, now)
         self._log(now)
         return execution
+
+    def at_speed_1(self, job_id: int, seconds: int) -> int:
+        """How long a job would run on nodes of speed 1 that has run so many ``seconds`` where it is, rounded down."""
+        if self.classes is None or seconds < 0:
+            return seconds
+        return int(seconds / self.classes.slowness(self.executions[job_id].units))
 
     def _stretch(self, class_U: Floats, job_id: int, units: Units) -> float:
         """How much longer than undisturbed a job takes: a parallel program goes at the pace of its slowest node."""
@@ -369,11 +432,28 @@ class Cluster:
 
     def _log(self, now: int) -> None:
         """Note what the machine draws from ``now`` on."""
-        if self.power_log_s and self.power_log_s[-1] == now:
-            self.power_log_w[-1] = self.it_w
+        if self._logged_s == now:
+            (_, it_w), at = self._power_log.to_change(len(self._power_log) - 1)
+            it_w[at] = self.it_w
         else:
-            self.power_log_s.append(now)
-            self.power_log_w.append(self.it_w)
+            times_s, it_w = self._power_log.to_append()
+            times_s.append(now)
+            it_w.append(self.it_w)
+            self._logged_s = now
+
+    @property
+    def power_log(self) -> tuple[npt.NDArray[np.int64], Floats]:
+        """The seconds at which the IT power changed, and to how many watts."""
+        return self.power_log_since(0)
+
+    def power_log_since(self, row: int) -> tuple[npt.NDArray[np.int64], Floats]:
+        """The same from a row on."""
+        return self._power_log.column("time_s", row), self._power_log.column("it_w", row)
+
+    @property
+    def power_log_rows(self) -> int:
+        """How many rows it has so far."""
+        return len(self._power_log)
 
     def hold_cap(self, now: int, cap_w: float) -> list[Execution]:
         """Slow all jobs alike, or let them go faster, so that the IT power keeps a cap; the jobs that changed pace."""

@@ -169,6 +169,11 @@ class Crossings:
         above_N = (temperatures.node_c_N >= limit_c) | (temperatures.gpu_c_N >= limit_gpu_c)
         self.exceeded_K &= above_N.reshape(-1, self._n).any(axis=1)
 
+    def forget_seen(self) -> None:
+        """Begin anew to note the highest temperatures."""
+        self.seen_c = self._seen_gpu_c = -np.inf
+        self._sight_c.clear()
+
     # -- limits -------------------------------------------------------------------------------
 
     def _soil(self, blocks: Units | Flags) -> None:

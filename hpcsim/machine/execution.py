@@ -70,6 +70,11 @@ class Execution:
         self.node_w = self.node_gpu_w = 0.0  # what a node, and one GPU of it, draw
         self.watts = 0.0
 
+    def __copy__(self) -> Execution:
+        twin = Execution.__new__(Execution)
+        twin.__dict__.update(self.__dict__)
+        return twin
+
     def turn(self, beta: float, *, limit_stretches: bool) -> None:
         """Go at the speed that ``chosen``, ``cap`` and ``heat`` now allow; everything before is settled."""
         self.speed = speed = self.chosen * self.cap * self.heat

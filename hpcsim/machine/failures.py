@@ -26,6 +26,7 @@ thinning; Cox (1962), Renewal theory (first gap of a process that has long been 
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
@@ -36,7 +37,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcsim.machine.spec import FailureSpec
-from hpcsim.streams import stream
+from hpcsim.streams import copied, stream
 
 Floats = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
@@ -144,6 +145,13 @@ class FailureProcess:
         self._draw_ahead()
         while self.next_time < start:
             self.take(None)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> FailureProcess:
+        twin = copy.copy(self)
+        twin._renewed_U = self._renewed_U.copy()
+        twin._coming, twin._ended = self._coming.copy(), self._ended.copy()
+        twin._first, twin._heat = copied(self._first), copied(self._heat)
+        return twin
 
     @property
     def next_time(self) -> int:

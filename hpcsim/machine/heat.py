@@ -107,6 +107,12 @@ class Heat:
         node_c = self._now.node_c_N[: self._units]
         return node_c, None if self.gpu_r_U is None else self._now.gpu_c_N[: self._units]
 
+    def seen_c(self, now: int) -> Floats:
+        """The same of the nodes only, by a copy: later answers are to the last bit as if nobody had asked."""
+        seen = copy.deepcopy(self._now)
+        seen.advance(now)
+        return seen.node_c_N[: self._units].copy()
+
     def hottest_c(self, now: int) -> tuple[float, float | None]:
         """The highest temperature that any node, and any GPU, has had up to ``now``.
 
@@ -114,6 +120,16 @@ class Heat:
         """
         self._look_back(now)
         return self._hottest_c, self._hottest_gpu_c
+
+    def forget_hottest(self, now: int) -> None:
+        """From ``now`` on ``hottest_c`` tells of what comes and not of what has been."""
+        node_c, gpu_c = self.temperatures(now)
+        self._ahead.first(THROTTLE)
+        self._now.restart_log()
+        self._ahead.clear_exceeded()
+        self._ahead.forget_seen()
+        self._hottest_c = float(node_c.max())
+        self._hottest_gpu_c = None if gpu_c is None else float(gpu_c.max())
 
     def power_w(self, unit: int) -> tuple[float, float]:
         """What a node of ``unit``, and one GPU of it, draw now."""

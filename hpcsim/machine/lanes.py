@@ -7,6 +7,7 @@ or the whole queue.
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
@@ -23,17 +24,14 @@ EVERYONE: Group = ("", "")
 
 
 class Entry:
-    """A job in its queue. ``rules`` are those of the day on which it was submitted."""
+    """A job in its queue; nothing in it changes. ``rules`` are those of the day on which it was submitted."""
 
-    __slots__ = ("job", "lane", "may_run", "nodes", "rules", "running")
+    __slots__ = ("job", "nodes", "rules")
 
-    def __init__(self, job: Job, rules: Queue, lane: Lane) -> None:
+    def __init__(self, job: Job, rules: Queue) -> None:
         self.job = job
         self.rules = rules
-        self.lane = lane
         self.nodes = job.nodes if job.nodes > rules.allocation else rules.allocation
-        self.may_run = False
-        self.running = False
 
     @property
     def line(self) -> Line:
@@ -60,9 +58,13 @@ class Lane:
     refused : the same on (all, waiting) jobs.
     alone : whether one job can be too much for ``held`` all by itself.
     open_nodes : how many nodes a job may have at the most; None if that is not known.
+    may_run, running : ids of the jobs that may run or do, and of those that do.
     """
 
-    __slots__ = ("_active", "_all", "_waiting", "alone", "held", "lines", "name", "open_nodes", "refused", "stuck")
+    __slots__ = (
+        "_active", "_all", "_waiting", "alone", "held", "lines", "may_run", "name", "open_nodes", "refused", "running",
+        "stuck",
+    )  # fmt: skip
 
     def __init__(self, name: str, periods: Iterable[Queue], *, refuses: bool) -> None:
         rules = tuple(periods)
@@ -70,6 +72,8 @@ class Lane:
         self.open_nodes: int | None = None
         self.lines: dict[Line, deque[Entry]] = {}  # jobs held back, in the order of submission
         self.stuck: dict[Group, dict[Line, int]] = {}  # each line with the id of its first job
+        self.may_run: set[int] = set()
+        self.running: set[int] = set()
         # Jobs that may run or do, all jobs, and those that wait; counted only as far as some period limits them.
         self._active = _tally(limits for queue in rules for limits, _ in _on_active(queue, refuses=refuses))
         self._all = _tally(queue.total for queue in rules if refuses)
@@ -82,6 +86,15 @@ class Lane:
         self.refused = (queue.total, queue.queued) if refuses else (NO_LIMITS, NO_LIMITS)
         self.alone = any(each.nodes is not None or each.user_node_hours is not None for each, _ in self.held)
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Lane:
+        twin = copy.copy(self)
+        twin.lines = {line: entries.copy() for line, entries in self.lines.items()}
+        twin.stuck = {group: lines.copy() for group, lines in self.stuck.items()}
+        twin.may_run, twin.running = self.may_run.copy(), self.running.copy()
+        for name in ("_active", "_all", "_waiting"):
+            setattr(twin, name, copy.deepcopy(getattr(self, name), memo))
+        return twin
+
     # -- counting -----------------------------------------------------------------------------
 
     def came(self, entry: Entry) -> None:
@@ -93,26 +106,30 @@ class Lane:
 
     def started(self, entry: Entry) -> None:
         """A job is on the machine."""
-        entry.running = True
+        self.running.add(entry.job.id)
         if self._waiting is not None:
             self._waiting.count(entry, -1)
 
     def waits_again(self, entry: Entry) -> None:
         """A job was taken off the machine."""
-        entry.running = False
+        self.running.discard(entry.job.id)
         if self._waiting is not None:
             self._waiting.count(entry, 1)
 
     def went(self, entry: Entry) -> list[int]:
         """A job is gone. The ids of those that may run from now on."""
+        job_id = entry.job.id
         if self._all is not None:
             self._all.count(entry, -1)
-        if self._waiting is not None and not entry.running:
+        if self._waiting is not None and job_id not in self.running:
             self._waiting.count(entry, -1)
-        if not entry.may_run:
+        self.running.discard(job_id)
+        if job_id not in self.may_run:
             self._leave_line(entry)
-        elif self._active is not None:
-            self._active.count(entry, -1)
+        else:
+            self.may_run.remove(job_id)
+            if self._active is not None:
+                self._active.count(entry, -1)
         if not self.lines:
             return []
         return [freed for group in entry.groups if group in self.stuck for freed in self._free(group)]
@@ -143,19 +160,28 @@ class Lane:
                 return _said(broken, kind, limits)
         return None
 
-    def admit(self, entry: Entry) -> None:
-        """Let the job run, or hold it back behind those that came before it."""
+    def admit(self, entry: Entry) -> str | None:
+        """Let the job run, or hold it back behind those that came before it: by which rule, None if it may run."""
         if self.lines and (line := self.lines.get(entry.line)) is not None:
             line.append(entry)
-        elif (group := self._holder(entry)) is not None:
+            return self._holding(line[0])
+        if (group := self._holder(entry)) is not None:
             self.lines[entry.line] = deque([entry])
             self.stuck.setdefault(group, {})[entry.line] = entry.job.id
-        else:
-            self.activate(entry)
+            return self._holding(entry)
+        self.activate(entry)
+        return None
+
+    def _holding(self, entry: Entry) -> str:
+        """The rule by which a job that is the first of its line is held back now."""
+        for limits, kind in self.held:
+            if self._active is not None and (broken := self._active.full(limits, entry)):
+                return _said(broken, kind, limits)
+        return "a larger job ahead of it is held back"
 
     def activate(self, entry: Entry) -> None:
         """Let the job run, whatever the limits are."""
-        entry.may_run = True
+        self.may_run.add(entry.job.id)
         if self._active is not None:
             self._active.count(entry, 1)
 
@@ -218,6 +244,13 @@ class Tally:
         self.of_user: dict[str, int] | None = {} if "user" in kinds else None
         self.of_project: dict[str, int] | None = {} if "project" in kinds else None
         self.user_node_s: dict[str, int] | None = {} if "user_node_hours" in kinds else None
+
+    def __deepcopy__(self, memo: object) -> Tally:
+        twin = copy.copy(self)
+        for name in ("of_project", "of_user", "user_node_s"):
+            counts = getattr(self, name)
+            setattr(twin, name, None if counts is None else counts.copy())
+        return twin
 
     def count(self, entry: Entry, sign: int) -> None:
         """One job more (``sign`` 1) or fewer (-1)."""

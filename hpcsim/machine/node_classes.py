@@ -8,6 +8,7 @@ over the bandwidth, whatever else is under way. What no job of the run wrote is 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Sequence
 from math import ceil
 from typing import NamedTuple
@@ -47,6 +48,11 @@ class NodeClasses:
         self.slowness_U = np.repeat([1.0 / each.speed for each in self.classes], counts)
         self._lies: dict[int, tuple[int, tuple[int, ...]]] = {}  # data of ended jobs: since when, in which classes
 
+    def __deepcopy__(self, memo: object) -> NodeClasses:
+        twin = copy.copy(self)
+        twin._lies = self._lies.copy()
+        return twin
+
     def index(self, node_class: NodeClass) -> int:
         """The number of a class."""
         return self.classes.index(node_class)
@@ -55,9 +61,13 @@ class NodeClasses:
         """The numbers of the classes that these units are of."""
         return tuple(np.unique(self.class_U[units]).tolist())
 
+    def slowness(self, units: npt.NDArray[np.int64]) -> float:
+        """How much longer a job takes on these units than on nodes of speed 1."""
+        return float(self.slowness_U[units].max())
+
     def limit_s(self, limit_s: int, extra_s: int, units: npt.NDArray[np.int64]) -> tuple[int, int]:
         """A limit on these units, and how much of it lies beyond the walltime."""
-        slowness = float(self.slowness_U[units].max())
+        slowness = self.slowness(units)
         walltime_s = ceil((limit_s - extra_s) * slowness - _WHOLE)
         longer_s = ceil(limit_s * slowness - _WHOLE)
         return longer_s, longer_s - walltime_s

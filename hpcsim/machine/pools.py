@@ -10,6 +10,7 @@ it: at once, or when its job ends.
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -75,6 +76,13 @@ class NodePools:
         self._late = False  # whether they differ anywhere
         self._own: dict[str, Units] = {}
         self._lay_out(pools)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> NodePools:
+        twin = copy.copy(self)
+        twin.places = copy.deepcopy(self.places, memo)
+        for name in ("shares", "returns", "_general", "_own_free", "_due_U", "_now_U", "_own"):
+            setattr(twin, name, getattr(self, name).copy())
+        return twin
 
     # -- asking -------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ projects that are held back by the same limit, ``turn_to`` with the number of jo
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -32,10 +33,11 @@ _NEVER = 2**62  # a second that does not come
 
 
 class Admitted(NamedTuple):
-    """The job is in ``queue`` now. ``may_run`` is False while it is held back by a limit on running jobs."""
+    """The job is in ``queue`` now. ``may_run`` is False while it is held back by a limit, which ``held_by`` names."""
 
     queue: str
     may_run: bool
+    held_by: str = ""
 
 
 class Refused(NamedTuple):
@@ -88,10 +90,17 @@ class Admission:
                 periods.setdefault(name, []).append(queue)
         refuses = over_limit == "refuse"
         self._lanes = {name: Lane(name, queues, refuses=refuses) for name, queues in periods.items()}
-        self._answers = {(name, may): Admitted(name, may) for name in self._lanes for may in (True, False)}
+        self._answers = {name: Admitted(name, True) for name in self._lanes}
         self._turned = Turn()
         self._since_s = self.next_period_s = 0
         self._put_in_force(0)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Admission:
+        """An independent copy; rules and jobs are shared, for they do not change."""
+        twin = copy.copy(self)
+        twin.rerouted, twin._live = self.rerouted.copy(), self._live.copy()
+        twin._lanes = {name: copy.deepcopy(lane, memo) for name, lane in self._lanes.items()}
+        return twin
 
     # -- the life of a job --------------------------------------------------------------------
 
@@ -106,14 +115,14 @@ class Admission:
         if not isinstance(queue, Queue):
             return Refused(queue.rule)
         lane = self._lanes[queue.name]
-        entry = Entry(job, queue, lane)
+        entry = Entry(job, queue)
         broken = lane.broken(entry)
         if broken is not None:
             return Refused(f"{queue.name}: {broken}")
         self._live[job.id] = entry
         lane.came(entry)
-        lane.admit(entry)
-        return self._answers[queue.name, entry.may_run]
+        held_by = lane.admit(entry)
+        return self._answers[queue.name] if held_by is None else Admitted(queue.name, False, f"{queue.name}: {held_by}")
 
     def found_running(self, job: Job, now: int) -> str:
         """Count a job that is on the machine when the run begins; no rule is asked. Its queue is returned."""
@@ -124,7 +133,7 @@ class Admission:
         if not isinstance(queue, Queue):  # it runs all the same
             queue = queues.get(job.queue) or queues[self.period.default[0]]
         lane = self._lanes[queue.name]
-        self._live[job.id] = entry = Entry(job, queue, lane)
+        self._live[job.id] = entry = Entry(job, queue)
         lane.came(entry)
         lane.activate(entry)
         lane.started(entry)
@@ -132,24 +141,25 @@ class Admission:
 
     def may_run(self, job: Job) -> bool:
         """Whether the limits on running jobs let this job run. Any number of such jobs may start at once."""
-        return self._live[job.id].may_run
+        return job.id in self._lane(self._live[job.id]).may_run
 
     def started(self, job: Job) -> None:
         """A job that may run was put on the machine."""
         entry = self._live[job.id]
-        if not entry.may_run or entry.running:
-            raise ValueError(f"job {job.id} is {'running already' if entry.running else 'held back'}")
-        entry.lane.started(entry)
+        lane = self._lane(entry)
+        if job.id in lane.running or job.id not in lane.may_run:
+            raise ValueError(f"job {job.id} is {'running already' if job.id in lane.running else 'held back'}")
+        lane.started(entry)
 
     def requeued(self, job: Job) -> None:
         """A running job was taken off the machine and waits again; it keeps its right to run."""
         entry = self._live[job.id]
-        entry.lane.waits_again(entry)
+        self._lane(entry).waits_again(entry)
 
     def ended(self, job: Job) -> list[int]:
         """The job is gone, from the machine or from its queue. The ids of jobs that may run from now on, ascending."""
         entry = self._live.pop(job.id)
-        freed = entry.lane.went(entry)
+        freed = self._lane(entry).went(entry)
         freed.sort()
         return freed
 
@@ -158,6 +168,11 @@ class Admission:
     def queue_of(self, job: Job) -> Queue:
         """The queue that the job is in, as on the day of its submission: its priority and walltimes."""
         return self._live[job.id].rules
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues that there are in any period."""
+        return tuple(self._lanes)
 
     @property
     def pooled(self) -> tuple[str, ...]:
@@ -186,15 +201,19 @@ class Admission:
     def ruled_out(self, job: Job) -> str | None:
         """The rule in force by which the waiting job could never run; None if it could."""
         entry = self._live[job.id]
-        broken = entry.lane.too_large(entry)
-        if broken is None and not entry.may_run:
-            broken = entry.lane.too_much_alone(entry)
-        return None if broken is None else f"{entry.lane.name}: {broken}"
+        lane = self._lane(entry)
+        broken = lane.too_large(entry)
+        if broken is None and job.id not in lane.may_run:
+            broken = lane.too_much_alone(entry)
+        return None if broken is None else f"{lane.name}: {broken}"
+
+    def _lane(self, entry: Entry) -> Lane:
+        return self._lanes[entry.rules.name]
 
     def _turn(self, now: int) -> None:
         """Let the rules of the second ``now`` be in force for all jobs."""
         self._put_in_force(now)
-        waiting = (entry.job for entry in self._live.values() if not entry.running)
+        waiting = (entry.job for entry in self._live.values() if entry.job.id not in self._lane(entry).running)
         refused = {job.id: rule for job in waiting if (rule := self.ruled_out(job)) is not None}
         freed = {number for each in refused for number in self.ended(self._live[each].job)}
         freed.update(number for lane in self._lanes.values() for number in lane.look_again())

@@ -12,7 +12,9 @@ of a node is one of the job that works its GPUs hardest.
 
 from __future__ import annotations
 
+import copy
 from bisect import bisect_left, insort
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -164,6 +166,19 @@ class Shares:
         self.unshared_w = 0.0
         self.unshared_j = 0.0  # up to the second last settled
         self._since: int | None = None
+
+    def with_jobs(self, executions: Mapping[int, Execution]) -> Shares:
+        """An independent copy, whose jobs are those of ``executions``: copies of those that it has itself."""
+        twin = copy.copy(self)
+        twin.spare, twin._part_of = self.spare.copy(), self._part_of.copy()
+        twin.units, twin.unit_of = {}, {}
+        for number, unit in self.units.items():
+            twin.units[number] = mine = copy.copy(unit)
+            mine.members = {job_id: executions[job_id] for job_id in unit.members}
+            for job_id, execution in mine.members.items():
+                execution.shared = twin.unit_of[job_id] = mine
+        twin.retimed = [executions[execution.job_id] for execution in self.retimed]
+        return twin
 
     @classmethod
     def of(cls, workload: Workload, spec: MachineSpec) -> Shares | None:

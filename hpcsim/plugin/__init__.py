@@ -16,6 +16,7 @@ from hpcsim.engine.decisions import (
     Start,
     Wake,
 )
+from hpcsim.engine.observers import Observer
 from hpcsim.engine.operations import Power, Signal
 from hpcsim.engine.room import Room
 from hpcsim.engine.simulation import Scheduler
@@ -30,9 +31,13 @@ from hpcsim.engine.twins import (
     Twins,
 )
 from hpcsim.engine.view import Running, View
+from hpcsim.engine.what_if import Outlook
+from hpcsim.errors import InputError
 from hpcsim.machine.node_classes import NodeClass
 from hpcsim.plugin.hooks import Register, RegisterFile, hookimpl
+from hpcsim.plugin.metric import FinishedRun, Metric
 from hpcsim.workload.job import Job
+from hpcsim.workload.reader import JobLog, JobRecord, Reader, trace_lines
 
 
 class Options(BaseModel):
@@ -48,16 +53,24 @@ __all__ = [
     "Ended",
     "EnergyTwin",
     "FaultTwin",
+    "FinishedRun",
     "Hold",
+    "InputError",
     "Job",
+    "JobLog",
+    "JobRecord",
     "Kill",
+    "Metric",
     "NodeClass",
+    "Observer",
     "Options",
+    "Outlook",
     "PerformanceTwin",
     "Power",
     "Prediction",
     "Preempt",
     "Profile",
+    "Reader",
     "Register",
     "RegisterFile",
     "Releases",
@@ -77,4 +90,5 @@ __all__ = [
     "View",
     "Wake",
     "hookimpl",
+    "trace_lines",
 ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pluggy
 
 from hpcsim.engine.simulation import Scheduler
 from hpcsim.engine.twins import Twin
+from hpcsim.plugin.metric import Metric
+from hpcsim.workload.reader import Reader
 
 PROJECT = "hpcsim"  # pluggy's project name, and the entry-point group of plug-ins
 
@@ -47,3 +49,18 @@ def hpcsim_machines(register: RegisterFile) -> None:
 
     The file's name without its ending is the machine's name in scenarios.
     """
+
+
+@hookspec
+def hpcsim_metrics(register: Register[Metric]) -> None:
+    """Offer metric classes, figures that are computed of every finished run: ``register(WaitOfLargeJobs)``."""
+
+
+@hookspec
+def hpcsim_workloads(register: Register[Reader]) -> None:
+    """Offer workload readers, classes that read a format of traces: ``register(Sacct)``."""
+
+
+@hookspec
+def hpcsim_observers(register: Register[Any]) -> None:
+    """Offer observer classes, which a scenario may ask to be told what happens: ``register(QueueDepth)``."""

@@ -14,9 +14,11 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from hpcsim.engine.capabilities import OF_TWINS, declared
+from hpcsim.engine.observers import HOOKS, Observer
 from hpcsim.engine.twins import QUESTIONS
 from hpcsim.errors import InputError
 from hpcsim.machine.catalogue import load_machine, machine_names
+from hpcsim.workload.reader import BUILT_IN as FORMATS
 
 API: Final = 1  # the version of the contract between hpcsim and the classes of plug-ins
 
@@ -118,8 +120,57 @@ def _machine(offered: object) -> tuple[str, Path]:
     return path.stem, path
 
 
+def _metric(offered: object) -> tuple[str, type]:
+    """A metric, which every run computes: so its options, if it has any, need defaults."""
+    name, metric = checked_class(offered, "metric", "compute(self, run)")
+    if not isinstance(getattr(metric, "unit", None), str):
+        unit = getattr(metric, "unit", None)
+        raise Refused(f"{metric.__qualname__}.unit should be text, empty for a number without one, found {unit!r}")
+    if not (metric.__doc__ or "").strip():
+        raise Refused(f"{metric.__qualname__} has no docstring; its first line says what the metric is")
+    return _without_dot(name, "metric"), _with_defaults(metric, "every run computes it")
+
+
+def _reader(offered: object) -> tuple[str, type]:
+    name, reader = checked_class(offered, "workload reader", "read(self, path)")
+    if not callable(getattr(reader, "matches", None)):
+        raise Refused(f"{reader.__qualname__} has no method matches(self, path, head)")
+    if name in FORMATS:
+        raise Refused(f"the workload reader {name!r} is registered already, by hpcsim")
+    return name, _with_defaults(reader, "it is asked whether it matches any trace")
+
+
+def _observer(offered: object) -> tuple[str, type]:
+    if isinstance(offered, type) and not any(_overrides(offered, hook) for hook in HOOKS):
+        raise Refused(f"{offered.__qualname__} has none of the methods of an observer: {', '.join(HOOKS)}")
+    name, observer = checked_class(offered, "observer", "__init__(self)")
+    return _without_dot(name, "observer"), observer
+
+
+def _overrides(observer: type, hook: str) -> bool:
+    return getattr(observer, hook, None) not in (None, getattr(Observer, hook))
+
+
+def _without_dot(name: str, one: str) -> str:
+    """A name that can be part of a dotted key, such as ``observers.NAME.every``."""
+    if "." in name:
+        raise Refused(f"the {one} {name!r}: a name without '.', since scenarios write it as a key")
+    return name
+
+
+def _with_defaults(offered: type, because: str) -> type:
+    options: type[BaseModel] | None = getattr(offered, "Options", None)
+    needed = [name for name, info in options.model_fields.items() if info.is_required()] if options else []
+    if needed:
+        raise Refused(f"{offered.__qualname__}.Options needs a default for {', '.join(needed)}: {because}")
+    return offered
+
+
 KINDS: Final = (
     Kind("scheduler", "schedulers", _scheduler),
     Kind("twin", "twins", _twin),
     Kind("machine", "machines", _machine),
+    Kind("metric", "metrics", _metric),
+    Kind("workload reader", "workloads", _reader),
+    Kind("observer", "observers", _observer),
 )

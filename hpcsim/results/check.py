@@ -32,10 +32,10 @@ def check(simulation: Simulation, jobs: pa.Table, attempts: pa.Table, timeline: 
     _demand(busy <= simulation.nodes, lambda i: f"t={time[i]}: {busy[i]} nodes busy of {simulation.nodes}")
     _demand(busy >= 0, lambda i: f"t={time[i]}: {busy[i]} nodes busy")
 
-    job = np.frombuffer(simulation.attempts.job, np.int64)
+    job = simulation.attempts.job
     name = attempts.column("job_id")
     start = attempts.column("start_s").to_numpy()
-    end = np.frombuffer(simulation.attempts.end, np.int64)
+    end = simulation.attempts.end
     over = end >= 0
     submit = simulation.workload.column("submit_s")[job]
     _demand(start >= submit, lambda i: f"t={start[i]}: job {name[i]} started before its submission at {submit[i]}")
@@ -62,7 +62,7 @@ def check(simulation: Simulation, jobs: pa.Table, attempts: pa.Table, timeline: 
     job_name = jobs.column("job_id")
     _demand(ends == should, lambda i: f"job {job_name[i]} ended {ends[i]} times instead of {should[i]}")
 
-    taken = np.frombuffer(simulation.attempts.taken, np.int64)
+    taken = simulation.attempts.taken
     came_busy, went_busy = busy_nodes(simulation)
     booked = int(np.sum(went_busy * np.where(over, end, simulation.now) - came_busy * taken))
     if booked != simulation.ledger.busy_node_seconds:
@@ -76,7 +76,8 @@ def check(simulation: Simulation, jobs: pa.Table, attempts: pa.Table, timeline: 
 def _check_units(simulation: Simulation, site: Site, attempts: pa.Table, taken: Int64s, free_from: Int64s) -> None:
     """Every attempt has its nodes from ``taken`` to ``free_from``, and no other has one of them then."""
     spec, name = site.cluster.spec, attempts.column("job_id")
-    count = np.array([units.size for units in site.units], np.int64)
+    units_of = site.units
+    count = np.array([units.size for units in units_of], np.int64)
     nodes = attempts.column("nodes").to_numpy()
     _demand(count * spec.unit_nodes == nodes, lambda i: f"job {name[i]} has {count[i]} units for {nodes[i]} nodes")
     lasting = np.flatnonzero(taken < free_from)
@@ -87,7 +88,7 @@ def _check_units(simulation: Simulation, site: Site, attempts: pa.Table, taken: 
     parts_A, used_U = parts_in_use(simulation, spec.units)
     for event in np.lexsort((is_start, time)).tolist():  # in one second what ends comes first
         i = int(row[event])
-        units = site.units[i]
+        units = units_of[i]
         if parts_A[i, 0]:
             unit = int(units[0])
             if is_start[event] and holder_U[unit] >= 0 and not used_U[unit, 0]:

@@ -66,8 +66,7 @@ class PowerCurve:
 def power_curve(simulation: Simulation, site: Site) -> PowerCurve:
     """The power of the run, cut where that of the machine or anything around it changed."""
     cluster, facility = site.cluster, site.facility
-    log_s = np.array(cluster.power_log_s)
-    log_w = np.array(cluster.power_log_w)
+    log_s, log_w = cluster.power_log
     first, end = int(log_s[0]), max(simulation.now, int(log_s[0]) + 1)
     solar = None if facility.solar is None else facility.solar.power
     hours = () if solar is None else solar.boundaries(first, end)
@@ -116,9 +115,9 @@ def energy_summary(
         "cost_usd": site.facility.price.weighted(curve.time_s, grid_w, curve.end_s) / JOULES_PER_MWH,
         "hottest_node_c": None if heat is None else heat.hottest_c(simulation.now)[0],
         "hottest_gpu_c": None if heat is None else heat.hottest_c(simulation.now)[1],
-        "throttled_node_hours": float(sum(site.throttled_node_s)) / 3600.0,
+        "throttled_node_hours": float(site.throttled_node_s.sum()) / 3600.0,
         "interrupts": len(cluster.interrupts),
-        "lost_node_hours": float(sum(site.lost_node_s)) / 3600.0,
+        "lost_node_hours": float(site.lost_node_s.sum()) / 3600.0,
         "recorded_places": None if site.recorded is None else dict(site.recorded.starts),
         "down_node_hours": cluster.node_seconds["down"] / 3600.0,
     }
@@ -133,11 +132,11 @@ def ledger_j(simulation: Simulation, site: Site, curve: PowerCurve) -> dict[str,
     """
     cluster = site.cluster
     power = cluster.spec.power
-    joules = np.array(site.joules)
+    joules = site.joules
     for execution in cluster.executions.values():  # of a run that was stopped early
         execution.settle(simulation.now)
         joules[execution.row] = execution.joules
-    lost = np.isin(np.frombuffer(simulation.attempts.state, np.int8), (KILLED, NODE_FAILED, PREEMPTED))
+    lost = np.isin(simulation.attempts.state, (KILLED, NODE_FAILED, PREEMPTED))
     resting = {
         "repair" if name == "down" else name: cluster.node_seconds[name] * watts
         for name, watts in cluster.watts_in.items()

@@ -23,16 +23,17 @@ if TYPE_CHECKING:
     from hpcsim.results.telemetry import TelemetryFile
 
 TABLES = ("jobs", "attempts", "timeline")  # of every run
-OF_MACHINE = ("interrupts", "power")  # of runs with physics
+OF_SOME = ("decisions", "interrupts", "power")  # the latter two of runs with physics; older ones have no decisions
 
 
 @dataclass(frozen=True, repr=False)
 class Run:
     """What a run leaves behind.
 
-    ``tables`` are Arrow tables; the properties ``jobs``, ``attempts``, ``timeline`` and, with physics, ``interrupts``
-    are the same as pandas DataFrames. ``manifest`` says where every number came from, ``scenario_yaml`` repeats the
-    run, ``timing`` holds all that a clock measured (and is the only part that differs when the run is repeated).
+    ``tables`` are Arrow tables; the properties ``jobs``, ``attempts``, ``timeline``, ``decisions`` and, with physics,
+    ``interrupts`` and ``power`` are the same as pandas DataFrames. ``manifest`` says where every number came from,
+    ``scenario_yaml`` repeats the run, ``timing`` holds all that a clock measured (and is the only part that differs
+    when the run is repeated).
     ``telemetry_file``, of a run with telemetry, is a file and not a table, because it may be larger than memory.
     """
 
@@ -61,6 +62,11 @@ class Run:
     def timeline(self) -> pd.DataFrame:
         """A row per change of the queue or of the busy nodes."""
         return self._frame("timeline")
+
+    @cached_property
+    def decisions(self) -> pd.DataFrame:
+        """A row per decision of the scheduler besides starts."""
+        return self._frame("decisions")
 
     @cached_property
     def interrupts(self) -> pd.DataFrame:
@@ -152,7 +158,7 @@ class Run:
         """Read a run directory. Raises InputError if it is not one, or not a whole one."""
         directory = Path(directory).expanduser()
         try:
-            names = [*TABLES, *(name for name in OF_MACHINE if (directory / f"{name}.parquet").exists())]
+            names = [*TABLES, *(name for name in OF_SOME if (directory / f"{name}.parquet").exists())]
             tables = {name: pq.read_table(directory / f"{name}.parquet") for name in names}
             texts = {name: json.loads((directory / f"{name}.json").read_text("utf-8")) for name in _JSONS}
             telemetry_file = None

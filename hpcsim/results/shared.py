@@ -35,17 +35,18 @@ def busy_nodes(simulation: Simulation) -> tuple[Int64s, Int64s]:
     A shared node is busy from its first job to its last: it counts for the first of them, and for the last.
     """
     attempts, workload = simulation.attempts, simulation.workload
-    job = np.frombuffer(attempts.job, np.int64)
+    job = attempts.job
     nodes: Int64s = workload.column("nodes")[job]
     came, went = nodes.copy(), nodes.copy()
     if simulation.sharing is None or simulation.site is None:
         return came, went
-    end = np.frombuffer(attempts.end, np.int64)
+    end = attempts.end
     end = np.where(end < 0, np.iinfo(np.int64).max, end)
-    taken = np.frombuffer(attempts.taken, np.int64)
+    taken = attempts.taken
     row = np.flatnonzero(workload.column("cores")[job] > 0)
     came[row] = went[row] = 0
-    unit = np.array([int(simulation.site.units[i][0]) for i in row.tolist()], np.int64)
+    units_of = simulation.site.units
+    unit = np.array([int(units_of[i][0]) for i in row.tolist()], np.int64)
     last: dict[int, int] = {}  # of each unit, the attempt that leaves it last so far
     for at in np.lexsort((row, taken[row], unit)).tolist():
         i, number = int(row[at]), int(unit[at])
@@ -64,7 +65,7 @@ def busy_nodes(simulation: Simulation) -> tuple[Int64s, Int64s]:
 
 def parts_in_use(simulation: Simulation, units: int) -> tuple[Int64s, Int64s]:
     """What each attempt takes of its node, cores, GPUs and MiB, all 0 if whole nodes; and of each unit nothing yet."""
-    workload, job = simulation.workload, np.frombuffer(simulation.attempts.job, np.int64)
+    workload, job = simulation.workload, simulation.attempts.job
     mib = np.rint(1024 * workload.column("memory_gib")).astype(np.int64)
     parts = np.stack([workload.column("cores"), workload.column("gpus"), mib], axis=1)[job]
     return parts, np.zeros((units, 3), np.int64)

@@ -5,6 +5,7 @@ All times are whole seconds since ``t0_utc``. docs/results.md gives every column
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hpcsim.engine.attempts import FUTURE, NODE_FAILED, PREEMPTED, REJECTED, RUNNING, STATES
+from hpcsim.engine.decided import KINDS
 from hpcsim.engine.simulation import Simulation
 from hpcsim.results.shared import busy_nodes, parts_of_nodes
 
@@ -30,11 +32,11 @@ def jobs_table(simulation: Simulation, measured: npt.NDArray[np.bool_]) -> pa.Ta
     """A row per job that was submitted, in that order, with the start and end of its last attempt."""
     workload, attempts = simulation.workload, simulation.attempts
     count = simulation.arrived
-    job = _column(attempts.job)
+    job = attempts.job
     start = np.full(count, _NOT_YET, np.int64)
     end = np.full(count, _NOT_YET, np.int64)
-    start[job] = _column(attempts.start)  # a later attempt of a job overwrites an earlier one
-    end[job] = _column(attempts.end)
+    start[job] = attempts.start  # a later attempt of a job overwrites an earlier one
+    end[job] = attempts.end
     state = np.frombuffer(bytes(simulation.state), np.uint8)[:count].astype(np.int8)
     unfinished = state >= RUNNING
     on_machine = np.zeros(count, bool)
@@ -47,9 +49,6 @@ def jobs_table(simulation: Simulation, measured: npt.NDArray[np.bool_]) -> pa.Ta
     submit = workload.column("submit_s")[:count]
     runtime = end - start
     slowdown = np.maximum(1.0, (end - submit) / np.maximum(runtime, SLOWDOWN_BOUND_S))
-    rejected_by: list[str | None] = [None] * count
-    for job_id, rule in simulation.rejected.items():
-        rejected_by[job_id] = rule
     table = workload.table.slice(0, count)
     return pa.table(
         {
@@ -57,7 +56,11 @@ def jobs_table(simulation: Simulation, measured: npt.NDArray[np.bool_]) -> pa.Ta
             "user": table.column("user"),
             "project": table.column("project"),
             "queue": table.column("queue"),
+            "routed_to": _routes(simulation, count),
+            "after": _names_after(table),
             "submit_s": table.column("submit_s"),
+            "eligible_s": _eligible(simulation, has_started),
+            "held_by": _of_some(simulation.held_by, count),
             "start_s": pa.array(start, mask=~has_started),
             "end_s": pa.array(end, mask=~has_ended),
             "attempts": pa.array(np.bincount(job, minlength=count).astype(np.int32)),
@@ -65,7 +68,7 @@ def jobs_table(simulation: Simulation, measured: npt.NDArray[np.bool_]) -> pa.Ta
             "walltime_s": table.column("walltime_s"),
             "runtime_s": pa.array(runtime, mask=~has_ended),
             "state": _named(state, _JOB_STATES),
-            "rejected_by": pa.array(rejected_by, pa.string()).dictionary_encode(),
+            "rejected_by": _of_some(simulation.rejected, count),
             "wait_s": pa.array(start - submit, mask=~has_started),
             "bounded_slowdown": pa.array(slowdown, mask=~has_ended),
             "measured": pa.array(measured[:count]),
@@ -75,17 +78,74 @@ def jobs_table(simulation: Simulation, measured: npt.NDArray[np.bool_]) -> pa.Ta
     )
 
 
+def _of_some(texts: Mapping[int, str], count: int) -> pa.Array:
+    """A column of text that only some jobs have."""
+    column: list[str | None] = [None] * count
+    for job_id, text in texts.items():
+        column[job_id] = text
+    return pa.array(column, pa.string()).dictionary_encode()
+
+
+def _routes(simulation: Simulation, count: int) -> pa.Array:
+    """The queue of each job that is in another one than it asked for."""
+    centre = simulation.centre
+    codes = np.zeros(count, np.int32) if centre is None else np.array(centre.routed_to[:count], np.int32)
+    names = () if centre is None else centre.queues
+    return pa.DictionaryArray.from_arrays(pa.array(codes - 1, mask=codes == 0), pa.array(names, pa.string()))
+
+
+def _names_after(table: pa.Table) -> pa.Array:
+    """The names of the jobs that each job waits for, joined."""
+    after = table.column("after")
+    if after.null_count == len(after):
+        return pa.nulls(len(after), pa.string())
+    name = table.column("name")
+    return pa.array(
+        [None if not ids else ", ".join(name[number].as_py() for number in ids) for ids in after.to_pylist()],
+        pa.string(),
+    )
+
+
+def _eligible(simulation: Simulation, has_started: npt.NDArray[np.bool_]) -> pa.Array:
+    """From when on each job could start, but for the nodes that it needs; empty where that has not come."""
+    table = simulation.workload.table.slice(0, has_started.size)
+    eligible = np.maximum(table.column("submit_s").to_numpy(), simulation.start)
+    never = table.column("after").is_valid().to_numpy() & ~has_started
+    never[[*simulation.held_by]] = True
+    for job_id, second in simulation.eligible.items():
+        eligible[job_id], never[job_id] = second, False
+    never[[job_id for job_id in simulation.rejected if job_id not in simulation.rejected_late]] = True
+    return pa.array(eligible, mask=never)
+
+
+def decisions_table(simulation: Simulation) -> pa.Table:
+    """A row for each decision of the scheduler besides starts, in their order."""
+    decided = simulation.decided
+    job, value, kind = decided.column("job"), decided.column("value"), decided.column("kind")
+    modes = [mode or None for mode in decided.objects("mode")]
+    return pa.table(
+        {
+            "time_s": pa.array(decided.column("time_s")),
+            "decision": _named(kind, KINDS),
+            "job_id": simulation.workload.table.column("name").take(pa.array(job, mask=job < 0)),
+            "value": pa.array(value, mask=np.isnan(value)),
+            "mode": pa.array(modes, pa.string()).dictionary_encode(),
+            "why": _reasons(decided.objects("why")),
+        }
+    )
+
+
 def attempts_table(simulation: Simulation) -> pa.Table:
     """A row for each time a job was put on the machine, in the order of the starts."""
     attempts, workload = simulation.attempts, simulation.workload
-    job = _column(attempts.job)
-    end = _column(attempts.end)
-    state = _column(attempts.state)
+    job = attempts.job
+    end = attempts.end
+    state = attempts.state
     return pa.table(
         {
             "job_id": workload.table.column("name").take(pa.array(job)),
             "attempt": pa.array(_how_manieth(job)),
-            "start_s": pa.array(_column(attempts.start)),
+            "start_s": pa.array(attempts.start),
             "end_s": pa.array(end, mask=state == RUNNING),
             "nodes": pa.array(workload.column("nodes")[job]),
             "state": _named(state, STATES[:FUTURE]),
@@ -115,7 +175,7 @@ def interrupts_table(site: Site) -> pa.Table:
 def _energy_of_jobs(simulation: Simulation, job: npt.NDArray[np.int64], count: int) -> dict[str, pa.Array]:
     if simulation.site is None:
         return {}
-    return {"energy_j": pa.array(np.bincount(job, np.array(simulation.site.joules), minlength=count))}
+    return {"energy_j": pa.array(np.bincount(job, simulation.site.joules, minlength=count))}
 
 
 def _places_and_energy(simulation: Simulation) -> dict[str, pa.Array]:
@@ -125,9 +185,9 @@ def _places_and_energy(simulation: Simulation) -> dict[str, pa.Array]:
         return {}
     return {
         "units": pa.array([_spans(units) for units in site.units], pa.string()),
-        "energy_j": pa.array(np.array(site.joules)),
-        "throttled_node_s": pa.array(np.array(site.throttled_node_s)),
-        "lost_node_s": pa.array(np.array(site.lost_node_s)),
+        "energy_j": pa.array(site.joules),
+        "throttled_node_s": pa.array(site.throttled_node_s),
+        "lost_node_s": pa.array(site.lost_node_s),
     }
 
 
@@ -145,9 +205,9 @@ def timeline_table(simulation: Simulation) -> pa.Table:
     """The waiting jobs, running jobs and busy nodes from each second on at which one of them changed."""
     workload, attempts = simulation.workload, simulation.attempts
     came_busy, went_busy = busy_nodes(simulation)
-    taken = _column(attempts.taken)
-    over = _column(attempts.state) != RUNNING
-    freed = _column(attempts.end)[over]
+    taken = attempts.taken
+    over = attempts.state != RUNNING
+    freed = attempts.end[over]
     back = _comes_back(simulation)[over].astype(np.int64)
     state = np.frombuffer(bytes(simulation.state), np.uint8)
     submit = workload.column("submit_s")
@@ -175,17 +235,13 @@ def timeline_table(simulation: Simulation) -> pa.Table:
     return pa.table({name: values[kept] for name, values in columns.items()})
 
 
-def _column(values: Any) -> npt.NDArray[Any]:
-    return np.frombuffer(values, {"q": np.int64, "b": np.int8, "d": np.float64}[values.typecode])
-
-
 def _named(codes: npt.NDArray[np.int8], names: tuple[str, ...]) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(names))
 
 
 def _comes_back(simulation: Simulation) -> npt.NDArray[np.bool_]:
     """Whether the job of each attempt went back into the queue when the attempt ended."""
-    state, job = _column(simulation.attempts.state), _column(simulation.attempts.job)
+    state, job = simulation.attempts.state, simulation.attempts.job
     ended = np.frombuffer(bytes(simulation.state), np.uint8)[job]
     comes_back: npt.NDArray[np.bool_] = (state == PREEMPTED) | ((state == NODE_FAILED) & (ended != NODE_FAILED))
     return comes_back

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hpcsim.errors import InputError, SchedulerError, TwinError
 from hpcsim.machine.spec import MachineSpec
 from hpcsim.scenario.load import LoadedScenario
 from hpcsim.workload.job import Workload
+from hpcsim.workload.records import PluggedReader
 from hpcsim.workload.synthetic import synthesise
 from hpcsim.workload.trace import read_trace
 
@@ -37,11 +39,21 @@ class Cut:
     running: dict[int, int]
 
 
-def load_workload(loaded: LoadedScenario) -> Workload:
-    """The jobs that the scenario names: its trace, or else so many days or jobs of its profile."""
+def load_workload(loaded: LoadedScenario, readers: Sequence[PluggedReader] = ()) -> Workload:
+    """The jobs that the scenario names: its trace, or else so many days or jobs of its profile.
+
+    ``readers`` are those of plug-ins, of which the scenario may have chosen one.
+    """
     scenario = loaded.scenario
     if scenario.trace is not None:
-        return read_trace(scenario.trace, strict=scenario.strict, reservations=scenario.reservations)
+        chosen = scenario.trace_format
+        return read_trace(
+            scenario.trace,
+            strict=scenario.strict,
+            reservations=scenario.reservations,
+            readers=readers,
+            form=None if chosen is None else chosen.name,
+        )
     if scenario.profile is None:
         raise InputError(
             f"{loaded.place()}: scenario {scenario.name} names no jobs: give a trace (--trace FILE) or a profile"
@@ -66,6 +78,24 @@ def machine_nodes(loaded: LoadedScenario, workload: Workload) -> int:
             f"neither here nor in {workload.source}"
         )
     return nodes
+
+
+def jobs_and_machine(
+    loaded: LoadedScenario, readers: Sequence[PluggedReader], machines: Mapping[str, Path]
+) -> tuple[Workload, MachineSpec | None, int]:
+    """The scenario's jobs as its machine takes them, the machine itself where there is physics, and its nodes.
+
+    ``readers`` and ``machines`` (files by name) are those of plug-ins.
+    """
+    workload = load_workload(loaded, readers)
+    if loaded.scenario.physics is not None:
+        from hpcsim.scenario import physics  # scipy and the machine floor, only where they are needed
+
+        spec = physics.machine_spec(loaded, machines)
+        if spec is not None:
+            workload = physics.in_places(workload, spec, loaded.scenario.physics.processors)
+            return workload, spec, spec.units * spec.unit_nodes
+    return workload, None, machine_nodes(loaded, workload)
 
 
 def cut(loaded: LoadedScenario, workload: Workload, nodes: int) -> Cut:

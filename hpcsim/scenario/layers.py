@@ -40,8 +40,12 @@ PLUGGED: Mapping[Steps, str | None] = {
     ("twins", "energy"): None,
     ("twins", "fault"): None,
     ("twins", "thermal"): None,
+    ("trace_format",): None,
 }
 """The keys whose values are names of what plug-ins offer, or mappings with a ``name`` and options; their defaults."""
+
+NAMED: tuple[str, ...] = ("observers", "metrics")
+"""The keys whose values are names with options behind them."""
 
 _LONGEST_SHOWN = 60  # characters of a wrong value
 
@@ -88,7 +92,7 @@ def override_layer(overrides: Overrides) -> Layer:
         places = _places_of(value, Place(origin), path)
         for step in reversed(path):
             value = {step: value}
-        single = _plugged_as_mappings(Layer(value, {path: Place(origin)}, places))
+        single = _named_as_mappings(_plugged_as_mappings(Layer(value, {path: Place(origin)}, places)))
         layer = merged(layer, single, forget_options=False)
     if wrong:
         raise InputError("\n".join(wrong))
@@ -140,7 +144,7 @@ def _with_base(text: YamlText, folder: Path, chain: list[Path]) -> list[Layer]:
     base = data.pop("base", None)
     place = text.value_places.get(("base",))
     _make_absolute(data, folder)
-    layer = _plugged_as_mappings(Layer(data, text.key_places, text.value_places))
+    layer = _named_as_mappings(_plugged_as_mappings(Layer(data, text.key_places, text.value_places)))
     if base is None:
         return [layer]
     if not isinstance(base, str):
@@ -236,6 +240,25 @@ def _plugged_as_mappings(layer: Layer) -> Layer:
         if isinstance(name, str):
             places = {**layer.value_places, (*path, "name"): layer.place(path)}
             layer = Layer(_with(layer.data, path, {"name": name}), layer.key_places, places)
+    return layer
+
+
+def _named_as_mappings(layer: Layer) -> Layer:
+    """``observers: [a, b]`` and ``observers: a`` written out as mappings of names to options, so that layers merge."""
+    for key in NAMED:
+        value = layer.data.get(key)
+        named: dict[Any, Any]
+        places: dict[Steps, Place] = {}
+        if isinstance(value, str):
+            named, places = {value: {}}, {(key, value): layer.place((key,))}
+        elif isinstance(value, list) and all(isinstance(name, str) for name in value):
+            named = {name: {} for name in value}
+            places = {(key, name): layer.place((key, number)) for number, name in enumerate(value)}
+        elif isinstance(value, dict):
+            named = {name: {} if options is None else options for name, options in value.items()}
+        else:
+            continue  # there is none, or the models say what is wrong with it
+        layer = Layer({**layer.data, key: named}, layer.key_places | places, layer.value_places | places)
     return layer
 
 

@@ -12,6 +12,7 @@ from pydantic_core import PydanticSerializationError
 
 from hpcsim.errors import InputError
 from hpcsim.scenario.layers import (
+    NAMED,
     PLUGGED,
     Layer,
     Overrides,
@@ -24,6 +25,10 @@ from hpcsim.scenario.layers import (
 )
 from hpcsim.scenario.models import DEFAULT_PERFORMANCE, DEFAULT_SCHEDULER, Plugged, Scenario
 from hpcsim.strict_yaml import Place, Steps
+from hpcsim.workload.reader import BUILT_IN
+
+_PARTS = (*NAMED, "trace_format")
+_NAMED_OPTIONS = {"type": "object", "additionalProperties": {"anyOf": [{"type": "object"}, {"type": "null"}]}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +37,15 @@ class LoadedScenario:
 
     ``options`` is the checked options of the scheduler, an instance of its ``Options``; None when it has
     none, or when the scenario was loaded without the table of schedulers. ``twin_options`` is the same of the twin
-    that answers each question.
+    that answers each question, ``part_options`` of what else plug-ins offer, by where it stands:
+    ``("observers", NAME)``, ``("metrics", NAME)`` or ``("trace_format",)``.
     """
 
     scenario: Scenario
     options: BaseModel | None
     layer: Layer
     twin_options: Mapping[str, BaseModel | None] = field(default_factory=dict)
+    part_options: Mapping[Steps, BaseModel] = field(default_factory=dict)
 
     def place(self, *path: str | int) -> str:
         """Where the value at ``path`` or something in it stands: ``file:line:column``, ``--set key``, ``default``."""
@@ -57,6 +64,7 @@ def load_scenario(
     *,
     schedulers: Mapping[str, type] | None = None,
     twins: Mapping[str, type] | None = None,
+    parts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> LoadedScenario:
     """Read, merge and check a scenario.
 
@@ -64,7 +72,7 @@ def load_scenario(
     ``overrides`` are texts ``key=value`` with dotted keys and values in YAML, or pairs (or a mapping) of
     dotted keys and plain values; the last one wins. A ``trace`` in a file is relative to that file,
     elsewhere to the working directory. With ``schedulers`` and ``twins`` (name to class) their names and options
-    are checked as well.
+    are checked as well; with ``parts`` (kind to name to class) those of observers, metrics and the trace's reader.
 
     Raises ``InputError`` with a line for each thing that is wrong, ordered by place.
     """
@@ -78,18 +86,23 @@ def load_scenario(
     except ValidationError as error:
         wrong += _told(error, layer, Scenario, ())
     options: dict[Steps, BaseModel | None] = {}
+    readers = None if parts is None else {**dict.fromkeys(BUILT_IN, object), **parts["workloads"]}
     for path in PLUGGED:
-        known = schedulers if path == ("scheduler",) else twins
+        known = {"scheduler": schedulers, "twins": twins, "trace_format": readers}[str(path[0])]
         if known is not None:
             options[path], told = _checked_options(layer, path, known)
             wrong += told
+    if parts is not None:
+        told = _check_named(layer, parts, options)
+        wrong += told
     if scenario is None or wrong:
         raise InputError("\n".join(dict.fromkeys(f"{place}: {text}" for place, text in sorted(wrong))))
     for path, checked in options.items():
         if checked is not None:
             scenario = _with_options(scenario, path, checked, layer)
     of_twins = {str(path[1]): checked for path, checked in options.items() if path[0] == "twins"}
-    return LoadedScenario(scenario, options.get(("scheduler",)), layer, of_twins)
+    of_parts = {path: checked for path, checked in options.items() if path[0] in _PARTS and checked is not None}
+    return LoadedScenario(scenario, options.get(("scheduler",)), layer, of_twins, of_parts)
 
 
 def scenario_schema() -> dict[str, Any]:
@@ -102,6 +115,12 @@ def scenario_schema() -> dict[str, Any]:
     _take_names(twins["performance"], {"$ref": "#/$defs/PerformanceTwin"}, DEFAULT_PERFORMANCE)
     for question in ("energy", "fault", "thermal"):
         _take_names(twins[question], {"$ref": "#/$defs/Plugged"}, None)
+    _take_names(fields["trace_format"], {"$ref": "#/$defs/Plugged"}, None)
+    for many in NAMED:
+        names = {"type": "string"}
+        fields[many]["anyOf"] = [names, {"type": "array", "items": names}, _NAMED_OPTIONS]
+        for key in ("type", "additionalProperties"):
+            fields[many].pop(key)
     fields["twins"]["default"] = {}
     return schema | {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -132,7 +151,7 @@ def _checked_options(
     name = section.get("name", PLUGGED[path]) if isinstance(section, dict) else None
     if not isinstance(name, str):
         return None, []  # nothing is named, or the models say what is wrong with it
-    one, key = ("scheduler" if path == ("scheduler",) else "twin"), ".".join(map(str, path))
+    one, key = {"scheduler": "scheduler", "twins": "twin"}.get(str(path[0]), "reader"), ".".join(map(str, path))
     if path[0] == "twins":
         all_twins, known = known, {name: each for name, each in known.items() if _answers(each) == path[1]}
         if name in all_twins and name not in known:
@@ -145,7 +164,41 @@ def _checked_options(
         text = f"{key}.name: no {one} named {name!r}.{guess} Known: {names}."
         return None, [(layer.place((*path, "name")), text)]
     given = {key: value for key, value in section.items() if key != "name"}
-    model: type[BaseModel] | None = getattr(known[name], "Options", None)
+    return _made_options(layer, path, name, known[name], given)
+
+
+def _check_named(
+    layer: Layer, parts: Mapping[str, Mapping[str, Any]], options: dict[Steps, BaseModel | None]
+) -> list[tuple[Place, str]]:
+    """Add the options of all observers and metrics that are named; answers what is wrong with names or options."""
+    wrong: list[tuple[Place, str]] = []
+    for many in NAMED:
+        section = layer.data.get(many)
+        for name, given in section.items() if isinstance(section, dict) else ():
+            path = (many, name)
+            if not isinstance(name, str) or not isinstance(given, dict):
+                continue  # the models say what is wrong with it
+            if name not in parts[many]:
+                guess = did_you_mean(name, parts[many]) or f" Known: {', '.join(sorted(parts[many])) or 'none'}."
+                wrong.append((_nearest(layer, path), f"{many}.{name}: no {many[:-1]} named {name!r}.{guess}"))
+                continue
+            options[path], told = _made_options(layer, path, name, parts[many][name], dict(given))
+            wrong += told
+    return wrong
+
+
+def _nearest(layer: Layer, path: Steps) -> Place:
+    """The place of the key at ``path``, or of what is written inside it."""
+    inside = (place for steps, place in layer.value_places.items() if steps[: len(path)] == path)
+    return layer.key_places.get(path) or next(inside, layer.place(path))
+
+
+def _made_options(
+    layer: Layer, path: Steps, name: str, kind: type, given: dict[Any, Any]
+) -> tuple[BaseModel | None, list[tuple[Place, str]]]:
+    """The options ``given`` at ``path`` for ``name``, an instance of its ``Options``, and what is wrong with them."""
+    key = ".".join(map(str, path))
+    model: type[BaseModel] | None = getattr(kind, "Options", None)
     known_keys = _keys(model) if model else []
     wrong: list[tuple[Place, str]] = []
     if model is None or model.model_config.get("extra") != "allow":
@@ -174,14 +227,16 @@ def _with_options(scenario: Scenario, path: Steps, options: BaseModel, layer: La
     part: Any = scenario
     for step in above:
         part = getattr(part, step)
-    plugged: Plugged = getattr(part, last)
+    plugged: Plugged | None = None if path[0] in NAMED else getattr(part, last)
+    name = last if plugged is None else plugged.name
     try:
         values = options.model_dump(mode="json", by_alias=True, round_trip=True)
     except PydanticSerializationError as error:
-        raise InputError(
-            f"{layer.place(path)}: the options of {plugged.name} cannot be written down: {error}"
-        ) from error
-    part = part.model_copy(update={last: type(plugged).model_validate({"name": plugged.name, **values})})
+        raise InputError(f"{layer.place(path)}: the options of {name} cannot be written down: {error}") from error
+    if plugged is None:
+        part = {**part, last: values}
+    else:
+        part = part.model_copy(update={last: type(plugged).model_validate({"name": name, **values})})
     return scenario.model_copy(update={above[0]: part}) if above else part
 
 

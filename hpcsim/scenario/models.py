@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from hpcsim.scenario.times import Instant, Moment, Seconds
@@ -232,6 +232,20 @@ class Window(Section):
         return end
 
 
+def _by_name(value: Any) -> Any:
+    """One name, a list of names, or names with nothing behind them, as a mapping of names to their options."""
+    if isinstance(value, str):
+        return {value: {}}
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return {name: {} for name in value}
+    if isinstance(value, dict):
+        return {name: {} if options is None else options for name, options in value.items()}
+    return {} if value is None else value
+
+
+NamedOptions = Annotated[dict[str, dict[str, Any]], BeforeValidator(_by_name)]
+
+
 class Scenario(Section):
     """One simulation: a machine, the jobs submitted to it and the scheduler that places them."""
 
@@ -249,6 +263,11 @@ class Scenario(Section):
         description="file of jobs: a log in Standard Workload Format (.swf, .swf.gz) or a job table of the "
         "Argonne Leadership Computing Facility (.csv, .csv.gz), or a workflow in WfFormat (.json, .json.gz); relative "
         "to this file",
+    )
+    trace_format: Plugged | None = Field(
+        default=None,
+        description="who reads the trace: alcf, swf, wfcommons, or a workload reader of a plug-in, by name or as a "
+        "mapping of its name and options; who recognises it when left out",
     )
     profile: str | None = Field(
         default=None,
@@ -288,6 +307,14 @@ class Scenario(Section):
         "where what has started runs on. Queue rules that stop jobs for others hold all the same",
     )
     twins: Twins = Field(default=Twins(), description="the digital twins that the scheduler can ask")
+    observers: NamedOptions = Field(
+        default={},
+        description="who is told what happens, of plug-ins: a name, a list of names, or a mapping of names to options",
+    )
+    metrics: NamedOptions = Field(
+        default={},
+        description="options of metrics of plug-ins, by the metric's name; every metric there is is computed anyway",
+    )
     window: Window | None = Field(default=None, description="the part to run and to measure; all when left out")
     until: Moment | None = Field(
         default=None,

@@ -6,7 +6,7 @@ of a rule is its public description.
 
 ``line``, ``name``, ``submit_s``, ``nodes``, ``walltime_s``, ``runtime_s`` and ``user`` are there in every
 format; -1 is an unknown time. SWF adds ``status`` and ``preceding`` (a job number), the ALCF format adds
-``start_s``, ``end_s``, ``queue`` and ``job_number``.
+``start_s``, ``end_s``, ``queue`` and ``job_number``, readers of plug-ins add ``start_s``, ``end_s`` and ``after``.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def clean(
 
 def cleaning_table(counts: Mapping[str, int]) -> Iterator[Counted]:
     """The counts of a ``Workload.cleaning`` as rows to be printed, in the order in which the rules ran."""
-    known = {each.name: each for each in (*SWF_RULES, *ALCF_RULES)}
+    known = {each.name: each for each in (*SWF_RULES, *ALCF_RULES, *READER_RULES)}
     for name, rows in counts.items():
         if name in known:
             yield Counted(name, known[name].effect, rows, known[name].about)
@@ -212,7 +212,7 @@ def missing_walltime(rows: pa.Table) -> tuple[Bools, pa.Table]:
 def start_before_submit(rows: pa.Table) -> tuple[Bools, pa.Table]:
     """A start before the submission: the recorded start is forgotten."""
     start_s = _numbers(rows, "start_s")
-    met: Bools = start_s < _numbers(rows, "submit_s")
+    met: Bools = (start_s >= 0) & (start_s < _numbers(rows, "submit_s"))
     return _mended(rows, met, "start_s", np.full(len(start_s), -1))
 
 
@@ -247,6 +247,20 @@ def unknown_preceding_job(rows: pa.Table) -> tuple[Bools, pa.Table]:
     ids = first_place(_numbers(rows, "number"), preceding)
     met: Bools = asks & ~((ids >= 0) & (ids < np.arange(len(ids))))
     return _mended(rows, met, "preceding", np.full(len(ids), -1))
+
+
+@rule("mended")
+def unknown_job_before(rows: pa.Table) -> tuple[Bools, pa.Table]:
+    """Waits for a job that is not among the kept ones submitted before it: it does not wait for that one."""
+    followed = rows["after"].to_pylist()
+    met = np.zeros(len(followed), bool)
+    if any(followed):
+        place = {name: at for at, name in enumerate(rows["name"].to_pylist())}
+        kept = [[name for name in names or () if place.get(name, at) < at] for at, names in enumerate(followed)]
+        met = np.array([len(left) < len(names or ()) for left, names in zip(kept, followed, strict=True)])
+        column = pa.array(kept, rows["after"].type)
+        rows = rows.set_column(rows.schema.get_field_index("after"), "after", column)
+    return met, rows
 
 
 def first_place(numbers: Int64s, wanted: Int64s) -> Int64s:
@@ -284,4 +298,17 @@ ALCF_RULES: tuple[Rule, ...] = (
     start_before_submit,
     missing_user,
     unsorted_rows,
+)
+
+READER_RULES: tuple[Rule, ...] = (
+    missing_submit,
+    no_nodes,
+    no_runtime,
+    duplicate_name,
+    absurd_runtime,
+    missing_walltime,
+    start_before_submit,
+    missing_user,
+    unsorted_rows,
+    unknown_job_before,
 )

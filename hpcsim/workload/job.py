@@ -91,6 +91,7 @@ class Workload:
 
     ``t0_utc`` is the Unix time of simulated second 0. ``machine_nodes`` is what the trace's header says of
     the machine's size. ``cleaning`` counts, by the name of the rule, the rows that were dropped or mended.
+    ``form`` is the format of the trace that they were read from, None if from none.
     """
 
     table: pa.Table
@@ -98,6 +99,7 @@ class Workload:
     source: str
     machine_nodes: int | None = None
     cleaning: Mapping[str, int] = field(default_factory=dict)
+    form: str | None = None
 
     def __post_init__(self) -> None:
         if not self.table.schema.equals(SCHEMA):
