@@ -168,6 +168,7 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
         measured_to=measured_to,
         nodes_each=nodes_of_jobs(simulation),
     )
+    summary |= _workflow(simulation, summary["makespan_s"])
     if energy:
         summary |= energy | {"seed_energy_per_job_kwh": energy["energy_kwh_per_job"]}
     over = FinishedRun(
@@ -242,6 +243,16 @@ def _energy(simulation: Simulation, jobs: pa.Table, tables: dict[str, pa.Table])
         work_node_hours=float(nominal[state == "completed"].sum()) / 3600.0,
         ended=int(np.sum(~np.isin(state, ["rejected", "running", "waiting"]))),
     )
+
+
+def _workflow(simulation: Simulation, makespan_s: int | None) -> dict[str, Any]:
+    """The part of the summary that only a run of a workflow has."""
+    after = simulation.workload.table.column("after")
+    if after.null_count == len(after):
+        return {}
+    from hpcsim.results.workflow import workflow_summary  # with a scheduler's modules, for few runs
+
+    return workflow_summary(simulation, makespan_s)
 
 
 def _until(loaded: LoadedScenario, t0_utc: int, start: int) -> int | None:

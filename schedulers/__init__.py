@@ -7,6 +7,7 @@ from .centres_cobalt import Cobalt
 from .centres_pbs import PBS
 from .centres_slurm import Slurm
 from .flux import Flux
+from .heft import CPOP, HEFT
 from .nsga2 import NSGA2
 from .recorded import Recorded
 from .tetris import Tetris
@@ -15,5 +16,5 @@ from .tetris import Tetris
 @hookimpl
 def hpcsim_schedulers(register: Register[Scheduler]) -> None:
     """Register every built-in scheduler."""
-    for scheduler in (FCFS, EASY, Conservative, Hybrid, Flux, Cobalt, PBS, Slurm, NSGA2, Tetris, Recorded):
+    for scheduler in (FCFS, EASY, Conservative, Hybrid, Flux, Cobalt, PBS, Slurm, NSGA2, Tetris, HEFT, CPOP, Recorded):
         register(scheduler)

@@ -9,19 +9,25 @@ from operator import attrgetter
 from hpcsim.plugin import Decision, Job, Profile, Room, Start, View
 
 JOINED = "on a node that is shared already"
-_nodes = attrgetter("nodes")
+_nodes, _walltime = attrgetter("nodes"), attrgetter("walltime")
 
 
 def around_reservations(
-    view: View, room: Room, queue: Iterable[Job], depth: int | None, window: int | None = None, resolution: int = 1
+    view: View,
+    room: Room,
+    queue: Iterable[Job],
+    depth: int | None,
+    window: int | None = None,
+    resolution: int = 1,
+    runs_s: Callable[[Job], int] = _walltime,
 ) -> Iterator[Decision]:
     """Start those of ``queue``, in order, that delay none of its first ``depth`` jobs that must wait (None: of all).
 
     Each job gets the earliest place in the profile of free nodes, which those that must wait keep as a reservation. A
-    place that begins more than ``window`` seconds from now is not kept. Jobs are planned to take a multiple of
-    ``resolution`` seconds.
+    place that begins more than ``window`` seconds from now is not kept. Jobs are planned to take ``runs_s`` of them,
+    rounded up to a multiple of ``resolution`` seconds.
     """
-    plan, queue = Plan(view, room, window=window, resolution=resolution), list(queue)
+    plan, queue = Plan(view, room, window=window, resolution=resolution, runs_s=runs_s), list(queue)
     smallest = list(accumulate(map(_nodes, reversed(queue)), min))  # of each job and those behind it, the last first
     for job in queue:
         if smallest.pop() > room.reach:
@@ -35,13 +41,13 @@ class Plan:
     """The plan of one pass: jobs that start now, and reservations that no other start may delay.
 
     While nothing is reserved a job starts if it fits into ``room``. The profile of free nodes is made with the first
-    reservation: the machine's, if ``make_profile`` makes no other. ``reservations`` counts them. ``window`` and
-    ``resolution`` are those of ``around_reservations``.
+    reservation: the machine's, if ``make_profile`` makes no other. ``reservations`` counts them. ``window``,
+    ``resolution`` and ``runs_s`` are those of ``around_reservations``.
     """
 
     __slots__ = (
-        "_differs", "_known", "_latency_s", "_make_profile", "_now", "_profile", "_resolution", "_view", "_window",
-        "reservations", "room",
+        "_differs", "_known", "_latency_s", "_make_profile", "_now", "_profile", "_resolution", "_runs_s", "_view",
+        "_window", "reservations", "room",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +58,7 @@ class Plan:
         *,
         window: int | None = None,
         resolution: int = 1,
+        runs_s: Callable[[Job], int] = _walltime,
     ) -> None:
         self.room = room
         self.reservations = 0
@@ -60,7 +67,7 @@ class Plan:
         self._latency_s = view.launch_latency
         self._make_profile = make_profile or (lambda: view.profile(room))
         self._profile: Profile | None = None
-        self._window, self._resolution = window, resolution
+        self._window, self._resolution, self._runs_s = window, resolution, runs_s
         self._known: dict[tuple[int, int, str | None], int] = {}  # earliest places: later jobs alike get none before
         # whether there is more to a job than its nodes
         self._differs = bool(room.special) or room.shared is not None
@@ -81,7 +88,7 @@ class Plan:
             profile = self._profile = self._make_profile()
         elif not else_reserve and job.nodes > room.free and not other:
             return None
-        span = -(-(self._latency_s + job.walltime) // self._resolution) * self._resolution
+        span = -(-(self._latency_s + self._runs_s(job)) // self._resolution) * self._resolution
         if not (else_reserve or other) and profile.least(self._now, span) < job.nodes:
             return None
         if other and job.cores and self._joins(job, profile, span):

@@ -6,6 +6,7 @@ import pytest
 
 from hpcsim.plugin.loader import load_plugins
 from hpcsim.schedulers.backfilling import EASY, FCFS, Conservative, Hybrid
+from hpcsim.schedulers.heft import CPOP, HEFT
 from hpcsim.schedulers.recorded import Recorded
 from hpcsim.testing import SchedulerContract, TwinContract
 from hpcsim.testing.stand_ins import Energy, Fault, Thermal
@@ -38,6 +39,14 @@ class TestConservative(SchedulerContract):
 
 class TestHybrid(SchedulerContract):
     scheduler = Hybrid
+
+
+class TestHEFT(SchedulerContract):
+    scheduler = HEFT
+
+
+class TestCPOP(SchedulerContract):
+    scheduler = CPOP
 
 
 class TestRecorded(SchedulerContract):

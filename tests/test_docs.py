@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import hpcsim
-from hpcsim.results.figures import FIGURES, FIGURES_OF_MACHINE
+from hpcsim.results.figures import FIGURES, FIGURES_OF_MACHINE, FIGURES_OF_WORKFLOW
 from hpcsim.testing import scheduler_checks, twin_checks
 from hpcsim.workload.cleaning import ALCF_RULES, READER_RULES, SWF_RULES
 
@@ -16,8 +16,9 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 def test_every_column_and_every_key_of_a_run_is_documented_and_no_other():
     there = {"metrics", "metric_errors", "observers", "observer_errors"}  # of runs with plug-ins
-    for more in ({}, {"machine.model": "polaris", "physics": {"heat": True, "processors": "cores"}}):
-        run = hpcsim.simulate("polaris", {"jobs": 50} | more)
+    cores = {"jobs": 50, "physics": {"heat": True, "processors": "cores"}}
+    for scenario, more in (("polaris", {"jobs": 50}), ("polaris", cores), ("workflows", {})):
+        run = hpcsim.simulate(scenario, more)
         there |= set(run.summary)
         for table in run.tables.values():
             there |= set(table.column_names)
@@ -36,10 +37,10 @@ def test_every_cleaning_rule_is_documented_as_it_describes_itself():
 
 def test_every_figure_is_documented_as_it_describes_itself():
     text = (DOCS / "results.md").read_text()
-    for names, unit, formula in (*FIGURES, *FIGURES_OF_MACHINE):
+    figures = (*FIGURES, *FIGURES_OF_WORKFLOW, *FIGURES_OF_MACHINE)
+    for names, unit, formula in figures:
         assert f"| {', '.join(f'`{name}`' for name in names)} | {unit} | {formula} |".replace("|  |", "| |") in text
-    run = hpcsim.simulate("polaris", {"jobs": 50, "physics": {}, "machine.model": "polaris"})
-    assert {name for figure in (*FIGURES, *FIGURES_OF_MACHINE) for name in figure.names} == set(run.summary)
+    assert {name for figure in figures for name in figure.names} == set(hpcsim.simulate("workflows").summary)
 
 
 def test_every_check_of_the_kit_is_documented_as_it_describes_itself():

@@ -29,6 +29,7 @@ from hpcsim.results.check import check
 from hpcsim.results.tables import attempts_table, jobs_table, timeline_table
 from hpcsim.schedulers.backfilling import EASY, FCFS, Conservative, Hybrid
 from hpcsim.schedulers.flux import Flux
+from hpcsim.schedulers.heft import HEFT
 from hpcsim.schedulers.tetris import Tetris
 from hpcsim.workload.behaviour import draw_behaviour
 from hpcsim.workload.job import Job, Workload, workload_from_columns
@@ -118,6 +119,8 @@ SCHEDULERS: dict[str, Callable[[], Any]] = {
     "flux slow": lambda: Flux(Flux.Options(queue_policy="hybrid", match="first", cost={"decision_s": 1.7})),
     "tetris": lambda: Tetris(Tetris.Options(fairness=0.0)),
     "tetris easy": lambda: Tetris(Tetris.Options(group="user", reservation="easy")),
+    "heft": lambda: HEFT(HEFT.Options()),
+    "heft without insertion": lambda: HEFT(HEFT.Options(insertion=False)),
     "greedy": lambda: Plan(greedy),
 }
 

@@ -39,10 +39,11 @@ def metrics(plugins: tuple[Path, ...]) -> None:
 
 
 def _own() -> dict[str, list[_Row]]:
-    from hpcsim.results.figures import FIGURES, FIGURES_OF_MACHINE
+    from hpcsim.results.figures import FIGURES, FIGURES_OF_MACHINE, FIGURES_OF_WORKFLOW
 
     titled = {
         "of every run, where J are the measured jobs that were not rejected": FIGURES,
+        "of a run of one workflow, whose jobs all come at once": FIGURES_OF_WORKFLOW,
         "of a run with physics": FIGURES_OF_MACHINE,
     }
     return {

@@ -25,7 +25,7 @@ _SHOW_BAR_AFTER_S = 1.0
 @click.option(
     "--trace", metavar="FILE", help="Jobs from this file instead of the scenario's: SWF, ALCF CSV or a plug-in's."
 )
-@click.option("--trace-format", metavar="NAME", help="Who reads the trace: alcf, swf or a plug-in's reader.")
+@click.option("--trace-format", metavar="NAME", help="Who reads the trace: alcf, swf, wfcommons or a plug-in's reader.")
 @click.option("--scheduler", metavar="NAME", help="Another scheduler, with its default options.")
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change any key, e.g. machine.nodes=24.")
 @click.option("--jobs", type=int, metavar="N", help="The first N jobs by submit time; of a profile, exactly N.")
@@ -159,7 +159,7 @@ def _print_summary(console: Console, run: Run) -> None:
     table.add_column()
     for label, key, unit in _SHOWN:
         table.add_row(label, *_shown(summary[key], unit))
-    for label, key, unit in _SHOWN_OF_MACHINE:
+    for label, key, unit in (*_SHOWN_OF_WORKFLOW, *_SHOWN_OF_MACHINE):
         if summary.get(key) is not None:
             table.add_row(label, *_shown(summary[key], unit))
     for state, count in summary["jobs_by_state"].items():
@@ -179,6 +179,11 @@ _SHOWN = (
     ("throughput", "throughput_jobs_per_h", "completed jobs/h"),
     ("variability", "variability", "sd/mean of bounded slowdown"),
     ("makespan", "makespan_s", "s"),
+)
+_SHOWN_OF_WORKFLOW = (  # where all jobs are one workflow
+    ("critical path", "critical_path_s", "s"),
+    ("makespan / critical path", "schedule_length_ratio", "(SLR)"),
+    ("speedup", "speedup", "over one node"),
 )
 _SHOWN_OF_MACHINE = (  # where the scenario has physics
     ("energy of the facility", "energy_facility_kwh", "kWh"),

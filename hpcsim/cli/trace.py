@@ -25,7 +25,7 @@ _PICTURES = (".png", ".svg", ".pdf")
 
 @click.group(short_help="Make, describe and convert traces of jobs.")
 def trace() -> None:
-    """Make, describe and convert traces of jobs: ALCF job records (.csv) and SWF (.swf), also with .gz.
+    """Make, describe and convert traces of jobs: ALCF records (.csv), SWF (.swf), workflows (.json), also with .gz.
 
     Plug-ins can read other formats (--plugin FILE).
     """
@@ -33,7 +33,9 @@ def trace() -> None:
 
 def _reads(command: Callable[..., None]) -> Callable[..., None]:
     """The options that say who reads a trace."""
-    chosen = click.option("--trace-format", metavar="NAME", help="Who reads it: alcf, swf or a plug-in's reader.")
+    chosen = click.option(
+        "--trace-format", metavar="NAME", help="Who reads it: alcf, swf, wfcommons or a plug-in's reader."
+    )
     return chosen(plugin_option(command))
 
 
@@ -63,6 +65,28 @@ def synth(profile: str, jobs: int | None, days: float | None, seed: int, output:
     workload = synthesise(profile, seed=seed, jobs=jobs, days=days)
     write_trace(workload, output)
     click.echo(f"{output}: {len(workload):,} jobs of {profile}, seed {seed}")
+
+
+@trace.command(short_help="Write an example of a workflow.")
+@click.option("--columns", type=click.IntRange(min=1), default=5, show_default=True, help="Images side by side.")
+@click.option("--rows", type=click.IntRange(min=1), default=4, show_default=True, help="Rows of images.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of all chance.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE.json", help="Where to write."
+)
+@click.option("--force", is_flag=True, help="Replace FILE.json if it exists.")
+def workflow(columns: int, rows: int, seed: int, output: Path, force: bool) -> None:
+    """Write a workflow in WfFormat 1.5: a mosaic of COLUMNS x ROWS images of the sky, as Montage makes one."""
+    from hpcsim.errors import InputError
+    from hpcsim.workload.mosaic import mosaic
+    from hpcsim.workload.trace_file import write_file
+    from hpcsim.workload.wfcommons import read_workflow
+
+    if not output.name.lower().endswith((".json", ".json.gz")):
+        raise InputError(f"{output}: a workflow's name ends in .json or .json.gz")
+    _refuse_existing(output, force)
+    write_file(output, [mosaic(columns, rows, seed).encode()])
+    click.echo(f"{output}: {len(read_workflow(output)):,} tasks, seed {seed}")
 
 
 @trace.command(short_help="Write a trace in another format.")
@@ -169,7 +193,7 @@ def _workload(
 
 def _stem(source: str) -> str:
     name = Path(source).name
-    for ending in (".gz", ".swf", ".csv"):
+    for ending in (".gz", ".swf", ".csv", ".json"):
         name = name.removesuffix(ending)
     return name
 

@@ -112,13 +112,17 @@ class Profile:
         first = bisect_right(self._times, start) - 1
         return min(self._free[first : bisect_left(self._times, start + duration, first + 1)])
 
-    def earliest(self, nodes: int, duration: int, job: Job | None = None, since: int = -1) -> int:
-        """The first second, from ``since`` on, from which ``nodes`` stay free for ``duration`` seconds.
+    def earliest(
+        self, nodes: int, duration: int, job: Job | None = None, since: int = -1, not_before: int | None = None
+    ) -> int:
+        """The first second, none before ``not_before``, from which ``nodes`` stay free for ``duration`` seconds.
 
         They are for ``job``, if one is given: that matters only where its queue has nodes of its own. ``since`` is the
         second of a step, such as an earlier answer for no more nodes and no more seconds.
         """
         times, free = self._times, self._free
+        if not_before is not None and not_before > times[0]:
+            return self._earliest_from(not_before, nodes, duration)
         last = len(times) - 1
         start = -1
         first = bisect_left(times, since)
@@ -131,6 +135,12 @@ class Profile:
                 if i == last or times[i + 1] - start >= duration:
                     return start
         raise ValueError(f"a job of {nodes} nodes never fits: only {free[-1]} nodes in the end")
+
+    def _earliest_from(self, second: int, nodes: int, duration: int) -> int:
+        rest = Profile.__new__(Profile)
+        first = bisect_right(self._times, second) - 1
+        rest._times, rest._free = [second, *self._times[first + 1 :]], self._free[first:]
+        return rest.earliest(nodes, duration)
 
     def reserve(self, start: int, duration: int, nodes: int, job: Job | None = None) -> None:
         """Take ``nodes`` out for ``duration`` seconds from ``start``, for ``job``; they must be free then."""

@@ -267,13 +267,21 @@ class ProfileByQueue(Profile):
         super().__init__(now, room.free, room.ends())
         self._pools = room.profiles()
 
-    def earliest(self, nodes: int, duration: int, job: Job | None = None, since: int = -1) -> int:
-        """The first second, from ``since`` on, from which ``nodes`` stay free for ``duration`` seconds, for ``job``."""
+    def earliest(
+        self, nodes: int, duration: int, job: Job | None = None, since: int = -1, not_before: int | None = None
+    ) -> int:
+        """The first second, none before ``not_before``, from which ``nodes`` stay free for ``duration`` seconds.
+
+        They are for ``job``, if one is given; for ``since`` see ``Profile``.
+        """
         pool = None if job is None else self._pools.get(job.queue)
         if pool is None:
-            return super().earliest(nodes, duration, None, since)
+            return super().earliest(nodes, duration, None, since, not_before)
         own, left = pool
-        for start in sorted({s for profile in (self, *pool) for s, _ in profile.steps() if s >= since}):
+        seconds = {s for profile in (self, *pool) for s, _ in profile.steps() if s >= since}
+        if not_before is not None and not_before > min(seconds):
+            seconds = {not_before, *(second for second in seconds if second > not_before)}
+        for start in sorted(seconds):
             mine = min(nodes, own.at(start))
             rest = nodes - mine
             if (

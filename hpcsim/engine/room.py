@@ -11,6 +11,7 @@ from hpcsim.workload.job import Job
 if TYPE_CHECKING:
     from hpcsim.engine.sharing import SharedRoom
     from hpcsim.engine.site import Site
+    from hpcsim.machine.node_classes import NodeClass
 
 
 class Room:
@@ -47,6 +48,10 @@ class Room:
         self.free = self.reach = self.free - job.nodes
         self.started.append(job)
         return True
+
+    def take_in(self, job: Job, node_class: NodeClass) -> bool:
+        """The same within one of the machine's node classes; where it has none, this is ``take``."""
+        return self.take(job)
 
     def taken_from(self, head: Job, job: Job) -> int:
         """How many of the nodes that the blocked ``head`` counts on ``job`` would have if it started now."""

@@ -443,6 +443,8 @@ class Simulation:
             except ValueError as error:
                 raise self._bad(f"started {self._called(job)}, but {error}") from None
             self.free_nodes = self.site.free_nodes
+            if self.site.cluster.classes is not None:
+                start = max(start, taken + self.site.cluster.executions[job_id].lead_s)
         self.running[job_id] = Running(job, start, expected_end)
         if self.sharing is not None and job.cores:
             self.sharing.began(self, job)

@@ -119,7 +119,10 @@ class Site:
             self._work_s[job_id], self._elapsed_s[job_id] = work_s, seconds
         self._saved.clear()
         running = self._simulation.running
-        left_s = {job_id: float(runtime_s[job_id] - max(0, now - start)) for job_id, (_, start, _) in running.items()}
+        left_s = {
+            job_id: float(runtime_s[job_id] - max(0, self.cluster.at_speed_1(job_id, now - start)))
+            for job_id, (_, start, _) in running.items()
+        }
         back_s = {number: max(expected, now + 1) for number, (expected, _, _) in self._out.items()}
         spec, failures = self.cluster.spec, self.cluster.failures
         if failures is not None:

@@ -14,6 +14,7 @@ from hpcsim.engine.room import Room, RoomOnSite
 from hpcsim.engine.torus_room import RoomOnTorus
 from hpcsim.engine.twins import Twins
 from hpcsim.errors import InputError
+from hpcsim.machine.node_classes import NodeClass
 from hpcsim.workload.job import Job
 
 if TYPE_CHECKING:
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hpcsim.engine.awake import AwakeView
+    from hpcsim.engine.class_room import RoomByClass
     from hpcsim.engine.decisions import Decision
     from hpcsim.engine.placing import Placing
     from hpcsim.engine.sharing import RoomToShare
     from hpcsim.engine.simulation import Scheduler, Simulation
     from hpcsim.engine.site import Site
     from hpcsim.engine.what_if import Outlook
+    from hpcsim.machine.node_classes import NodeClasses
     from hpcsim.machine.spec import MachineSpec
 
 
@@ -103,6 +106,11 @@ class View:
         return self._simulation.queue.within(nodes, walltime, any_nodes)
 
     @property
+    def dependent(self) -> Collection[Job]:
+        """The jobs that wait for others to end, which they name in ``after``: those that arrived first come first."""
+        return self._simulation._blocked.values()
+
+    @property
     def urgent(self) -> Collection[Job]:
         """Those of the queue that may stop other jobs for themselves, in the order of submission; mostly none."""
         sim = self._simulation
@@ -158,6 +166,39 @@ class View:
     def running(self) -> Mapping[int, Running]:
         """The running jobs by job id, in the order of their starts."""
         return MappingProxyType(self._simulation.running)
+
+    @property
+    def node_classes(self) -> tuple[NodeClass, ...]:
+        """The machine's node classes, the fastest first; one of all nodes where it has none."""
+        classes = self._classes
+        return (NodeClass("all", self.nodes, 1.0),) if classes is None else classes.classes
+
+    def transfer_s(self, size: int) -> int:
+        """The seconds that ``size`` bytes take from one node class to another; 0 where all nodes are of one."""
+        return 0 if self._classes is None else self._classes.transfer_s(size)
+
+    def ready_s(self, job: Job, node_class: NodeClass) -> int:
+        """When all is in ``node_class`` that ``job`` reads from jobs that have started, by their expected ends.
+
+        That is now at the earliest; what jobs will write that have not started is left out.
+        """
+        sim, classes = self._simulation, self._classes
+        ready_s = sim.now
+        if job.after is None:
+            return ready_s
+        wanted_in = () if classes is None else (classes.index(node_class),)
+        for i, size in zip(job.after, job.after_bytes or (0,) * len(job.after), strict=True):
+            if i in sim.running:
+                end = max(sim.running[i].expected_end, sim.now + 1)
+                if classes is not None and sim.site is not None:
+                    end = classes.there_s(end, size, classes.among(sim.site.cluster.executions[i].units), wanted_in)
+                ready_s = max(ready_s, end)
+        return ready_s if classes is None else max(ready_s, classes.ready_s(job, wanted_in))
+
+    @property
+    def _classes(self) -> NodeClasses | None:
+        site = self._simulation.site
+        return None if site is None else site.cluster.classes
 
     @property
     def launch_latency(self) -> int:
@@ -317,6 +358,12 @@ class View:
     def room(self) -> Room:
         """The nodes that are free now, to be given away in this pass."""
         sim = self._simulation
+        if sim.site is not None and sim.site.cluster.classes is not None:
+            from hpcsim.engine.class_room import RoomByClass  # for few runs
+
+            room_by_class = RoomByClass(sim, sim.site, sim.site.cluster.classes)
+            sim.chosen = room_by_class.chosen
+            return room_by_class
         if sim.special:
             return RoomByQueue(sim)
         if sim.sharing is not None:
@@ -353,16 +400,19 @@ class View:
                 return Shadow(opens, 0)  # it cannot end before the maintenance: it starts after it
         return shadow
 
-    def profile(self, room: Room | None = None) -> Profile:
+    def profile(self, room: Room | None = None, node_class: NodeClass | None = None) -> Profile:
         """Free nodes from now on by expected ends, after what ``room`` has given away in this pass, if it is given.
 
-        It is the caller's own copy, to put reservations into.
+        With ``node_class`` only those of one of the machine's node classes. It is the caller's own copy, to put
+        reservations into.
         """
         sim = self._simulation
         if room is None:
             room = self.room()
-        if isinstance(room, RoomByQueue):
-            profile: Profile = ProfileByQueue(sim.now, room)
+        if node_class is not None and self._classes is not None:
+            profile: Profile = cast("RoomByClass", room).profile(node_class)
+        elif isinstance(room, RoomByQueue):
+            profile = ProfileByQueue(sim.now, room)
         elif room.shared is not None:
             profile = Profile(sim.now, room.free, cast("RoomToShare", room).ends())
         else:

@@ -3,9 +3,9 @@
 It is a fork in which nothing is left of what only the trace and the machine know. A job runs as long as the performance
 twin predicts; one that has outlived its prediction runs until its walltime, which is all that is known then. Jobs that
 have not started draw what those that ended last drew, react to the clock as ``ASSUMED_BETA`` says, and run alike on all
-nodes, however far apart these are. Nodes in repair come back when that is expected. Hardware fails by a stream of its
-own, drawn with a seed from the scheduler's; whole-system outages do not happen, and no job is submitted any more. What
-is kept is what meters show: what running jobs draw, how warm each node is, and how well each is cooled.
+nodes of a class, however far apart these are. Nodes in repair come back when that is expected. Hardware fails by a
+stream of its own, drawn with a seed from the scheduler's; whole-system outages do not happen, and no job is submitted
+any more. What is kept is what meters show: what running jobs draw, how warm each node is, and how well each is cooled.
 """
 
 from __future__ import annotations
@@ -127,6 +127,8 @@ def predicted_runtimes(simulation: Simulation) -> dict[int, int]:
     runtime_s = {job.id: max(1, round(each)) for job, each in zip(jobs, predicted, strict=True)}
     for job, start, _ in simulation.running.values():
         ran_s = simulation.now - start
+        if simulation.site is not None:
+            ran_s = simulation.site.cluster.at_speed_1(job.id, ran_s)
         if runtime_s[job.id] <= ran_s:
             runtime_s[job.id] = max(job.walltime, ran_s + 1)
     return runtime_s

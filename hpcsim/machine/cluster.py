@@ -23,6 +23,7 @@ from hpcsim.machine.execution import Execution
 from hpcsim.machine.failures import FailureProcess
 from hpcsim.machine.heat import Heat
 from hpcsim.machine.history import History
+from hpcsim.machine.node_classes import NodeClasses
 from hpcsim.machine.places import FREE, Places
 from hpcsim.machine.power import cap_speed
 from hpcsim.machine.shares import SHARED, SharedUnit, Shares
@@ -97,6 +98,7 @@ class Cluster:
     outages : known to the cluster, in order of their starts; scheduled ones also to schedulers.
     supply_c : the supply temperature at a second, for the steps of the seasons.
     shares : the nodes that jobs share; None where all take whole nodes.
+    classes : the node classes, whose speeds ``class_U`` has to contain; None where all nodes are of one.
     """
 
     def __init__(
@@ -115,10 +117,12 @@ class Cluster:
         communication: float = 0.0,
         limit_stretches: bool = True,
         shares: Shares | None = None,
+        classes: NodeClasses | None = None,
     ) -> None:
         self.spec = spec
         self.places = Places(spec, policy)
         self.shares = shares
+        self.classes = classes
         self.heat = heat
         self.failures = failures
         self.cap = 1.0  # the factor on every job's speed that keeps the IT power below the cap
@@ -169,7 +173,7 @@ class Cluster:
     def __deepcopy__(self, memo: dict[int, object]) -> Cluster:
         """An independent copy; what never changes is shared."""
         twin = copy.copy(self)
-        for name in ("places", "heat", "failures", "_supply_c", "_power_log"):
+        for name in ("places", "heat", "failures", "classes", "_supply_c", "_power_log"):
             setattr(twin, name, copy.deepcopy(getattr(self, name), memo))
         for name in ("interrupts", "failed_U", "nodes_in", "node_seconds", "_since_s", "_due", "_outages"):
             setattr(twin, name, getattr(self, name).copy())
@@ -190,8 +194,8 @@ class Cluster:
 
         ``left_s`` is the work that running jobs have left, seconds at full speed, ``back_s`` when the units of each
         interrupt are back, ``dynamic_w`` what a job that has not begun draws above idle on one node, and ``beta`` how
-        far the runtimes of all follow the clock. Nodes are alike, wherever a job lies; of the outages only scheduled
-        maintenance is known.
+        far the runtimes of all follow the clock. Nodes of a class are alike, wherever a job lies; of the outages only
+        scheduled maintenance is known.
         """
         jobs, power = len(self._beta_J), self.spec.power
         full_w = power.cpu_dyn_w + power.gpu_dyn_w
@@ -200,11 +204,14 @@ class Cluster:
         if self.shares is not None:
             dynamic_w_J = array("d", (dynamic_w * self.shares.largest_J).tobytes())
         self._beta_J = array("d", [beta]) * jobs
-        self._class_U = self._felt_J = None
+        self._class_U = None if self.classes is None else self.classes.slowness_U
+        self._felt_J = None
         for job_id, execution in self.executions.items():
             dynamic_w_J[job_id], gpu_w_J[job_id] = self._dynamic_w_J[job_id], self._gpu_w_J[job_id]
             execution.settle(now)
             execution.stretch, execution.work_s = 1.0, left_s[job_id]
+            if self.classes is not None:
+                execution.stretch = self.classes.slowness(execution.units)
             execution.turn(beta, limit_stretches=self._limit_stretches)
         self._dynamic_w_J, self._gpu_w_J = dynamic_w_J, gpu_w_J
         self.failures = failures
@@ -235,9 +242,10 @@ class Cluster:
     ) -> Execution:
         """Put ``job`` on units (``wanted``, or those that the placement policy picks) from ``now`` on.
 
-        Before it runs it is prepared for ``lead_s``. It has ``work_s`` seconds of work to do at full speed, and ends
-        after ``limit_s`` of them at the latest, which is ``extra_s`` beyond what is left of its walltime. ``own`` are
-        units of its own queue, which it gets besides and may be none; None where its queue has no pool.
+        Before it runs it is prepared for ``lead_s``, or until what it reads is there. It has ``work_s`` seconds of
+        work to do at full speed, and ends after ``limit_s`` of them at the latest, which is ``extra_s`` beyond what
+        is left of its walltime. ``own`` are units of its own queue, which it gets besides and may be none; None where
+        its queue has no pool.
         """
         if speed != 1.0:
             self._refuse_speed(speed)
@@ -253,6 +261,9 @@ class Cluster:
         else:
             units = self.places.take_beside(own, job.nodes, holder=job_id, wanted=wanted, scores_U=scores_U)
         nodes = units.size * self._unit_nodes
+        if self.classes is not None:
+            lead_s = max(lead_s, self.classes.ready_s(job, self.classes.among(units)) - now)
+            limit_s, extra_s = self.classes.limit_s(limit_s, extra_s, units)
         stretch = 1.0 if self._class_U is None else self._stretch(self._class_U, job_id, units)
         execution = Execution(job_id, row, units, nodes, now, lead_s, work_s, limit_s, extra_s, stretch)
         if self.places.blocks is not None:
@@ -272,6 +283,12 @@ class Cluster:
         self._log(now)
         return execution
 
+    def at_speed_1(self, job_id: int, seconds: int) -> int:
+        """How long a job would run on nodes of speed 1 that has run so many ``seconds`` where it is, rounded down."""
+        if self.classes is None or seconds < 0:
+            return seconds
+        return int(seconds / self.classes.slowness(self.executions[job_id].units))
+
     def _stretch(self, class_U: Floats, job_id: int, units: Units) -> float:
         """How much longer than undisturbed a job takes: a parallel program goes at the pace of its slowest node."""
         stretch = float(np.maximum.reduce(class_U[units]))
@@ -283,6 +300,8 @@ class Cluster:
         """Take a job off its units."""
         execution.settle(now)
         del self.executions[execution.job_id]
+        if self.classes is not None:
+            self.classes.ended(execution.job_id, execution.units, now)
         if execution.shared is not None:
             self._leave_shared(execution, execution.shared, now)
             return

@@ -33,6 +33,7 @@ from hpcsim.engine.twins import (
 from hpcsim.engine.view import Blocked, Running, View
 from hpcsim.engine.what_if import Outlook
 from hpcsim.errors import InputError
+from hpcsim.machine.node_classes import NodeClass
 from hpcsim.machine.spec import MachineSpec
 from hpcsim.plugin.hooks import Register, RegisterFile, hookimpl
 from hpcsim.plugin.metric import FinishedRun, Metric
@@ -64,6 +65,7 @@ __all__ = [
     "MachineSpec",
     "Metric",
     "Node",
+    "NodeClass",
     "Observer",
     "Options",
     "Outlook",

@@ -57,6 +57,23 @@ FIGURES: Final = (
 )
 """Of every run."""
 
+FIGURES_OF_WORKFLOW: Final = (
+    Figure(
+        ("critical_path_s",),
+        "s",
+        "the longest way through the workflow, of every job the runtime on its fastest node class: no schedule is "
+        "shorter; longest by these runtimes and the time that data take between classes, which it does not count",
+    ),
+    Figure(("schedule_length_ratio",), "", "`makespan_s` / `critical_path_s` (SLR)"),
+    Figure(
+        ("speedup",),
+        "",
+        "what all jobs one after the other take on the node class that is best for that, / `makespan_s`; `null` if "
+        "no class has room for each",
+    ),
+)
+"""Of a run whose jobs are one workflow: all come at once, and some follow others."""
+
 FIGURES_OF_MACHINE: Final = (
     Figure(("energy_it_kwh",), "kWh", "integral of the power of all nodes and fixed loads at the wall"),
     Figure(

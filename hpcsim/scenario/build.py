@@ -66,7 +66,11 @@ def load_workload(loaded: LoadedScenario, readers: Sequence[PluggedReader] = ())
 
 
 def machine_nodes(loaded: LoadedScenario, workload: Workload) -> int:
-    """The size of the machine: the scenario's, else the trace's own."""
+    """The size of a machine without physics: the scenario's, else the trace's own."""
+    for key in ("classes", "transfer_gb_s"):
+        if getattr(loaded.scenario.machine, key) is not None:
+            place = loaded.place("machine", key)
+            raise InputError(f"{place}: machine.{key}: needs machine.model and physics, to know which nodes a job has")
     nodes = loaded.scenario.machine.nodes or workload.machine_nodes
     if nodes is None:
         raise InputError(

@@ -22,6 +22,16 @@ DEFAULT_PERFORMANCE = "walltime"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # it becomes part of file names
 
 
+class NodeClass(Section):
+    """A set of nodes of one speed, with storage of its own."""
+
+    name: str = Field(pattern=_NAME, max_length=100, description="name of the class")
+    nodes: int = Field(ge=1, le=100_000_000, description="how many nodes are of it")
+    speed: float = Field(
+        default=1.0, gt=0, le=1000, description="speed relative to that of the nodes that runtimes and walltimes are of"
+    )
+
+
 class Machine(Section):
     """The machine that the jobs run on."""
 
@@ -36,6 +46,17 @@ class Machine(Section):
         default=None,
         min_length=1,
         description="machine of the catalogue (``hpcsim machines`` lists them) or YAML file of one, for its physics",
+    )
+    classes: list[NodeClass] | None = Field(
+        default=None,
+        min_length=2,
+        description="sets of nodes of different speed, together all of them; all nodes are of speed 1 when left out",
+    )
+    transfer_gb_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="gigabytes (10^9 bytes) in a second that a job's data move at from one class to another; at once "
+        "when left out",
     )
 
 
@@ -236,12 +257,13 @@ class Scenario(Section):
         default=None,
         min_length=1,
         description="file of jobs: a log in Standard Workload Format (.swf, .swf.gz) or a job table of the "
-        "Argonne Leadership Computing Facility (.csv, .csv.gz); relative to this file",
+        "Argonne Leadership Computing Facility (.csv, .csv.gz), or a workflow in WfFormat (.json, .json.gz); relative "
+        "to this file",
     )
     trace_format: Plugged | None = Field(
         default=None,
-        description="who reads the trace: alcf, swf, or a workload reader of a plug-in, by name or as a mapping of its "
-        "name and options; who recognises it when left out",
+        description="who reads the trace: alcf, swf, wfcommons, or a workload reader of a plug-in, by name or as a "
+        "mapping of its name and options; who recognises it when left out",
     )
     profile: str | None = Field(
         default=None,

@@ -17,6 +17,7 @@ from hpcsim.machine.cooling import mode_change_k
 from hpcsim.machine.facility import Facility
 from hpcsim.machine.failures import FailureProcess
 from hpcsim.machine.heat import Heat
+from hpcsim.machine.node_classes import NodeClass, NodeClasses
 from hpcsim.machine.outages import maintenance_windows, recorded_outages, whole_system_outages
 from hpcsim.machine.places import Places
 from hpcsim.machine.power import cap_holds
@@ -76,7 +77,42 @@ def machine_spec(loaded: LoadedScenario, machines: Mapping[str, Path]) -> Machin
         )
     if physics.queues and spec.queues is not None:
         _refuse_useless_queues(loaded, spec, read.places)
+    _refuse_useless_classes(loaded, spec)
     return spec
+
+
+def _refuse_useless_classes(loaded: LoadedScenario, spec: MachineSpec) -> None:
+    """Raise InputError for node classes that are not all of the machine, or stand beside what does not go with them."""
+    scenario, physics = loaded.scenario, loaded.scenario.physics
+    classes, place = scenario.machine.classes, loaded.place("machine", "classes")
+    if classes is None or physics is None:
+        if scenario.machine.transfer_gb_s is not None:
+            place = loaded.place("machine", "transfer_gb_s")
+            raise InputError(f"{place}: machine.transfer_gb_s: data move between machine.classes, but there are none")
+        return
+    nodes = spec.units * spec.unit_nodes
+    found = sum(each.nodes for each in classes)
+    if found != nodes:
+        raise InputError(f"{place}: machine.classes: found {found} nodes in all, but {spec.name} has {nodes}")
+    names = [each.name for each in classes]
+    if len(set(names)) < len(names):
+        raise InputError(f"{place}: machine.classes: found the names {', '.join(names)}, which should differ")
+    odd = next((each for each in classes if each.nodes % spec.unit_nodes), None)
+    if odd is not None:
+        raise InputError(
+            f"{place}: machine.classes: found {odd.nodes} nodes in {odd.name}, but {spec.name} gives away "
+            f"{spec.unit_nodes} at a time"
+        )
+    if physics.placement != "packed":
+        raise InputError(
+            f"{loaded.place('physics', 'placement')}: physics.placement: found {physics.placement!r}, but with "
+            "machine.classes jobs get the first free nodes of a class; leave it out"
+        )
+    if physics.processors == "cores":
+        raise InputError(
+            f"{loaded.place('physics', 'processors')}: physics.processors: found 'cores', but jobs share no nodes of "
+            "machine.classes"
+        )
 
 
 def _refuse_useless_queues(loaded: LoadedScenario, spec: MachineSpec, places: Mapping[Steps, Place]) -> None:
@@ -143,6 +179,17 @@ def make_site(
         )
     if physics.variation:  # half a normal: the best nodes are as fast as nodes get
         class_U = slowness(spec.units, spec.class_spread, stream(seed, "performance classes"))
+    classes = None
+    if scenario.machine.classes is not None:
+        rate = scenario.machine.transfer_gb_s
+        classes = NodeClasses(
+            [NodeClass(each.name, each.nodes, each.speed) for each in scenario.machine.classes],
+            inf if rate is None else 1e9 * rate,
+            spec.unit_nodes,
+        )
+        class_U = classes.slowness_U if class_U is None else class_U * classes.slowness_U
+        if workload.shares_nodes:
+            raise InputError(f"{workload.source}: jobs share nodes, but no nodes of machine.classes are shared")
     behaviour = draw_behaviour(workload, seed)
     cluster = Cluster(
         spec,
@@ -158,6 +205,7 @@ def make_site(
         communication=spec.communication if physics.variation else 0.0,
         limit_stretches=physics.walltime_scaling == "stretch",
         shares=Shares.of(workload, spec),
+        classes=classes,
     )
     if sampled is not None and take_readings is not None:
         if sampled.units is not None and sampled.units > spec.units:
@@ -199,6 +247,12 @@ def make_admission(loaded: LoadedScenario, spec: MachineSpec, t0_utc: int) -> Ad
     nodes = spec.units * spec.unit_nodes
     rules.check_against(nodes)
     admission = Admission(rules, t0_utc, nodes=nodes, over_limit="hold")
+    if loaded.scenario.machine.classes is not None and (admission.pooled or admission.preempting):
+        special = ", ".join(dict.fromkeys((*admission.pooled, *admission.preempting)))
+        raise InputError(
+            f"{loaded.place('machine', 'classes')}: machine.classes: queues cannot have node pools or stop other jobs "
+            f"there, as the queue rules {rules.name} let {special}; set physics.queues to false or to others"
+        )
     if physics.placement == "torus" and (admission.pooled or admission.preempting):
         special = ", ".join(dict.fromkeys((*admission.pooled, *admission.preempting)))
         raise InputError(

@@ -44,6 +44,7 @@ SCHEMA = pa.schema(
         pa.field("cores", pa.int64(), nullable=False),
         pa.field("gpus", pa.int64(), nullable=False),
         pa.field("memory_gib", pa.float64(), nullable=False),
+        pa.field("after_bytes", pa.list_(pa.int64())),  # that it reads of what each job of ``after`` wrote
         # the truth: hidden from every scheduler
         pa.field("runtime_s", pa.int64(), nullable=False),
         pa.field("outcome", pa.int8(), nullable=False),  # an index into OUTCOMES
@@ -62,7 +63,8 @@ class Job(NamedTuple):
     so sorting by ``(…, job.id)`` breaks ties by submission. ``name`` is the trace's own identifier.
     Times are whole seconds; ``submit`` counts from the trace's zero, ``walltime`` is the limit asked for.
     ``cores``, ``gpus`` and ``memory_gib`` are what a job takes of one node (``nodes`` is 1) that it shares with others;
-    a job that takes whole nodes has 0 cores.
+    a job that takes whole nodes has 0 cores. ``after`` are the ids of jobs that must have ended before it may start,
+    ``after_bytes`` how much it reads of what each of these wrote; None where there are none.
     """
 
     id: int
@@ -77,6 +79,7 @@ class Job(NamedTuple):
     cores: int = 0
     gpus: int = 0
     memory_gib: float = 0.0
+    after_bytes: tuple[int, ...] | None = None
 
     def __deepcopy__(self, memo: object) -> Job:
         return self  # nothing in it can change
@@ -133,15 +136,16 @@ class Workload:
                 return map(column.dictionary.to_pylist().__getitem__, column.indices.to_numpy().tolist())
             return iter(column.to_numpy(zero_copy_only=False).tolist())
 
-        after = part.column("after")
-        followed: Iterator[tuple[int, ...] | None] = (
-            repeat(None)
-            if after.null_count == len(after)
-            else (None if ids is None else tuple(ids) for ids in after.to_pylist())
-        )
+        def lists(name: str) -> Iterator[tuple[int, ...] | None]:
+            column = part.column(name)
+            if column.null_count == len(column):
+                return repeat(None)
+            return (None if several is None else tuple(several) for several in column.to_pylist())
+
         asks = any(part.column(name).to_numpy().any() for name in _PARTS)
         parts = map(values, _PARTS) if asks else (repeat(0), repeat(0), repeat(0.0))
-        rows = zip(range(start, stop), *map(values, SCHEMA.names[:7]), followed, *parts, strict=False)
+        names = SCHEMA.names[:7]
+        rows = zip(range(start, stop), *map(values, names), lists("after"), *parts, lists("after_bytes"), strict=False)
         return map(partial(tuple.__new__, Job), rows)  # Job(*row), but without a Python call for each job
 
     def take(self, ids: Int64s) -> Workload:
@@ -150,15 +154,17 @@ class Workload:
         after = table.column("after")
         if after.null_count < len(after):
             new_id = {old: new for new, old in enumerate(ids.tolist())}
-            kept = [
-                None if follows is None else [new_id[i] for i in follows if i in new_id]
-                for follows in after.to_pylist()
-            ]
-            table = table.set_column(
-                table.schema.get_field_index("after"),
-                SCHEMA.field("after"),
-                pa.array(kept, pa.list_(pa.int64())),
-            )
+            jobs, sizes = after.to_pylist(), table.column("after_bytes").to_pylist()
+            kept = {
+                "after": [None if row is None else [new_id[i] for i in row if i in new_id] for row in jobs],
+                "after_bytes": [
+                    None if each is None else [size for i, size in zip(row, each, strict=True) if i in new_id]
+                    for row, each in zip(jobs, sizes, strict=True)
+                ],
+            }
+            for name, lists in kept.items():
+                index = table.schema.get_field_index(name)
+                table = table.set_column(index, SCHEMA.field(name), pa.array(lists, pa.list_(pa.int64())))
         return replace(self, table=table)
 
     def with_nodes(self, nodes: Int64s) -> Workload:
@@ -197,6 +203,7 @@ def workload_from_columns(
     cores: npt.ArrayLike | None = None,
     gpus: npt.ArrayLike | None = None,
     memory_gib: npt.ArrayLike | None = None,
+    after_bytes: Sequence[Sequence[int] | None] | None = None,
     outcome: npt.ArrayLike | None = None,
     recorded_start_s: npt.ArrayLike | None = None,
     recorded_place: Any = None,
@@ -222,6 +229,9 @@ def workload_from_columns(
     def whole(values: npt.ArrayLike | None, default: int, dtype: Any = np.int64) -> pa.Array:
         return pa.array(np.full(count, default, dtype) if values is None else np.asarray(values, dtype))
 
+    def lists(values: Sequence[Sequence[int] | None] | None) -> pa.Array:
+        return pa.nulls(count, pa.list_(pa.int64())) if values is None else pa.array(values, pa.list_(pa.int64()))
+
     columns = [
         pa.array(name, pa.string()) if not isinstance(name, (pa.Array, pa.ChunkedArray)) else name.cast(pa.string()),
         whole(submit_s, 0),
@@ -230,10 +240,11 @@ def workload_from_columns(
         text(user),
         text(project),
         text(queue),
-        pa.nulls(count, pa.list_(pa.int64())) if after is None else pa.array(after, pa.list_(pa.int64())),
+        lists(after),
         whole(cores, 0),
         whole(gpus, 0),
         whole(memory_gib, 0, np.float64),
+        lists(after_bytes),
         whole(runtime_s, 1),
         whole(outcome, COMPLETED, np.int8),
         whole(recorded_start_s, -1),

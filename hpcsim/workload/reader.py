@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BUILT_IN: Final = ("alcf", "swf")
+BUILT_IN: Final = ("alcf", "swf", "wfcommons")
 """The formats that hpcsim reads by itself."""
 
 UNKNOWN: Final = -1  # a time

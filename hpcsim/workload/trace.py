@@ -32,14 +32,15 @@ from hpcsim.workload.reader import BUILT_IN
 from hpcsim.workload.records import PluggedReader
 from hpcsim.workload.swf import read_swf, write_swf
 from hpcsim.workload.trace_file import replacing
+from hpcsim.workload.wfcommons import read_workflow
 
 CACHE_BYTES = 2 << 30  # of kept copies in all; beyond it the ones unused for the longest time go
 
 HEAD_BYTES = 4096  # of a trace that its reader is known by
 
-_reading_modules = ("alcf", "cleaning", "csv_table", "job", "reader", "records", "swf", "trace_file")
+_reading_modules = ("alcf", "cleaning", "csv_table", "job", "reader", "records", "swf", "trace_file", "wfcommons")
 _metadata_key = b"hpcsim"
-_endings = {"swf": ".swf", "alcf": ".csv"}  # of hpcsim's own formats
+_endings = {"swf": ".swf", "alcf": ".csv", "wfcommons": ".json"}  # of hpcsim's own formats
 
 
 def read_trace(
@@ -52,10 +53,11 @@ def read_trace(
 ) -> Workload:
     """The jobs of a trace, cleaned: ``.swf[.gz]`` by ``read_swf``, ``.csv[.gz]`` by ``read_alcf``, else by a plug-in's.
 
+    A workflow, ``.json[.gz]``, is read by ``read_workflow``, which cleans nothing and refuses what is wrong.
     ``strict`` refuses a trace in which a rule of cleaning would drop or mend a job. ``reservations="keep"``
     keeps the jobs of reservation queues in a ``.csv``; in ``.swf`` they always stay. ``readers`` are those of
-    plug-ins, of distinct names; ``form`` chooses one by its name (or ``swf`` or ``alcf``), else who matches the trace
-    reads it. Raises ``InputError``.
+    plug-ins, of distinct names; ``form`` chooses one by its name (or one of ``reader.BUILT_IN``), else who matches the
+    trace reads it. Raises ``InputError``.
     """
     path = Path(path)
     if reservations not in ("drop", "keep"):
@@ -71,6 +73,8 @@ def read_trace(
         workload = reader.read(path, strict=strict)
     elif form == "swf":
         workload = read_swf(path, strict=strict)
+    elif form == "wfcommons":
+        workload = read_workflow(path)
     else:
         workload = read_alcf(path, strict=strict, reservations=reservations)
     if kept_at is not None:
@@ -81,7 +85,10 @@ def read_trace(
 def write_trace(workload: Workload, path: str | Path) -> None:
     """Write the workload in the format that the name says; whole, or not at all. Raises ``InputError``."""
     path = Path(path)
-    if _format(path, {}) == "swf":
+    form = _format(path, {})
+    if form == "wfcommons":
+        raise InputError(f"{path}: workflows are read and not written; expected .swf, .swf.gz, .csv or .csv.gz")
+    if form == "swf":
         write_swf(workload, path)
     else:
         write_alcf(workload, path)
@@ -98,8 +105,9 @@ def _format(path: Path, plugged: Mapping[str, PluggedReader]) -> str:
                 claims += [name] * reader.matches(path, head)
             except InputError as error:
                 silent.append(str(error))
-        # any .csv could be job records, so there only a header of theirs is a claim
-        if own is not None and claims and (own != "alcf" or _looks_like_alcf(head)):
+        # any .csv could be job records, and any .json a workflow: there only what they begin with is a claim
+        looks = {"alcf": _looks_like_alcf, "wfcommons": _looks_like_workflow}
+        if own is not None and claims and (own not in looks or looks[own](head)):
             claims.append(own)
         if len(claims) > 1:
             names = f"{', '.join(claims[:-1])} and {claims[-1]}"
@@ -113,7 +121,7 @@ def _format(path: Path, plugged: Mapping[str, PluggedReader]) -> str:
     others = f", and none of the readers {', '.join(plugged)} claims it" if plugged else ""
     raise InputError(
         f"{path}: the name does not tell the format of the trace, expected .swf, .swf.gz (Standard Workload"
-        f" Format), .csv or .csv.gz (ALCF job records){others}"
+        f" Format), .csv or .csv.gz (ALCF job records), .json or .json.gz (WfCommons workflow){others}"
     )
 
 
@@ -129,6 +137,11 @@ def _looks_like_alcf(head: bytes) -> bool:
     labels = {label.strip(' "\r').upper() for label in top.split(",")}
     wanted = [column.name for column in JOB_COLUMNS if not column.optional]
     return 2 * sum(name in labels for name in wanted) > len(wanted)
+
+
+def _looks_like_workflow(head: bytes) -> bool:
+    """Whether the version of the WfFormat is in the first bytes."""
+    return b'"schemaVersion"' in head
 
 
 def _head(path: Path) -> bytes:

@@ -53,6 +53,15 @@ def line_blocks(path: Path) -> Iterator[tuple[int, bytes]]:
         yield first_line, rest + b"\n"
 
 
+def whole_content(path: Path) -> bytes:
+    """All of the file, unpacked if its name ends in ``.gz``; raises as ``line_blocks``."""
+    with _opened(path) as stream:
+        content = b"".join(_chunks(path, stream))
+    if not content:
+        raise InputError(f"{path}: the file is empty, expected a trace")
+    return content
+
+
 def content_lines(block: bytes, first_line: int, comment: bytes | None = None) -> tuple[bytes, Int64s]:
     """The block without blank lines and lines that begin with ``comment``, and the number of each line."""
     has_comment = comment is not None and (block.startswith(comment) or b"\n" + comment in block)
