@@ -12,6 +12,8 @@ from hpcsim.plugin import Decision, Job, Room, Start, View
 from .orders import CITES, OrderName, in_order, still_waiting, urgent_first
 from .planning import around_reservations
 
+_LONG = 32  # waiting jobs: fewer are looked at one by one
+
 
 class FCFS:
     """Start jobs strictly in the order of the queue; the first that does not fit blocks all others."""
@@ -90,18 +92,20 @@ class EASY:
             return
         if not room.reach:
             return
+        reach, behind = room.reach, None
+        if self.order != "fcfs" or room.shared is not None or len(view.queue) < _LONG:
+            behind = [job for job in queue if job.nodes <= reach]
+            if not behind:
+                return
         shadow, extra = view.shadow(head, room)
         longest = shadow - now - view.launch_latency  # that a job may last without delaying the head
         if not self.extra_nodes:
             longest, extra = longest - 1, 0
-        if self.order == "fcfs" and room.shared is None:
-            behind = [job for job in view.queue_within(room.reach, longest, extra) if job.id > head.id]
+        if behind is None:
+            behind = [job for job in view.queue_within(reach, longest, extra) if job.id > head.id]
             if special:  # which may be right even if they are large and long
                 behind += [job for job in special.values() if job.nodes > extra and job.walltime > longest]
                 behind = sorted(job for job in behind if job.id > head.id and job not in room.started)
-        else:
-            reach = room.reach
-            behind = [job for job in queue if job.nodes <= reach]
         if self.backfill_order != self.order:
             behind = list(in_order(sorted(behind, key=lambda job: job.id), self.backfill_order, now))
         yield from backfill(room, head, behind, shadow, extra, longest)

@@ -48,7 +48,7 @@ class Waiting:
         self._by_id: dict[int, Job] = {}
         self._ids: list[int] = []
         self._jobs: list[Job] = []
-        self._by_nodes: dict[int, list[_Asked]] = {}  # by walltime
+        self._by_nodes: dict[int, list[_Asked]] | None = None  # by walltime; not kept while nobody asks
         self.jobs = Jobs(self._jobs)
 
     def __len__(self) -> int:
@@ -65,16 +65,13 @@ class Waiting:
         return self._by_id.get(job_id)
 
     def add(self, job: Job) -> None:
-        job_id, nodes, ids = job.id, job.nodes, self._ids
+        job_id, ids = job.id, self._ids
         self._by_id[job_id] = job
         at = len(ids) if not ids or ids[-1] < job_id else bisect_left(ids, job_id)
         ids.insert(at, job_id)
         self._jobs.insert(at, job)
-        alike = self._by_nodes.get(nodes)
-        if alike is None:
-            self._by_nodes[nodes] = [(job.walltime, job_id, job)]
-        else:
-            insort(alike, (job.walltime, job_id, job))
+        if self._by_nodes is not None:
+            insort(self._by_nodes.setdefault(job.nodes, []), (job.walltime, job_id, job))
 
     def pop(self, job_id: int) -> Job | None:
         """Take the job out; None if it does not wait."""
@@ -82,16 +79,23 @@ class Waiting:
         if job is not None:
             at = bisect_left(self._ids, job_id)
             del self._ids[at], self._jobs[at]
-            alike = self._by_nodes[job.nodes]
-            if len(alike) == 1:
-                del self._by_nodes[job.nodes]
-            else:
-                del alike[bisect_left(alike, (job.walltime, job_id, job))]
+            if not self._ids:
+                self._by_nodes = None
+            elif self._by_nodes is not None:
+                alike = self._by_nodes[job.nodes]
+                if len(alike) == 1:
+                    del self._by_nodes[job.nodes]
+                else:
+                    del alike[bisect_left(alike, (job.walltime, job_id, job))]
         return job
 
     def within(self, nodes: int, walltime: int, any_nodes: int) -> list[Job]:
         """Those that ask for at most ``nodes`` nodes, and of more than ``any_nodes`` at most ``walltime``; in order."""
         found: list[_Asked] = []
+        if self._by_nodes is None:
+            self._by_nodes = {}
+            for job in self._jobs:
+                insort(self._by_nodes.setdefault(job.nodes, []), (job.walltime, job.id, job))
         for size, alike in self._by_nodes.items():
             if size > nodes:
                 continue
@@ -107,5 +111,4 @@ class Waiting:
         twin._by_id = self._by_id.copy()
         twin._ids += self._ids
         twin._jobs += self._jobs
-        twin._by_nodes = {nodes: alike.copy() for nodes, alike in self._by_nodes.items()}
         return twin
