@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.speed import jobs_in, whole_process
 from hpcsim.plugin.loader import load_plugins
-from hpcsim.scenario import build, physics
+from hpcsim.scenario import build
 from hpcsim.scenario.load import load_scenario
 
 PARTS = ("variation", "heat", "failures", "outages", "maintenance", "queues")
@@ -31,10 +31,8 @@ def simulation_s(settings: Mapping[str, Any]) -> float:
     """CPU seconds of the simulation alone of packaged ``polaris`` with these settings."""
     plugins = load_plugins()
     loaded = load_scenario("polaris", settings, schedulers=plugins.schedulers)
-    workload = build.load_workload(loaded)
-    spec = physics.machine_spec(loaded, plugins.machines)
-    nodes = build.machine_nodes(loaded, workload) if spec is None else spec.units * spec.unit_nodes
-    piece = build.cut(loaded, workload if spec is None else physics.in_places(workload, spec), nodes)
+    workload, spec, nodes = build.jobs_and_machine(loaded, (), plugins.machines)
+    piece = build.cut(loaded, workload, nodes)
     scheduler = build.make_scheduler(loaded, plugins.schedulers["easy"])
     simulation = build.make_simulation(loaded, piece, nodes, scheduler, spec)
     began = time.process_time()

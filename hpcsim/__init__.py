@@ -1,20 +1,25 @@
 """hpcsim replays the jobs of real supercomputers under pluggable schedulers.
 
-``simulate`` runs a scenario, ``load_scenario`` reads one; both are loaded when they are first used, so that
-``import hpcsim`` costs nothing.
+``simulate`` runs a scenario, ``begin`` gives its simulation to be stepped, ``load_scenario`` reads one; they are loaded
+when they are first used, so that ``import hpcsim`` costs nothing.
 """
 
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Run", "__version__", "load_scenario", "simulate"]
+__all__ = ["Run", "__version__", "begin", "load_scenario", "simulate"]
 
 if TYPE_CHECKING:
-    from hpcsim.replay import simulate
+    from hpcsim.replay import begin, simulate
     from hpcsim.results.run import Run
     from hpcsim.scenario.load import load_scenario
 
-_HOME = {"simulate": "hpcsim.replay", "load_scenario": "hpcsim.scenario.load", "Run": "hpcsim.results.run"}
+_HOME = {
+    "simulate": "hpcsim.replay",
+    "begin": "hpcsim.replay",
+    "load_scenario": "hpcsim.scenario.load",
+    "Run": "hpcsim.results.run",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -62,6 +62,36 @@ def simulate(
     InputError : the scenario, its trace or a plug-in file is wrong.
     RunError : the scheduler failed, or a law was broken.
     """
+    loaded, found = _loaded(scenario, overrides, plugins)
+    return replay(loaded, found, check=check, progress=progress)
+
+
+def begin(
+    scenario: str | Path | Mapping[str, Any],
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+    *,
+    plugins: str | Path | Sequence[str | Path] = (),
+) -> Simulation:
+    """The simulation of a scenario at its first second, for the caller to step; docs/library.md shows how.
+
+    The arguments are those of ``simulate``. What belongs to a run and not to its simulation has no effect: ``until``,
+    observers, metrics, telemetry. Raises InputError where the scenario, its trace or a plug-in file is wrong.
+    """
+    loaded, found = _loaded(scenario, overrides, plugins)
+    readers = parts.readers_of(found.offers["workloads"], loaded)
+    workload, spec, nodes = build.jobs_and_machine(loaded, readers, found.machines)
+    piece = build.cut(loaded, workload, nodes)
+    scheduler = build.make_scheduler(loaded, found.schedulers[loaded.scenario.scheduler.name])
+    twins = build.make_twins(loaded, found.twins)
+    refuse_lacking(loaded, scheduler, twins, piece.workload)
+    return build.make_simulation(loaded, piece, nodes, scheduler, twins, spec)
+
+
+def _loaded(
+    scenario: str | Path | Mapping[str, Any],
+    overrides: Mapping[str, Any] | Sequence[str],
+    plugins: str | Path | Sequence[str | Path],
+) -> tuple[LoadedScenario, Plugins]:
     files = [plugins] if isinstance(plugins, (str, Path)) else plugins
     found = load_plugins([Path(file) for file in files])
     try:
@@ -69,23 +99,14 @@ def simulate(
     except InputError as error:  # what is missing may be in a plug-in that could not be loaded
         broken = [f"plug-in {origin} is not loaded: {said}" for origin, said in found.errors.items()]
         raise InputError("\n".join([str(error), *broken])) from error
-    return replay(loaded, found, check=check, progress=progress)
+    return loaded, found
 
 
 def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, progress: Progress | None = None) -> Run:
     """Run a scenario that has been loaded against ``plugins``; see ``simulate``."""
     clock = _Clock()
-    workload = build.load_workload(loaded, parts.readers_of(plugins.offers["workloads"], loaded))
-    spec = None
-    if loaded.scenario.physics is not None:
-        from hpcsim.scenario import physics  # scipy and the machine floor, only where they are needed
-
-        spec = physics.machine_spec(loaded, plugins.machines)
-    if spec is None or loaded.scenario.physics is None:
-        nodes = build.machine_nodes(loaded, workload)
-    else:
-        nodes = spec.units * spec.unit_nodes
-        workload = physics.in_places(workload, spec, loaded.scenario.physics.processors)
+    readers = parts.readers_of(plugins.offers["workloads"], loaded)
+    workload, spec, nodes = build.jobs_and_machine(loaded, readers, plugins.machines)
     piece = build.cut(loaded, workload, nodes)
     scheduler = build.make_scheduler(loaded, plugins.schedulers[loaded.scenario.scheduler.name])
     twins = build.make_twins(loaded, plugins.twins)

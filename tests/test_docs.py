@@ -1,10 +1,14 @@
 """The documentation says what there is."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import hpcsim
 from hpcsim.results.figures import FIGURES, FIGURES_OF_MACHINE
+from hpcsim.testing import scheduler_checks, twin_checks
 from hpcsim.workload.cleaning import ALCF_RULES, READER_RULES, SWF_RULES
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -36,3 +40,21 @@ def test_every_figure_is_documented_as_it_describes_itself():
         assert f"| {', '.join(f'`{name}`' for name in names)} | {unit} | {formula} |".replace("|  |", "| |") in text
     run = hpcsim.simulate("polaris", {"jobs": 50, "physics": {}, "machine.model": "polaris"})
     assert {name for figure in (*FIGURES, *FIGURES_OF_MACHINE) for name in figure.names} == set(run.summary)
+
+
+def test_every_check_of_the_kit_is_documented_as_it_describes_itself():
+    text = (DOCS / "testing.md").read_text()
+    for checks in (scheduler_checks(), twin_checks()):
+        rows = [f"| `{check.name}` | {check.about} |" for check in checks]
+        assert "\n".join(rows) in text
+
+
+def test_the_examples_of_the_kit_run(tmp_path):
+    inherited, listed = re.findall(r"```python\n(.*?)```", (DOCS / "testing.md").read_text(), re.DOTALL)
+    exec(listed, {})
+    (tmp_path / "test_mine.py").write_text(inherited)
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", f"--rootdir={tmp_path}", "test_mine.py"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(DOCS.parent)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert re.search(r"\n22 passed, 1 xfailed in ", ran.stdout), ran.stdout

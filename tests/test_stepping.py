@@ -1,16 +1,19 @@
 """A simulation that its caller steps is the simulation that runs by itself, to the last byte."""
 
 import itertools
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import hpcsim
 from hpcsim.engine.decisions import Start
 from hpcsim.engine.simulation import Simulation
 from hpcsim.errors import BadDecision, SchedulerError
 from hpcsim.plugin.loader import load_plugins
-from hpcsim.scenario import build, physics
+from hpcsim.scenario import build
 from hpcsim.scenario.load import load_scenario
 from hpcsim.schedulers.backfilling import EASY
 from tests.test_engine import NODES, Plan, fcfs, schedulers, tables, workload, workloads
@@ -63,12 +66,10 @@ def test_whoever_steps_makes_the_same_schedule(way, jobs, scheduler, pass_interv
 
 def made(name, settings):
     plugins = load_plugins()
-    loaded = load_scenario(name, settings, schedulers=plugins.schedulers, twins=plugins.twins)
-    spec = physics.machine_spec(loaded, plugins.machines)
-    piece = build.cut(loaded, physics.in_places(build.load_workload(loaded), spec), spec.units * spec.unit_nodes)
+    loaded = load_scenario(name, settings, schedulers=plugins.schedulers)
+    workload, spec, nodes = build.jobs_and_machine(loaded, (), plugins.machines)
     scheduler = build.make_scheduler(loaded, plugins.schedulers[loaded.scenario.scheduler.name])
-    twins = build.make_twins(loaded, plugins.twins)
-    return build.make_simulation(loaded, piece, spec.units * spec.unit_nodes, scheduler, twins, spec)
+    return build.make_simulation(loaded, build.cut(loaded, workload, nodes), nodes, scheduler, {}, spec)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -149,3 +150,21 @@ def test_a_fork_in_the_middle_of_a_pass_goes_on_as_its_parent_does():
         simulation.run()
         view = parent._view
     assert tables(fork) == tables(parent)
+
+
+def test_the_docs_snippets_run(capsys):
+    text = (Path(__file__).parents[1] / "docs" / "library.md").read_text()
+    for snippet in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(snippet, {})
+    out = capsys.readouterr().out
+    assert re.fullmatch(
+        r"\d+ jobs waited at once, the last ended at t=\d+ s\nthe mean job held [\d.]+ node-hours\n", out
+    )
+
+
+def test_what_begins_is_what_simulate_runs():
+    settings = {"jobs": 200, "scheduler": {"name": "easy", "order": "sjf"}}
+    simulation = hpcsim.begin("mira", settings)
+    simulation.run()
+    run = hpcsim.simulate("mira", settings)
+    assert list(tables(simulation)) == [run.tables[name] for name in ("jobs", "attempts", "timeline")]

@@ -32,6 +32,7 @@ COMMANDS = {
     "new": ("hpcsim.cli.new:new", "Begin a plug-in of your own: a package with an example and its tests."),
     "machines": ("hpcsim.cli.machines:machines", "List the machines of the catalogue, or the facts of one."),
     "metrics": ("hpcsim.cli.metrics:metrics", "List the figures of a run and the metrics of plug-ins."),
+    "check": ("hpcsim.cli.check:check", "Check that a plug-in keeps the contract."),
     "trace": ("hpcsim.cli.trace:trace", "Look at, check and convert traces of jobs."),
 }
 GUEST_COMMANDS = "hpcsim.commands"  # the entry-point group of commands of other distributions

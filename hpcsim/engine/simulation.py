@@ -207,6 +207,7 @@ class Simulation:
         self.is_belief = False  # whether it is what somebody believes, see ``what_if``
         self._by_hand = False  # whether the next pass is left to the caller
         self._pass_is_open = False  # whether the caller may decide now
+        self._decided: list[Decision] = []  # what the caller has decided in it
 
         self._wire(start)
         wakes_on = self._wishes()
@@ -370,6 +371,9 @@ class Simulation:
             self._pass_is_open = False
             if self.site is not None:
                 self._await_site()
+            if self.observers is not None:
+                self.observers.tell("passed", self.observers.view, tuple(self._decided))
+            self._decided = []
 
     def _hold(self, until: int) -> None:
         if isinstance(until, bool) or not isinstance(until, int) or until <= self.now:
@@ -681,7 +685,9 @@ class Simulation:
         """
         if not self._pass_is_open:
             raise RuntimeError(f"t={self.now}: decide() is for the pass that advance() has left to its caller")
-        self._carry_out(list(islice(decisions, _MOST_DECISIONS)))
+        made = list(islice(decisions, _MOST_DECISIONS))
+        self._carry_out(made)
+        self._decided += made
 
     @property
     def arrived(self) -> int:
@@ -727,6 +733,7 @@ class Simulation:
         twin.queue = copy.deepcopy(self.queue, memo)
         twin._followers = {job_id: followers.copy() for job_id, followers in self._followers.items()}
         twin.pass_seconds = array("d")
+        twin._decided = self._decided.copy()
         twin.observers = None
         twin.site, twin.centre = copy.deepcopy(self.site, memo), copy.deepcopy(self.centre, memo)
         twin.pools = copy.deepcopy(self.pools, memo)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,6 +74,24 @@ def machine_nodes(loaded: LoadedScenario, workload: Workload) -> int:
             f"neither here nor in {workload.source}"
         )
     return nodes
+
+
+def jobs_and_machine(
+    loaded: LoadedScenario, readers: Sequence[PluggedReader], machines: Mapping[str, Path]
+) -> tuple[Workload, MachineSpec | None, int]:
+    """The scenario's jobs as its machine takes them, the machine itself where there is physics, and its nodes.
+
+    ``readers`` and ``machines`` (files by name) are those of plug-ins.
+    """
+    workload = load_workload(loaded, readers)
+    if loaded.scenario.physics is not None:
+        from hpcsim.scenario import physics  # scipy and the machine floor, only where they are needed
+
+        spec = physics.machine_spec(loaded, machines)
+        if spec is not None:
+            workload = physics.in_places(workload, spec, loaded.scenario.physics.processors)
+            return workload, spec, spec.units * spec.unit_nodes
+    return workload, None, machine_nodes(loaded, workload)
 
 
 def cut(loaded: LoadedScenario, workload: Workload, nodes: int) -> Cut:

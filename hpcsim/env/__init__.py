@@ -1,0 +1,14 @@
+"""hpcsim as a Gymnasium environment: importing this module registers ``hpcsim/Cluster-v0``."""
+
+from hpcsim.errors import InputError
+
+try:
+    import gymnasium
+except ModuleNotFoundError as error:
+    raise InputError("hpcsim.env needs Gymnasium: pip install 'hpcsim[rl]'") from error
+
+from hpcsim.env.cluster import ClusterEnv
+
+__all__ = ["ClusterEnv"]
+
+gymnasium.register("hpcsim/Cluster-v0", entry_point="hpcsim.env.cluster:ClusterEnv")

@@ -1,0 +1,73 @@
+"""Every built-in scheduler and twin keeps the contract that third parties inherit."""
+
+import inspect
+
+import pytest
+
+from hpcsim.plugin.loader import load_plugins
+from hpcsim.schedulers.backfilling import EASY, FCFS, Conservative, Hybrid
+from hpcsim.schedulers.recorded import Recorded
+from hpcsim.testing import SchedulerContract, TwinContract
+from hpcsim.testing.stand_ins import Energy, Fault, Thermal
+from hpcsim.twins.performance import LastTwo, Walltime
+
+
+class TestFCFS(SchedulerContract):
+    scheduler = FCFS
+
+
+class TestEASY(SchedulerContract):
+    scheduler = EASY
+
+
+class TestEASYByWFP3(SchedulerContract):
+    scheduler = EASY
+    options = {"order": "wfp3", "backfill_order": "sjf", "extra_nodes": False}
+    expected_failures = {"no_job_starves": "wfp3 divides the wait by the walltime: under overload long jobs come last"}
+
+
+class TestShortestFirst(SchedulerContract):
+    scheduler = EASY
+    options = {"order": "sjf"}
+    expected_failures = {"no_job_starves": "the order is by length alone, as it is asked for"}
+
+
+class TestConservative(SchedulerContract):
+    scheduler = Conservative
+
+
+class TestHybrid(SchedulerContract):
+    scheduler = Hybrid
+
+
+class TestRecorded(SchedulerContract):
+    scheduler = Recorded
+
+
+class TestWalltime(TwinContract):
+    twin = Walltime
+
+
+class TestLastTwo(TwinContract):
+    twin = LastTwo
+
+
+class TestEnergyStandIn(TwinContract):
+    twin = Energy
+
+
+class TestFaultStandIn(TwinContract):
+    twin = Fault
+
+
+class TestThermalStandIn(TwinContract):
+    twin = Thermal
+
+
+@pytest.mark.parametrize("kind", ["scheduler", "twin"])
+def test_every_built_in_one_stands_here(kind):
+    found = load_plugins().offers[f"{kind}s"].values()
+    built_in = {each for each in found if each.__module__.startswith("hpcsim.")}
+    contracts = [each for name, each in globals().items() if name.startswith("Test") and inspect.isclass(each)]
+    assert built_in
+    assert built_in <= {getattr(contract, kind, None) for contract in contracts}
