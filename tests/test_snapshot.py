@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import hpcsim
 from hpcsim.engine import plain
 from hpcsim.engine.simulation import Simulation
 from hpcsim.errors import InputError, SchedulerError
@@ -144,12 +145,12 @@ def test_what_cannot_be_read_is_refused_with_a_sentence(tmp_path):
         assert str(path) in str(error.value)
     plain_file, other = tmp_path / "plain", counted([(0, 6, 8)])
     counted([(0, 5, 8)]).save(plain_file)
-    with pytest.raises(InputError, match="made otherwise: the workload, the simulation's runtime$"):
+    with pytest.raises(InputError, match=r"made otherwise: the workload, the simulation's runtime$"):
         other.restore(plain_file)
     for damage in ({"object": "os.system"}, {"object": "Site", "#": 9}, {"nothing": 1}, 7):
         path = altered("damaged", lambda member, text, damage=damage: json.dumps(
             {"simulation": {"site": damage}, "plugins": {}}) if member == "state.json" else text)  # fmt: skip
-        with pytest.raises(InputError, match="not a whole snapshot of hpcsim"):
+        with pytest.raises(InputError, match="not a snapshot that this hpcsim can read"):
             make().restore(path)
 
 
@@ -239,6 +240,41 @@ def test_a_scheduler_that_keeps_what_no_file_can_hold_is_told_how_to_say_what_is
     other = counted(ROWS, Says)
     other.restore(tmp_path / "snapshot")
     assert other.scheduler.passes == sim.scheduler.passes + 1000
+
+
+def test_a_simulation_of_a_scenario_is_resumed_from_its_file_alone(tmp_path):
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    sim = hpcsim.begin("polaris", {"jobs": 90, "scheduler": "mine"}, plugins=tmp_path / "mine.py")
+    sim.run(sim.start + 20_000)
+    sim.save(tmp_path / "snapshot")
+    again = hpcsim.resume(tmp_path / "snapshot", plugins=tmp_path / "mine.py")
+    for each in (sim, again):
+        each.run()
+    assert left_behind(sim) == left_behind(again)
+    with pytest.raises(InputError, match="no scheduler named 'mine'"):
+        hpcsim.resume(tmp_path / "snapshot")
+    counted(ROWS).save(tmp_path / "made")
+    with pytest.raises(InputError, match="holds no scenario; make its simulation as it was made"):
+        hpcsim.resume(tmp_path / "made")
+
+
+PLUGIN = """
+from hpcsim.plugin import Start, hookimpl
+
+class Mine:
+    name = "mine"
+    api = 1
+    def __init__(self):
+        self.passes = 0
+    def schedule(self, view):
+        self.passes += 1
+        room = view.room()
+        yield from (Start(job, f"pass {self.passes}") for job in view.queue if room.take(job))
+
+@hookimpl
+def hpcsim_schedulers(register):
+    register(Mine)
+"""
 
 
 def test_a_simulation_of_a_long_past_is_saved_whole(tmp_path):

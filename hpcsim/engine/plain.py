@@ -76,8 +76,9 @@ KEPT: Final[dict[type, frozenset[str]]] = {
 """The classes whose objects have a state, and what of them never changes or follows from the rest."""
 
 FOLLOWS: Final = frozenset(
-    "_most _joined _by_block _sizes telemetry sensed stops special held refused alone open_nodes period".split()
-)
+    ["_most", "_joined", "_by_block", "_sizes", "telemetry", "sensed", "stops", "special", "held", "refused", "alone",
+     "open_nodes", "period"]
+)  # fmt: skip
 """What of these follows from the rest, and may differ in simulations that are made alike."""
 
 _ROWS: Final = (Attempts, Decided, History)

@@ -204,6 +204,7 @@ class Simulation:
         self.now = start  # simulated time, seconds
         self._coming: list[Job] = []  # the next jobs to arrive, the first of them last
         self._pass_at = -1  # when the next pass is due; -1 if none is
+        self.scenario_yaml = ""  # what it was made of, if that is a scenario
         self.is_belief = False  # whether it is what somebody believes, see ``what_if``
         self._by_hand = False  # whether the next pass is left to the caller
         self._pass_is_open = False  # whether the caller may decide now

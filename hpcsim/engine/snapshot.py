@@ -13,7 +13,10 @@ import json
 import os
 import secrets
 import zipfile
+import zlib
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -59,6 +62,7 @@ def save(simulation: Simulation, path: str | Path) -> None:
     header = {
         "format": _FORMAT,
         "version": VERSION,
+        "scenario": simulation.scenario_yaml,
         "now": simulation.now,
         "scheduler": simulation.scheduler.name,
         "twins": {question: twin.name for question, twin in simulation.twins.items()},
@@ -83,29 +87,45 @@ def save(simulation: Simulation, path: str | Path) -> None:
 def restore(simulation: Simulation, path: str | Path) -> None:
     """See ``Simulation.restore``."""
     path = Path(path)
-    try:
-        with zipfile.ZipFile(path) as file:
-            header = json.loads(file.read("snapshot.json"))
-            if header["format"] != _FORMAT:
-                raise KeyError("format")
-            if header["version"] != VERSION:
-                found = f"found version {header['version']} of snapshots, expected {VERSION}"
-                raise InputError(f"{path}: {found}: it was written by another hpcsim")
-            _refuse_other(simulation, header, path)
-            data = json.loads(file.read("state.json"))
-            names = sorted((name for name in file.namelist() if name.endswith(".npy")), key=lambda each: int(each[:-4]))
-            read = [np.lib.format.read_array(io.BytesIO(file.read(name)), allow_pickle=False) for name in names]
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError) as error:
-        raise InputError(f"{path}: not a whole snapshot of hpcsim ({type(error).__name__}: {error})") from error
+    with _opened(path) as file:
+        header = _header(file, path)
+        _refuse_other(simulation, header, path)
+        data = json.loads(file.read("state.json"))
+        names = sorted((name for name in file.namelist() if name.endswith(".npy")), key=lambda each: int(each[:-4]))
+        read = [np.lib.format.read_array(io.BytesIO(file.read(name)), allow_pickle=False) for name in names]
     try:
         _fill(simulation, header, data, {column.dtype.str: column for column in read})
     except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
         what = f"{type(error).__name__}: {error}"
-        raise InputError(
-            f"{path}: not a snapshot that this hpcsim can read ({what}); make the simulation anew"
-        ) from error
+        raise InputError(f"{path}: not a snapshot that this hpcsim can read ({what})") from error
+
+
+def scenario_in(path: str | Path) -> str:
+    """The scenario that a snapshot was made of, as YAML; empty if it was made of none. Raises InputError."""
+    path = Path(path)
+    with _opened(path) as file:
+        return str(_header(file, path)["scenario"])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(path) as file:
+            yield file
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError, EOFError) as error:
+        raise InputError(f"{path}: not a whole snapshot of hpcsim ({type(error).__name__}: {error})") from error
+
+
+def _header(file: zipfile.ZipFile, path: Path) -> dict[str, Any]:
+    header: dict[str, Any] = json.loads(file.read("snapshot.json"))
+    if header["format"] != _FORMAT:
+        raise ValueError(f"found the format {header['format']!r}")
+    if header["version"] != VERSION:
+        found = f"found version {header['version']} of snapshots, expected {VERSION}"
+        raise InputError(f"{path}: {found}: it was written by another hpcsim")
+    return header
 
 
 def _fill(simulation: Simulation, header: dict[str, Any], data: dict[str, Any], columns: dict[str, Any]) -> None:
