@@ -32,7 +32,7 @@ from hpcsim.results.tables import attempts_table, decisions_table, interrupts_ta
 from hpcsim.scenario import build, parts
 from hpcsim.scenario.load import LoadedScenario, load_scenario
 from hpcsim.scenario.needs import refuse_lacking
-from hpcsim.strict_yaml import dump_yaml
+from hpcsim.strict_yaml import dump_yaml, parse_mapping
 
 if TYPE_CHECKING:
     from hpcsim.levers import Lever
@@ -88,7 +88,25 @@ def begin(
     scheduler = build.make_scheduler(loaded, found.schedulers[loaded.scenario.scheduler.name])
     twins = build.make_twins(loaded, found.twins)
     refuse_lacking(loaded, scheduler, twins, piece.workload)
-    return build.make_simulation(loaded, piece, nodes, scheduler, twins, spec)
+    simulation = build.make_simulation(loaded, piece, nodes, scheduler, twins, spec)
+    simulation.scenario_yaml = dump_yaml(loaded.resolved())
+    return simulation
+
+
+def resume(path: str | Path, *, plugins: str | Path | Sequence[str | Path] = ()) -> Simulation:
+    """The simulation that ``Simulation.save`` wrote to a file, if ``begin`` made it, to go on with to the same bytes.
+
+    The file holds the scenario, but neither the trace that this names nor any plug-in: those have to be there, and a
+    print tells whether they are the same. Raises InputError as ``Simulation.restore`` and ``begin`` do.
+    """
+    from hpcsim.engine.snapshot import scenario_in  # for few runs
+
+    scenario = scenario_in(path)
+    if not scenario:
+        raise InputError(f"{path}: holds no scenario; make its simulation as it was made, and call restore on that")
+    simulation = begin(parse_mapping(scenario, str(path)).data, plugins=plugins)
+    simulation.restore(path)
+    return simulation
 
 
 def _loaded(

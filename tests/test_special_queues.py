@@ -307,8 +307,13 @@ def test_every_centre_keeps_the_laws(
 
 @settings(deadline=None, max_examples=60)
 @given(job_rows, centres(), st.sampled_from([*SCHEDULERS]), outages, st.integers(0, 200))
-def test_a_fork_goes_on_as_its_parent_does(
-    rows: list[Any], centre: QueueRules, scheduler: str, out: list[Outage], at: int
+def test_a_fork_and_a_snapshot_go_on_as_their_parent_does(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[Any],
+    centre: QueueRules,
+    scheduler: str,
+    out: list[Outage],
+    at: int,
 ) -> None:
     def make() -> Simulation:
         checkpointing = Checkpointing(10, 1)
@@ -317,11 +322,14 @@ def test_a_fork_goes_on_as_its_parent_does(
     parent = make()
     parent.run(at)
     fork = parent.fork()
-    fork.run()
-    parent.run()
+    file = tmp_path_factory.getbasetemp() / "snapshot"
+    parent.save(file)
+    restored = make()
+    restored.restore(file)
     whole = make()
-    whole.run()
-    assert tables(fork) == tables(parent) == tables(whole)
+    for each in (fork, parent, restored, whole):
+        each.run()
+    assert tables(fork) == tables(restored) == tables(parent) == tables(whole)
 
 
 # -- rooms, shadows and profiles, second by second ----------------------------------------------------

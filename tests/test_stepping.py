@@ -152,13 +152,16 @@ def test_a_fork_in_the_middle_of_a_pass_goes_on_as_its_parent_does():
     assert tables(fork) == tables(parent)
 
 
-def test_the_docs_snippets_run(capsys):
+def test_the_docs_snippets_run(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     text = (Path(__file__).parents[1] / "docs" / "library.md").read_text()
     for snippet in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(snippet, {})
     out = capsys.readouterr().out
     assert re.fullmatch(
-        r"\d+ jobs waited at once, the last ended at t=\d+ s\nthe mean job held [\d.]+ node-hours\n", out
+        r"\d+ jobs waited at once, the last ended at t=\d+ s\nthe mean job held [\d.]+ node-hours\n"
+        r"both ended at t=\d+ s: True\n",
+        out,
     )
 
 

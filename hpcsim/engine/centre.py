@@ -52,6 +52,11 @@ class Centre:
         twin.routed_to = self.routed_to[:]
         return twin
 
+    def go_on(self) -> None:
+        """Have the rules in force of the second from which the simulation goes on, after its state was replaced."""
+        self.admission.go_on(self._simulation.start)
+        self._name_special()
+
     def _name_special(self) -> None:
         period = self.admission.period
         self.stops = period.stops

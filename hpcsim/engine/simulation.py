@@ -59,6 +59,8 @@ _FIRST, _AFTER_ENDS, _LAST = (simpy.events.EventPriority(number) for number in (
 
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hpcsim.engine.centre import Centre
     from hpcsim.engine.observers import Observers
     from hpcsim.engine.sharing import Sharing
@@ -202,6 +204,7 @@ class Simulation:
         self.now = start  # simulated time, seconds
         self._coming: list[Job] = []  # the next jobs to arrive, the first of them last
         self._pass_at = -1  # when the next pass is due; -1 if none is
+        self.scenario_yaml = ""  # what it was made of, if that is a scenario
         self.is_belief = False  # whether it is what somebody believes, see ``what_if``
         self._by_hand = False  # whether the next pass is left to the caller
         self._pass_is_open = False  # whether the caller may decide now
@@ -751,6 +754,41 @@ class Simulation:
         if twin.centre is not None:
             twin.centre.attach(twin)
         return twin, memo
+
+    def save(self, path: str | Path) -> None:
+        """Write the state to a file from which another process can go on: see ``restore``.
+
+        It is written under a temporary name and renamed. What the scheduler and the twins remember is taken from their
+        ``__getstate__`` and has to be plain: SchedulerError if it is not. InputError if the file cannot be written.
+        """
+        from hpcsim.engine.snapshot import save  # for few runs
+
+        save(self, path)
+
+    def restore(self, path: str | Path) -> None:
+        """Go on from where the simulation was that wrote the file: to the same bytes.
+
+        This one must have been made as that one was, from the same jobs, machine, seed and plug-ins; whatever it has
+        done so far is forgotten. Nobody observes it and no telemetry is sampled; ``pass_seconds`` begins anew. A file
+        holds plain data and can make nothing run. Raises InputError for a file that is not whole, of another version or
+        of another simulation; this one is of no use then.
+        """
+        from hpcsim.engine.snapshot import restore  # for few runs
+
+        restore(self, path)
+
+    def go_on_from_here(self, arrived: int) -> None:
+        """Have a new clock, after the state was replaced; so many jobs have been submitted."""
+        self.pass_seconds = array("d")
+        self.observers = None
+        self._coming = []
+        self._see_coming(arrived)
+        self._wire(self.now)
+        if self.site is not None:
+            self.site.go_on()
+        if self.centre is not None:
+            self.centre.go_on()
+        self._await_again()
 
     def believed(self) -> Simulation:
         """A fork that knows nothing but what the scheduler can, with the pass open that it is in: see ``what_if``."""

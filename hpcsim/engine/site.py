@@ -25,7 +25,7 @@ from hpcsim.machine.places import FREE, Places
 from hpcsim.machine.pools import NodePools
 from hpcsim.machine.queue_rules import Pool
 from hpcsim.machine.recorded import RecordedPlaces
-from hpcsim.machine.telemetry import Telemetry
+from hpcsim.machine.telemetry import Telemetry, WatchedHeat
 from hpcsim.workload.job import Job, Workload
 
 if TYPE_CHECKING:
@@ -86,6 +86,12 @@ class Site:
         simulation.free_nodes = self.free_nodes
         if self.telemetry is not None:
             Sampling(simulation, self.telemetry)
+
+    def go_on(self) -> None:
+        """Nobody reads its sensors after its state was replaced: readings are of what happens."""
+        self.telemetry = None
+        if isinstance(self.cluster.heat, WatchedHeat):
+            self.cluster.heat.sensed = None
 
     def wake_on(self, signals: Collection[str]) -> None:
         """Ask for a scheduling pass whenever one of these changes: what ``Facility.next_change_s`` knows."""

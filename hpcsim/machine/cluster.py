@@ -78,7 +78,7 @@ class Effects:
     up: list[int] = field(default_factory=list)
 
 
-class _Due(NamedTuple):
+class Due(NamedTuple):
     time: int
     number: int  # in the order of noting, so that equal times have an order
     kind: str
@@ -155,7 +155,7 @@ class Cluster:
         self._scored = policy in ("coolest", "most-reliable")
         self._state_w = {state: _grained(each) for state, each in watts.items()}
         self._jobs_w = 0.0
-        self._due: list[_Due] = []
+        self._due: list[Due] = []
         self._noted = 0
         self._outages = list(reversed([outage for outage in outages if outage.end_s > start]))
         self._next_supply_s = (start // SUPPLY_STEP_S + 1) * SUPPLY_STEP_S if heat is not None else NEVER
@@ -528,7 +528,7 @@ class Cluster:
         self._log(now)
         return effects
 
-    def _come_back(self, due: _Due, now: int, effects: Effects) -> None:
+    def _come_back(self, due: Due, now: int, effects: Effects) -> None:
         units = np.array(due.units, np.int64)
         nodes = units.size * self.spec.unit_nodes
         if due.kind == "repaired":
@@ -637,7 +637,7 @@ class Cluster:
 
     def _note(self, time: int, kind: str, units: Units, interrupt: int) -> None:
         self._noted += 1
-        heappush(self._due, _Due(time, self._noted, kind, tuple(units.tolist()), interrupt))
+        heappush(self._due, Due(time, self._noted, kind, tuple(units.tolist()), interrupt))
         self._planned_s = min(self._planned_s, time)
 
     def _move(self, now: int, nodes: int, source: str, target: str) -> None:

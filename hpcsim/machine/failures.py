@@ -80,13 +80,13 @@ class Precursors(NamedTuple):
     strength: Floats
 
 
-class _Repeat(NamedTuple):
+class Repeat(NamedTuple):
     delay_s: int  # since the failure before it
     repair_s: int
     precursor_s: int
 
 
-class _Candidate(NamedTuple):
+class Candidate(NamedTuple):
     time: int
     order: int  # among candidates of the same second
     place: int  # the unit where the fault sits, and shows
@@ -94,7 +94,7 @@ class _Candidate(NamedTuple):
     repair_s: int
     precursor_s: int
     threshold: float  # a failure if the acceleration of its units is above
-    repeats: tuple[_Repeat, ...]
+    repeats: tuple[Repeat, ...]
 
 
 class FailureProcess:
@@ -140,8 +140,8 @@ class FailureProcess:
         self._places_from = -inf  # from this second the cumulated weights of the units are these
         self._places_cdf = np.zeros(units)
         self._drawn = 0
-        self._coming: list[_Candidate] = []  # a heap: all up to LONGEST_LEAD_S after the first of them
-        self._ended: deque[_Candidate] = deque()
+        self._coming: list[Candidate] = []  # a heap: all up to LONGEST_LEAD_S after the first of them
+        self._ended: deque[Candidate] = deque()
         self._draw_ahead()
         while self.next_time < start:
             self.take(None)
@@ -244,13 +244,13 @@ class FailureProcess:
         for _ in range(int(rng.geometric(1.0 - self._spec.recurrence)) - 1):
             well_s = self._well_s(rng)
             next_repair_s, precursor = self._repair_s(rng), self._precursor_s(rng, 1.0 - UNWARNED)
-            repeats.append(_Repeat(before_s + well_s, next_repair_s, min(precursor, well_s)))
+            repeats.append(Repeat(before_s + well_s, next_repair_s, min(precursor, well_s)))
             before_s = next_repair_s
         self._push(
-            _Candidate(int(time), 0, place, self._block(place, size), repair_s, precursor_s, threshold, tuple(repeats))
+            Candidate(int(time), 0, place, self._block(place, size), repair_s, precursor_s, threshold, tuple(repeats))
         )
 
-    def _await_repeat(self, failed: _Candidate) -> None:
+    def _await_repeat(self, failed: Candidate) -> None:
         """Push the next failure at the same place, if there is one."""
         if failed.repeats:
             (delay_s, repair_s, precursor_s), *later = failed.repeats
@@ -264,7 +264,7 @@ class FailureProcess:
                 )
             )
 
-    def _push(self, candidate: _Candidate) -> None:
+    def _push(self, candidate: Candidate) -> None:
         self._drawn += 1
         heappush(self._coming, candidate._replace(order=self._drawn))
 

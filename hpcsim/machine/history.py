@@ -102,6 +102,25 @@ class History:
         first = from_row >> _BITS
         return [each for page in self._pages[first:] for each in page[at]][from_row - first * PAGE :]
 
+    def as_columns(self) -> dict[str, Any]:
+        """All rows, by the name of the column."""
+        return {name: self.objects(name) if code == "O" else self.column(name) for name, code in self._columns.items()}
+
+    def fill(self, columns: dict[str, Any]) -> None:
+        """Have these rows and no others."""
+        self._pages, self._own, self._rows, self._room = [], set(), 0, 0
+        for first in range(0, len(next(iter(columns.values()))), PAGE):
+            part = {name: columns[name][first : first + PAGE] for name in self._columns}
+            self._pages.append(
+                tuple(
+                    [*part[name]] if code == "O" else array(code, part[name].tobytes())
+                    for name, code in self._columns.items()
+                )
+            )
+            self._rows += len(self._pages[-1][0])
+        if self._pages:
+            self._last = self._pages[-1]
+
     def _place(self, name: str) -> tuple[int, str]:
         return [*self._columns].index(name), self._columns[name]
 

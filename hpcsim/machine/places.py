@@ -25,7 +25,7 @@ POLICIES = ("packed", "spread", "contiguous", "coolest", "most-reliable", "torus
 _Parts = list[tuple[int, int]]  # (rack, the units of it as bits), or (rack or group, how many units of it)
 
 
-class _Held(NamedTuple):
+class Held(NamedTuple):
     """What one job holds: its units, the same as bits of racks (ascending), and its torus block (-1: none)."""
 
     units: Units
@@ -76,7 +76,7 @@ class Places:
         self._group_racks = spec.racks_per_group or 1  # a group of one rack is that rack
         self._block_units = sorted(spec.block_units or ())
         self._sizes: dict[int, int | None] = {}
-        self._held: dict[int, _Held] = {}  # by the first unit: no two jobs hold the same
+        self._held: dict[int, Held] = {}  # by the first unit: no two jobs hold the same
         # Bits of each rack: its units that are up, awake and not set aside, and those of them that no job holds.
         self._ready_R = [(1 << min(self._rack_units, units - first)) - 1 for first in range(0, units, self._rack_units)]
         self._open_R = self._ready_R.copy()
@@ -207,7 +207,7 @@ class Places:
             self.blocks.start(block)
         self.holder_U[units] = holder
         self._change(parts, -1)
-        self._held[int(units[0])] = _Held(units, parts, block)
+        self._held[int(units[0])] = Held(units, parts, block)
         return units
 
     def take_beside(
@@ -233,7 +233,7 @@ class Places:
         else:
             units = np.sort(own)
         self.holder_U[own] = holder
-        self._held[int(units[0])] = _Held(units, self._bits(units), -1)
+        self._held[int(units[0])] = Held(units, self._bits(units), -1)
         return units
 
     def release(self, units: Units) -> None:

@@ -58,6 +58,10 @@ class PowerLog:
         self.seconds: list[int] = []
         self._items: list[tuple[Units, float, float, float, float]] = []
         self._seen = 0
+        self.forget_answers()
+
+    def forget_answers(self) -> None:
+        """Forget what was asked before."""
         self._most: tuple[int, tuple[Floats, Floats]] | None = None  # of how many items, and what ``most_w`` said
         self._joined: Changes | None = None  # all of it, as when it was asked for last
         self._by_block: tuple[Changes, Units, Units] | None = None  # the same, its order by block, where each begins

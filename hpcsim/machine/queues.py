@@ -198,6 +198,13 @@ class Admission:
         turned, self._turned = self._turned, Turn()
         return turned
 
+    def go_on(self, start: int) -> None:
+        """Take over the limits of all periods since second ``start``, after its state was replaced."""
+        since_s = self._since_s
+        for period in self.rules.periods:
+            if start < period.start_utc - self.t0_utc <= since_s:
+                self._put_in_force(period.start_utc - self.t0_utc)
+
     def ruled_out(self, job: Job) -> str | None:
         """The rule in force by which the waiting job could never run; None if it could."""
         entry = self._live[job.id]
