@@ -30,11 +30,11 @@ CAMPAIGN = {"polaris": 241_772, "mira": 52_154, "cooley": 95_678}
 def simulation_s(settings: Mapping[str, Any]) -> float:
     """CPU seconds of the simulation alone of packaged ``polaris`` with these settings."""
     plugins = load_plugins()
-    loaded = load_scenario("polaris", settings, schedulers=plugins.schedulers)
+    loaded = load_scenario("polaris", settings, schedulers=plugins.schedulers, twins=plugins.twins)
     workload, spec, nodes = build.jobs_and_machine(loaded, (), plugins.machines)
     piece = build.cut(loaded, workload, nodes)
     scheduler = build.make_scheduler(loaded, plugins.schedulers["easy"])
-    simulation = build.make_simulation(loaded, piece, nodes, scheduler, spec)
+    simulation = build.make_simulation(loaded, piece, nodes, scheduler, build.make_twins(loaded, plugins.twins), spec)
     began = time.process_time()
     simulation.run()
     return time.process_time() - began
