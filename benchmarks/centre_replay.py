@@ -129,8 +129,8 @@ in rank, and in most weeks. They are not the record.
   nor are boosts, and how many jobs of a user may run.
 - A backfill depth of 1 was nearer to reality in a study of Aurora by its centre. On Polaris it is not: the server's own
   depth of 10 is.
-- A dispatch that takes 2.5 min takes that capacity from the machine between jobs. It moves Cobalt towards the record and
-  PBS and EASY away from it; it was left out of all.
+- A dispatch that takes 2.5 min takes that capacity from the machine between jobs. It moves Cobalt towards the record
+  and PBS and EASY away from it; it was left out of all.
 """
 
 
