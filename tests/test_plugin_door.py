@@ -22,8 +22,8 @@ DOOR = (ROOT / "docs" / "plugins.md").read_text()
 PUBLIC = """
     CAPABILITIES Capability Decision Ended EnergyTwin FaultTwin FinishedRun Hold InputError Job JobLog JobRecord Kill
     Metric NodeClass Observer Options Outlook PerformanceTwin Power Prediction Preempt Profile Reader Register
-    RegisterFile Releases Room Running Scheduler SetCap SetCooling SetSpeed Shadow Signal Sleep Start ThermalTwin Twin Twins View Wake hookimpl
-    trace_lines
+    RegisterFile Releases Room Running Scheduler SetCap SetCooling SetSpeed Shadow Signal Sleep Start ThermalTwin Twin
+    Twins View Wake hookimpl trace_lines
 """
 
 
