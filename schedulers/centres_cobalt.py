@@ -80,6 +80,8 @@ class Cobalt:
 
     def schedule(self, view: View) -> Iterator[Decision]:
         room, jobs = view.room(), view.queue
+        if not jobs:
+            return
         ids_Q, facts_QF = self._facts.of(jobs, view)
         if self._eligible is None:
             waited_Q = view.now - facts_QF[:, 2]

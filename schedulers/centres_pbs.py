@@ -75,6 +75,8 @@ class PBS:
 
     def schedule(self, view: View) -> Iterator[Decision]:
         room, jobs = view.room(), view.queue
+        if not jobs:
+            return
         ids_Q, facts_QF = self._facts.of(jobs, view)
         eligible_Q = self._eligible.seconds(jobs, ids_Q, view)
         if room.special:

@@ -138,16 +138,19 @@ class Tetris:
         room = load.room
         nodes_J = np.array([job.nodes for job in jobs])
         walltime_J = np.array([job.walltime for job in jobs])
-        other_J = np.array([bool(job.cores) or job.id in room.special for job in jobs])  # who does not need free nodes
+        special_J = np.array([job.id in room.special for job in jobs])
+        other_J = special_J | np.array([bool(job.cores) for job in jobs])  # who does not need free nodes
         watts_J = load.watts(jobs)
         share_JR = load.demand(jobs, watts_J) / load.capacity_R
         work_J = load.runtime_s(jobs) * share_JR.sum(axis=1)
         first_J = self._holds_back_others(view, jobs)
         open_J = np.ones(len(jobs), bool)
         while True:
-            fits_J = open_J & (other_J | (nodes_J <= room.free)) & (watts_J <= load.left_w)
+            fits_J = open_J & (nodes_J <= np.where(other_J, room.reach, room.free)) & (watts_J <= load.left_w)
             if guard is not None:
                 fits_J &= guard.lets(nodes_J, walltime_J, other_J, watts_J)
+                for special in np.flatnonzero(fits_J & special_J).tolist():  # few
+                    fits_J[special] = guard.leaves(guard.takes(jobs[special]))
             fitting = np.flatnonzero(fits_J)
             if first_J is not None and first_J[fitting].any():
                 fitting = fitting[first_J[fitting]]

@@ -6,8 +6,14 @@ import pytest
 
 from hpcsim.plugin.loader import load_plugins
 from hpcsim.schedulers.backfilling import EASY, FCFS, Conservative, Hybrid
+from hpcsim.schedulers.centres_cobalt import Cobalt
+from hpcsim.schedulers.centres_pbs import PBS
+from hpcsim.schedulers.centres_slurm import Slurm
+from hpcsim.schedulers.flux import Flux
 from hpcsim.schedulers.heft import CPOP, HEFT
+from hpcsim.schedulers.nsga2 import NSGA2
 from hpcsim.schedulers.recorded import Recorded
+from hpcsim.schedulers.tetris import Tetris
 from hpcsim.testing import SchedulerContract, TwinContract
 from hpcsim.testing.stand_ins import Energy, Fault, Thermal
 from hpcsim.twins.performance import LastTwo, Walltime
@@ -47,6 +53,37 @@ class TestHEFT(SchedulerContract):
 
 class TestCPOP(SchedulerContract):
     scheduler = CPOP
+
+
+class TestCobalt(SchedulerContract):
+    scheduler = Cobalt
+    expected_failures = {"no_job_starves": "wfp divides the wait by the walltime: under overload long jobs come last"}
+
+
+class TestPBS(SchedulerContract):
+    scheduler = PBS
+
+
+class TestSlurm(SchedulerContract):
+    scheduler = Slurm
+
+
+class TestFlux(SchedulerContract):
+    scheduler = Flux
+
+
+class TestNSGA2(SchedulerContract):
+    scheduler = NSGA2
+
+
+class TestTetris(SchedulerContract):
+    scheduler = Tetris
+    expected_failures = {"no_job_starves": "as published it reserves nothing: what fits goes first"}
+
+
+class TestTetrisThatReserves(SchedulerContract):
+    scheduler = Tetris
+    options = {"reservation": "easy"}
 
 
 class TestRecorded(SchedulerContract):

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 import hpcsim
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
-from hpcsim.errors import SchedulerError
+from hpcsim.errors import InputError, SchedulerError
 from hpcsim.machine.catalogue import build_spec, load_machine, machine_data
 from hpcsim.machine.cluster import Cluster, Outage
 from hpcsim.machine.shares import Shares
@@ -277,7 +277,7 @@ def test_a_benchmark_tells_about_how_fast_a_node_is_and_not_how_fast():
 @pytest.mark.parametrize(
     ("machine", "scheduler", "sentence"),
     [
-        ({"physics": None}, {"match": "first"}, "only counts nodes"),
+        ({"physics": None}, {"match": "first"}, "set machine.model and physics"),
         ({"physics": {"variation": False}}, {"match": "variation"}, "set physics.variation to true"),
         ({}, {"levels": [{"children": 4}]}, "give match"),
         ({"physics": {"queues": False}}, {"levels": [{"children": 50}], "match": "first"}, "fewer children"),
@@ -285,7 +285,7 @@ def test_a_benchmark_tells_about_how_fast_a_node_is_and_not_how_fast():
     ],
 )
 def test_what_cannot_be_is_refused_with_a_sentence(machine, scheduler, sentence):
-    with pytest.raises(SchedulerError, match=sentence):
+    with pytest.raises((InputError, SchedulerError), match=sentence):
         hpcsim.simulate("polaris", {"jobs": 200, "scheduler": {"name": "flux"} | scheduler} | machine)
 
 

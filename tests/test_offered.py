@@ -139,7 +139,7 @@ def test_no_line_is_wider_than_the_terminal(columns):
 @pytest.mark.parametrize(
     ("words", "right"),
     [
-        (["schedulers", "eesy"], "no scheduler named 'eesy'. Did you mean 'easy'? Known: conservative, easy, fcfs"),
+        (["schedulers", "eesy"], "no scheduler named 'eesy'. Did you mean 'easy'? Known: cobalt, conservative, "),
         (["twins", "lasttwo"], "no twin named 'lasttwo'. Did you mean 'last-two'? Known: last-two, walltime."),
         (["run", "bare", "--scheduler", "eesy"], "no scheduler named 'eesy'. Did you mean 'easy'?"),
         (["validate", "bare", "--set", "scheduler=eesy"], "no scheduler named 'eesy'. Did you mean 'easy'?"),

@@ -194,6 +194,7 @@ class Watched:
     def __init__(self, inner: Any) -> None:
         self.inner = inner
         self.name = inner.name
+        self.needs = getattr(inner, "needs", frozenset())
         self.stopped: list[tuple[int, frozenset[int]]] = []
         self.started_urgent: dict[int, int] = {}
         self.simulation: Simulation
@@ -306,7 +307,14 @@ def test_every_centre_keeps_the_laws(
 
 
 @settings(deadline=None, max_examples=60)
-@given(job_rows, centres(), st.sampled_from([*SCHEDULERS]), outages, st.integers(0, 200))
+@given(
+    job_rows,
+    centres(),
+    st.sampled_from([name for name in SCHEDULERS if name != "flux slow"]),
+    outages,
+    st.integers(0, 200),
+)
+# A snapshot holds plain values: instances of flux that are busy deciding are refused.
 def test_a_fork_and_a_snapshot_go_on_as_their_parent_does(
     tmp_path_factory: pytest.TempPathFactory,
     rows: list[Any],
