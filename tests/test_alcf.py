@@ -63,6 +63,7 @@ def test_a_record_is_a_job(tmp_path: Path) -> None:
             "cores": 0,
             "gpus": 0,
             "memory_gib": 0.0,
+            "after_bytes": None,
             "runtime_s": 600,
             "outcome": COMPLETED,
             "recorded_start_s": 100,
