@@ -306,15 +306,12 @@ def test_every_centre_keeps_the_laws(
             assert row["state"] in ("completed", "timeout")
 
 
+# A snapshot holds plain values; these keep more, and are refused.
+SAVED = [name for name in SCHEDULERS if name != "flux slow" and not name.startswith("tetris")]
+
+
 @settings(deadline=None, max_examples=60)
-@given(
-    job_rows,
-    centres(),
-    st.sampled_from([name for name in SCHEDULERS if name != "flux slow"]),
-    outages,
-    st.integers(0, 200),
-)
-# A snapshot holds plain values: instances of flux that are busy deciding are refused.
+@given(job_rows, centres(), st.sampled_from(SAVED), outages, st.integers(0, 200))
 def test_a_fork_and_a_snapshot_go_on_as_their_parent_does(
     tmp_path_factory: pytest.TempPathFactory,
     rows: list[Any],
