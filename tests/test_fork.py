@@ -191,6 +191,29 @@ def test_a_copy_of_a_history_shares_pages_until_one_of_the_two_changes_them():
     assert len({id(each._pages[0]) for each in (history, twin)}) == 2
 
 
+@pytest.mark.parametrize("overrides", [{"physics": None}, {"physics.queues": False}])
+def test_with_500_running_jobs_a_fork_goes_on_as_its_parent_does(overrides):
+    jobs, rng = 900, np.random.default_rng(1)
+    walltime_s = rng.integers(3600, 6 * 3600, jobs)
+    busy = workload_from_columns(
+        t0_utc=1_700_000_000,
+        source="busy",
+        name=[f"j{number}" for number in range(jobs)],
+        submit_s=np.sort(rng.integers(0, 9000, jobs)),
+        nodes=np.ones(jobs, np.int64),
+        walltime_s=walltime_s,
+        runtime_s=(walltime_s * rng.uniform(0.6, 1.0, jobs)).astype(np.int64),
+    )
+    sim = simulation("polaris", overrides, workload=busy)
+    while len(sim.running) < 500:
+        sim.run(sim.now + 60)
+    twin = sim.fork()
+    twin.run()
+    made = left_behind(twin)
+    sim.run()
+    assert left_behind(sim) == made
+
+
 def test_a_fork_costs_the_same_whatever_the_past():
     def cost_s(past):
         rows = [(0, 1, 1)] * past + [(past, 10_000, 1)] * 8
