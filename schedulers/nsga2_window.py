@@ -24,7 +24,7 @@ FAR_S = 2**29  # when nodes come back that are not expected at all
 _ALL_SPANS_S = 2**30  # the seconds of all jobs of a window together, at most
 
 
-def list_schedule(times_S: Ints, free_S: Ints, nodes_WP: Ints, span_WP: Ints) -> Ints:
+def list_schedule(times_S: Ints, free_S: Ints, nodes_WP: Ints, span_WP: Ints) -> npt.NDArray[np.int32]:
     """When each of W jobs, placed one after the other into a profile, can start; of P individuals at once.
 
     The profile has S steps: from ``times_S`` on ``free_S`` nodes are free. Job w of individual p takes ``nodes_WP``
