@@ -12,6 +12,7 @@ from hpcsim.errors import BadDecision, SchedulerError
 from hpcsim.results.check import check
 from hpcsim.results.tables import attempts_table, jobs_table, timeline_table
 from hpcsim.schedulers.backfilling import EASY, FCFS, Conservative, Hybrid
+from hpcsim.schedulers.nsga2 import NSGA2
 from hpcsim.workload.job import FAILED, Job, workload_from_columns
 
 
@@ -333,6 +334,7 @@ schedulers = st.sampled_from(
         lambda: EASY(EASY.Options(extra_nodes=False)),
         lambda: Hybrid(Hybrid.Options(depth=2, order="sqf")),
         lambda: Conservative(Conservative.Options()),
+        lambda: NSGA2(NSGA2.Options(evaluations=100, interval=5)),
     ]
 )
 
