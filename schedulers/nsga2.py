@@ -87,7 +87,7 @@ class NSGA2:
             0.6,
             ge=0,
             le=1,
-            description="share of a node's dynamic watts that jobs are believed to draw; not for a twin",
+            description="share of a node's dynamic watts that jobs are believed to draw, if no energy twin says",
         )
         node_mtbf_h: float = Field(
             35_000, gt=0, description="hours between failures of a node, if neither a twin nor the machine says"

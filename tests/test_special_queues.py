@@ -531,7 +531,7 @@ def test_easy_never_starts_a_head_later_than_it_first_promised(rows: list[Any], 
 @settings(deadline=None, max_examples=100)
 @given(job_rows, st.sampled_from([name for name in SCHEDULERS if name != "nsga2"]), outages)
 def test_queues_that_say_nothing_special_change_nothing(rows: list[Any], scheduler: str, out: list[Outage]) -> None:
-    """A pool of no exclusive node and all shared ones binds nobody; nsga2 plans no job of a queue with a pool at all."""
+    """A pool of no exclusive node and all shared ones binds nobody; nsga2 plans no job of a queue with a pool."""
     jobs = workload(*rows)
     plain = [queue(name) for name in "gabpd"]
     loose = [replace(each, pool=Pool(0, NODES)) if each.name in "ab" else each for each in plain]
