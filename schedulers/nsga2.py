@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, model_validator
 
 from hpcsim import plugin
-from hpcsim.plugin import Decision, Job, Profile, Room, Start, View
+from hpcsim.plugin import Decision, Job, Room, Start, View
 
 from .backfilling import EASY, backfill
 from .nsga2_planner import Plan, Planner, slowed
@@ -20,7 +20,6 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
     "full": {"population": 60, "evaluations": 3600, "patience": None},
 }
 FIRST: Final = "first in the queue"
-BEHIND: Final = "backfilled: disturbs no planned start"
 _ANY_WALLTIME: Final = 2**62
 
 Speed = Annotated[float, Field(gt=0, le=1)]
@@ -33,9 +32,8 @@ class NSGA2:
     that is left, be it before jobs that were placed earlier. The first job of the queue comes before all others: it
     starts as soon as it fits, and while it is blocked no job delays it, as under EASY. After it come jobs that have
     waited for ``pin_after``. NSGA-II finds plans for the others of which none is better in everything; one of them is
-    chosen, and those of its jobs start that can start now. Jobs behind the window are backfilled where they disturb no
-    planned start. Jobs with nodes or rights of their own by their queue, and jobs that share nodes, are not planned:
-    they are backfilled as under EASY.
+    chosen, and those of its jobs start that can start now. Then jobs that are not planned are backfilled as under EASY:
+    those behind the window, those that share nodes, and those with nodes or rights of their own by their queue.
 
     It optimises at most every ``interval`` seconds, and only if a job of the window could start; in between the plan is
     followed, with new jobs behind the others. If there are no more plans than ``evaluations``, all are looked at. With
@@ -89,7 +87,7 @@ class NSGA2:
             0.6,
             ge=0,
             le=1,
-            description="share of a node's dynamic watts that jobs are believed to draw; not for a twin",
+            description="share of a node's dynamic watts that jobs are believed to draw, if no energy twin says",
         )
         node_mtbf_h: float = Field(
             35_000, gt=0, description="hours between failures of a node, if neither a twin nor the machine says"
@@ -143,21 +141,30 @@ class NSGA2:
         pinned, others = self._window(view, room, queue, first)
         plan = self._planner.plan(view, profile, pinned, others, first if speeds > 1 else None)
         planned = [slowed(job, plan.speeds[job.id]) for job in plan.starting]
-        behind = _Behind(view, room, profile, plan, order)
-        if not speeds:
-            yield from behind.backfilled(first, shadow, extra, planned)
-            return
-        yield Start(first, FIRST, plan.speeds.get(first.id, 1.0))
-        for job in planned:
-            if room.take(job):
-                yield plan.start(job)
-        for job in in_order(still_waiting(view, room), order, now):
-            if not room.reach:
+        if speeds:
+            yield Start(first, FIRST, plan.speeds.get(first.id, 1.0))
+            for job in planned:
+                if room.take(job):
+                    yield plan.start(job)
+            blocked = None
+            for job in in_order(still_waiting(view, room), order, now):
+                if job.id in plan.speeds or not room.take(job):
+                    blocked = job
+                    break
+                yield Start(job, FIRST)
+            if blocked is None or not room.reach:
                 return
-            if not (behind.may_start(job) and room.take(job)):
-                yield from behind.backfilled(job, *view.shadow(job, room))
-                return
-            yield Start(job, FIRST)
+            first, planned = blocked, []
+            shadow, extra = view.shadow(first, room)
+        behind = chain(planned, self._unplanned(view, room, plan, first))
+        for start in backfill(room, first, behind, shadow, extra, shadow - now - view.launch_latency):
+            yield plan.start(start.job) if start.job.id in plan.speeds else start
+
+    def _unplanned(self, view: View, room: Room, plan: Plan, head: Job) -> Iterator[Job]:
+        """The waiting jobs behind ``head`` that may fit and are not planned, in order."""
+        known = {head.id, *plan.speeds, *(job.id for job in room.started)}
+        jobs = (job for job in view.queue_within(room.reach, _ANY_WALLTIME) if job.id not in known)
+        yield from in_order([*jobs], self._options.order, view.now)
 
     def _window(self, view: View, room: Room, queue: Iterable[Job], first: Job) -> tuple[Sequence[Job], Sequence[Job]]:
         """The jobs behind the first that are planned: those that have waited for too long, and the others."""
@@ -167,46 +174,6 @@ class NSGA2:
         known = {first.id, *(job.id for job in pinned)}
         young = (job for job in queue if job.id not in known and _is_ordinary(job, room))
         return pinned, [*islice(young, most - len(pinned))]
-
-
-class _Behind:
-    """The jobs that wait and are not planned: they start where they disturb no planned start."""
-
-    def __init__(self, view: View, room: Room, profile: Profile, plan: Plan, order: OrderName) -> None:
-        self._view = view
-        self._room = room
-        self._profile = profile
-        self._plan = plan
-        self._order = order
-
-    def may_start(self, job: Job) -> bool:
-        """Whether ``job`` disturbs no planned start; its place is taken then.
-
-        Of a job that is not ordinary only the room can tell.
-        """
-        room, view = self._room, self._view
-        if job.id in self._plan.speeds:
-            return False
-        if not _is_ordinary(job, room):
-            return True
-        span = view.launch_latency + job.walltime
-        if job.nodes > room.free or self._profile.least(view.now, span) < job.nodes:
-            return False
-        self._profile.reserve(view.now, span, job.nodes)
-        return True
-
-    def backfilled(self, head: Job, shadow: int, extra: int, planned: Sequence[Job] = ()) -> Iterator[Start]:
-        """Start the ``planned`` jobs, then others, as long as they do not delay the blocked ``head``."""
-        longest = shadow - self._view.now - self._view.launch_latency
-        for start in backfill(self._room, head, chain(planned, self._others(head)), shadow, extra, longest):
-            yield self._plan.start(start.job) if start.job.id in self._plan.speeds else start._replace(why=BEHIND)
-
-    def _others(self, head: Job) -> Iterator[Job]:
-        room, view = self._room, self._view
-        known = {head.id, *(job.id for job in room.started)}
-        for job in in_order(view.queue_within(room.reach, _ANY_WALLTIME), self._order, view.now):
-            if job.id not in known and self.may_start(job):
-                yield job
 
 
 def _is_ordinary(job: Job, room: Room) -> bool:

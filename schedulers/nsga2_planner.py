@@ -27,8 +27,8 @@ PLANNED: Final = "planned: its turn in the chosen order"
 class Followed(NamedTuple):
     """The order of a plan and the levels of its jobs, by their ids: what is left of it for later passes."""
 
-    order: tuple[int, ...] = ()
-    levels: dict[int, int] = {}  # noqa: RUF012  (nobody changes it)
+    order: tuple[int, ...]
+    levels: dict[int, int]  # of those that are not at full speed, 0
 
 
 class Plan(NamedTuple):
@@ -54,7 +54,7 @@ class Planner:
         self._options = options
         self.speeds = tuple(dict.fromkeys(options.speeds))
         self._optimised_s = -(2**60)
-        self._chosen = Followed()
+        self._chosen = Followed((), {})
         self._front: list[Followed] = []
 
     def take(self, first: Job, room: Room) -> int:

@@ -17,14 +17,14 @@ from .evolution import Genomes, inversion, order_crossover
 from .pareto import Floats, Ints
 
 CROSSOVER = 0.9  # how many children are made of two parents
-MUTATION = 0.2  # how many children have a stretch of their order turned around
+MUTATION = 0.2  # how many children have a stretch of their order turned around; of clones all
 SHORT_S = 10  # slowdowns are those of jobs that run at least so long
 NEVER = 2**31 - 1  # after all seconds of a plan
 FAR_S = 2**29  # when nodes come back that are not expected at all
 _ALL_SPANS_S = 2**30  # the seconds of all jobs of a window together, at most
 
 
-def list_schedule(times_S: Ints, free_S: Ints, nodes_WP: Ints, span_WP: Ints) -> Ints:
+def list_schedule(times_S: Ints, free_S: Ints, nodes_WP: Ints, span_WP: Ints) -> npt.NDArray[np.int32]:
     """When each of W jobs, placed one after the other into a profile, can start; of P individuals at once.
 
     The profile has S steps: from ``times_S`` on ``free_S`` nodes are free. Job w of individual p takes ``nodes_WP``
@@ -186,8 +186,9 @@ class Window:
         turned_P = rng.random(count)[:, None] < MUTATION
         orders = parents_PG[:, :jobs]
         if jobs > 1:
-            orders = np.where(mixed_P, order_crossover(orders, mates_PG[:, :jobs], rng), orders)
-            orders = np.where(turned_P, inversion(orders, rng), orders)
+            crossed = np.where(mixed_P, order_crossover(orders, mates_PG[:, :jobs], rng), orders)
+            turned_P |= (crossed == orders).all(axis=1, keepdims=True)  # a clone would teach nothing
+            orders = np.where(turned_P, inversion(crossed, rng), crossed)
         if not self._has_speeds:
             return orders
         speeds_PG, other_PG = parents_PG[:, jobs:], mates_PG[:, jobs:]

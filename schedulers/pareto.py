@@ -36,7 +36,7 @@ def ranks(values_PM: Floats, enough: int | None = None, *, distinct: bool = Fals
         dominates |= np.triu(no_worse & no_worse.T, 1)
     left_P = dominates.sum(axis=0)  # how many dominate it that have no rank yet
     rank_P = np.full(count, -1)
-    enough = count if enough is None else enough
+    enough = count if enough is None else min(enough, count)
     front = 0
     while True:
         mine_P = left_P == 0

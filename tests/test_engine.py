@@ -13,6 +13,7 @@ from hpcsim.results.check import check
 from hpcsim.results.tables import attempts_table, jobs_table, timeline_table
 from hpcsim.schedulers.backfilling import EASY, FCFS, Conservative, Hybrid
 from hpcsim.schedulers.flux import Flux
+from hpcsim.schedulers.nsga2 import NSGA2
 from hpcsim.schedulers.tetris import Tetris
 from hpcsim.workload.job import FAILED, Job, workload_from_columns
 
@@ -347,6 +348,7 @@ schedulers = st.sampled_from(
         ),
         lambda: Tetris(Tetris.Options()),
         lambda: Tetris(Tetris.Options(reservation="easy", fairness=0.0)),
+        lambda: NSGA2(NSGA2.Options(evaluations=100, interval=5)),
     ]
 )
 

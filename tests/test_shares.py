@@ -26,6 +26,7 @@ from hpcsim.results.energy import ledger_j, power_curve
 from hpcsim.results.tables import attempts_table, jobs_table, timeline_table
 from hpcsim.schedulers.backfilling import EASY, FCFS, Conservative, Hybrid
 from hpcsim.schedulers.flux import Flux
+from hpcsim.schedulers.nsga2 import NSGA2
 from hpcsim.schedulers.tetris import Tetris
 from hpcsim.streams import stream
 from hpcsim.workload.behaviour import draw_behaviour
@@ -110,6 +111,7 @@ def schedulers():
         Flux(Flux.Options(queue_policy="easy", match="lonodex", cost={"decision_s": 0.9})),
         Tetris(Tetris.Options()),
         Tetris(Tetris.Options(reservation="easy")),
+        NSGA2(NSGA2.Options(evaluations=100, interval=5)),
     ]
 
 
@@ -171,7 +173,7 @@ rows = st.lists(
 
 
 @settings(deadline=None, max_examples=80)
-@given(rows, st.integers(0, 3))
+@given(rows, st.integers(0, 4))
 def test_nobody_gets_what_is_not_there_every_job_runs_and_the_books_close(jobs, which):
     sim = simulation(workload(jobs), schedulers()[which])
     made, attempts, _ = finish(sim)
@@ -226,7 +228,7 @@ def test_the_books_close_with_heat_failures_caps_speeds_and_jobs_that_are_stoppe
 
 
 @settings(deadline=None, max_examples=25)
-@given(rows, st.integers(0, 6000), st.integers(0, 3))
+@given(rows, st.integers(0, 6000), st.integers(0, 4))
 def test_a_fork_goes_on_as_the_original(jobs, second, which):
     sim = simulation(workload(jobs), schedulers()[which], heat=True)
     sim.run(second)
@@ -271,7 +273,7 @@ def test_the_head_of_the_queue_is_never_later_than_its_first_shadow(jobs, which)
 # -- what sharing brings --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("which", range(4))
+@pytest.mark.parametrize("which", range(5))
 def test_two_halves_of_a_node_run_at_once(which):
     half = (0, 1000, 1, CORES // 2, 0, 0.0)
     sim = simulation(workload([half, half]), schedulers()[which], nodes=1)
@@ -283,7 +285,7 @@ def test_two_halves_of_a_node_run_at_once(which):
     assert sim.now == 2000
 
 
-@pytest.mark.parametrize("which", range(1, 4))
+@pytest.mark.parametrize("which", range(1, 5))
 def test_a_job_is_backfilled_beside_another_while_no_node_is_free(which):
     jobs = [(0, 5000, 3, 0, 0, 0.0), (0, 5000, 1, 2, 0, 0.0), (1, 100, 4, 0, 0, 0.0), (2, 4000, 1, 2, 0, 0.0)]
     sim = simulation(workload(jobs), schedulers()[which])
@@ -292,7 +294,7 @@ def test_a_job_is_backfilled_beside_another_while_no_node_is_free(which):
     assert made[2]["start_s"] == 5000
 
 
-@pytest.mark.parametrize("which", range(1, 4))
+@pytest.mark.parametrize("which", range(1, 5))
 def test_a_job_that_would_keep_a_shared_node_from_the_head_waits(which):
     jobs = [(0, 5000, 3, 0, 0, 0.0), (0, 5000, 1, 2, 0, 0.0), (1, 100, 4, 0, 0, 0.0), (2, 20_000, 1, 2, 0, 0.0)]
     sim = simulation(workload(jobs), schedulers()[which])
@@ -375,7 +377,7 @@ def centre(exclusive, shared, later):
 
 
 @settings(deadline=None, max_examples=80)
-@given(rows, queues, st.integers(0, 2), st.integers(1, 4), st.integers(100, 5000), st.integers(0, 3))
+@given(rows, queues, st.integers(0, 2), st.integers(1, 4), st.integers(100, 5000), st.integers(0, 4))
 def test_queues_with_pools_and_rights_keep_the_laws(jobs, names, exclusive, shared, later, which):
     made = workload(jobs)
     made = dataclasses.replace(

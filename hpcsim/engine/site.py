@@ -84,6 +84,8 @@ class Site:
         """Let it act on ``simulation``, which has just begun or been forked."""
         self._simulation = simulation
         simulation.free_nodes = self.free_nodes
+        if "speed" in simulation.needs:
+            self._longest_s = NEVER  # a slow job lasts longer than its walltime
         if self.telemetry is not None:
             Sampling(simulation, self.telemetry)
 
