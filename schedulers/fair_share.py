@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from math import ceil
 from typing import Literal
@@ -18,7 +17,7 @@ class FairShare:
     """
 
     def __init__(self, group: Literal["project", "user"], fairness: float) -> None:
-        self.used_node_s: defaultdict[str, float] = defaultdict(float)
+        self.used_node_s: dict[str, float] = {}
         self._by_user = group == "user"
         self._fairness = fairness
         self._held: list[tuple[str, float]] = []  # by the jobs that have been running since the last pass
@@ -33,7 +32,7 @@ class FairShare:
         """Charge what has run since the last pass."""
         passed_s, self._last = view.now - self._last, view.now
         for group, nodes in self._held:
-            self.used_node_s[group] += nodes * passed_s
+            self.used_node_s[group] = self.used_node_s.get(group, 0.0) + nodes * passed_s
         self._node_cores = 1 if view.node is None else view.node.cores
         self._held = [(self.group(job), self._nodes(job)) for job, _, _ in view.running.values()]
 

@@ -242,6 +242,60 @@ def test_a_scheduler_that_keeps_what_no_file_can_hold_is_told_how_to_say_what_is
     assert other.scheduler.passes == sim.scheduler.passes + 1000
 
 
+class Share:
+    __slots__ = ("rule", "used")
+
+    def __init__(self, rule):
+        self.used = {}
+        self.rule = rule
+
+
+class Divides(EASY):
+    """Keeps objects of its own package: one that it is made with, which has a function, and others that come."""
+
+    name = "divides"
+
+    def __init__(self):
+        super().__init__(EASY.Options())
+        self.share = Share(max)
+        self.past = []
+
+    def schedule(self, view):
+        for job in view.queue:
+            self.share.used[job.user] = self.share.rule(view.now, job.nodes)
+        self.past = [*self.past, replaced(Share(None), view.now)]
+        return super().schedule(view)
+
+
+def replaced(share, now):
+    share.used = {"now": now}
+    return share
+
+
+def test_objects_of_a_plug_ins_own_package_come_back_and_of_no_other(tmp_path):
+    sim, path = counted(ROWS, Divides), tmp_path / "snapshot"
+    sim.run(7)
+    sim.save(path)
+    other = counted(ROWS, Divides)
+    other.restore(path)
+    one, two = sim.scheduler, other.scheduler
+    assert (two.share.used, two.share.rule) == (one.share.used, max)
+    assert [each.used for each in two.past] == [each.used for each in one.past] != []
+    with zipfile.ZipFile(path) as old:
+        state = json.loads(old.read("state.json"))
+        rest = {name: old.read(name) for name in old.namelist() if name != "state.json"}
+    for name in (["subprocess", "Popen"], ["os", "_Environ"], [__name__, "counted"], [__name__, "nothing"]):
+        state["plugins"]["scheduler"]["past"] = {"own": name, "#": 999, "state": {}}
+        with zipfile.ZipFile(path, "w") as new:
+            for member, content in [*rest.items(), ("state.json", json.dumps(state))]:
+                new.writestr(member, content)
+        with pytest.raises(InputError, match="not a snapshot that this hpcsim can read"):
+            counted(ROWS, Divides).restore(path)
+    sim.scheduler.past = [Share(max)]
+    with pytest.raises(SchedulerError, match=r"divides keeps a .*Share, with options or functions, in past"):
+        sim.save(path)
+
+
 def test_a_simulation_of_a_scenario_is_resumed_from_its_file_alone(tmp_path):
     (tmp_path / "mine.py").write_text(PLUGIN)
     sim = hpcsim.begin("polaris", {"jobs": 90, "scheduler": "mine"}, plugins=tmp_path / "mine.py")

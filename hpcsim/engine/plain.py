@@ -1,8 +1,8 @@
 """Objects of a simulation as plain data, and back: what can be written to a file that nobody has to trust.
 
 Data are what JSON knows; arrays are put into one column for each kind of number, and the data say which part of it they
-are. Only objects of ``CLASSES`` come back as objects, and they do without any of their methods being called: nothing in
-a file can make a program run.
+are. Only objects of ``CLASSES`` come back as objects, and those of classes of a plug-in's own package, which is loaded
+already; they do without any of their methods being called: nothing in a file can make a program run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from hpcsim.engine.attempts import Attempts
-from hpcsim.engine.availability import Releases
+from hpcsim.engine.availability import Profile, Releases
 from hpcsim.engine.centre import Centre
 from hpcsim.engine.decided import Decided
 from hpcsim.engine.ledger import Ledger
@@ -71,6 +71,7 @@ KEPT: Final[dict[type, frozenset[str]]] = {
         Execution: "",
         Ledger: "",
         Releases: "",
+        Profile: "",
     }.items()
 }
 """The classes whose objects have a state, and what of them never changes or follows from the rest."""
@@ -95,7 +96,7 @@ class Packer:
     """Makes plain data of objects. ``columns`` are the numbers of all arrays, by their kind.
 
     ``rules`` says of each queue of a period, by its id, the number of the period and its name. ``foreign`` is the
-    plug-in whose state is packed, if it is one: named tuples of its module are let in.
+    plug-in whose state is packed, if it is one: objects of its package are let in.
     """
 
     def __init__(self, rules: dict[int, list[Any]]) -> None:
@@ -142,8 +143,10 @@ class Packer:
         if isinstance(value, np.random.Generator):
             return {"rng": self.pack(value.bit_generator.state)}
         name = kind.__name__
-        if kind in _TUPLES or (issubclass(kind, tuple) and self._is_own(kind)):
+        if kind in _TUPLES:
             return {"named": name, "values": [self.pack(each) for each in value]}
+        if issubclass(kind, tuple) and self._is_own(kind):
+            return {"named": [kind.__module__, kind.__qualname__], "values": [self.pack(each) for each in value]}
         if kind is Entry:
             return {"entry": [self.pack(value.job), self.pack(value.rules)]}
         number = self.number(value)
@@ -153,13 +156,30 @@ class Packer:
             return {"object": name, "#": number, "rows": self.pack(value.as_columns())}
         kept = KEPT.get(Heat if kind is WatchedHeat else kind)
         if kept is None:
+            if self._is_own(kind):
+                return self._own(value, number, is_made_anew=False)
             raise TypeError(f"a {kind.__module__}.{kind.__qualname__}")
         state = {name: self.pack(each) for name, each in attributes(value) if name not in kept}
         return {"object": "Heat" if kind is WatchedHeat else name, "#": number, "state": state}
 
+    def pack_part(self, value: Any) -> Any:
+        """Plain data of what a plug-in, or a part of it, keeps under a name, as does one that is made anew."""
+        if self._is_own(type(value)) and not isinstance(value, tuple) and id(value) not in self._numbers:
+            return self._own(value, self.number(value), is_made_anew=True)
+        return self.pack(value)
+
+    def _own(self, value: Any, number: int, *, is_made_anew: bool) -> Any:
+        """An object of the plug-in's package; what never changes of one that will be there is left out."""
+        kind = type(value)
+        state = {name: each for name, each in attributes(value) if not is_constant(each)}
+        if not is_made_anew and len(state) < sum(1 for _ in attributes(value)):
+            raise TypeError(f"a {kind.__module__}.{kind.__qualname__}, with options or functions,")
+        packed = {name: self.pack_part(each) for name, each in state.items()}
+        return {"own": [kind.__module__, kind.__qualname__], "#": number, "state": packed}
+
     def _is_own(self, kind: type) -> bool:
-        """Whether a named tuple is of the module of the plug-in."""
-        return hasattr(kind, "_fields") and kind.__module__ == type(self.foreign).__module__
+        """Whether a class is of the package of the plug-in."""
+        return self.foreign is not None and is_of_package(kind.__module__, self.foreign)
 
     def _several(self, values: Any) -> Any:
         """The items of a list; of many that are alike as columns."""
@@ -203,6 +223,8 @@ class Unpacker:
             return data
         if "object" in data:
             return self._object(data, there)
+        if "own" in data:
+            return self._own(data, there)
         if "#" in data:
             return self._objects[data["#"]]
         if "job" in data:
@@ -254,12 +276,31 @@ class Unpacker:
                 value.forget_answers()
         return value
 
-    def _tuple_class(self, name: str) -> Any:
-        kind = CLASSES.get(name)
-        if kind not in _TUPLES:
-            kind = getattr(sys.modules[type(self.foreign).__module__], name)
-            if not (isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")):
-                raise ValueError(f"{name} is no named tuple")
+    def _own(self, data: dict[str, Any], there: Any) -> Any:
+        kind = self._own_class(data["own"])
+        value = there if type(there) is kind else kind.__new__(kind)
+        self._objects[data["#"]] = value
+        known = dict(attributes(value))
+        for name, each in data["state"].items():
+            setattr(value, name, self.unpack(each, known.get(name)))
+        return value
+
+    def _own_class(self, name: list[str]) -> Any:
+        """A class of the plug-in's package, by its module, which is loaded, and its name."""
+        module, qualname = name
+        if not is_of_package(module, self.foreign):
+            raise ValueError(f"{module} is not of the package of {type(self.foreign).__module__}")
+        kind: Any = sys.modules[module]
+        for part in qualname.split("."):
+            kind = vars(kind)[part]
+        if not (isinstance(kind, type) and kind.__module__ == module):
+            raise ValueError(f"{qualname} is no class of {module}")
+        return kind
+
+    def _tuple_class(self, name: Any) -> Any:
+        kind = CLASSES.get(name) if isinstance(name, str) else self._own_class(name)
+        if kind not in _TUPLES and not (kind and issubclass(kind, tuple) and hasattr(kind, "_fields")):
+            raise ValueError(f"{name} is no named tuple")
         return kind
 
     def _several(self, data: Any) -> Any:
@@ -289,6 +330,18 @@ class Unpacker:
         bits = kind(0)
         bits.state = state
         return np.random.Generator(bits)
+
+
+def is_constant(value: object) -> bool:
+    """Whether a plug-in that is made anew has the same: its options, functions and classes."""
+    return callable(value) or hasattr(type(value), "model_fields")
+
+
+def is_of_package(module: str, plugin: object) -> bool:
+    """Whether a module is that of the plug-in, or of the package in which that lies."""
+    own = type(plugin).__module__
+    package = own.rpartition(".")[0] or own
+    return module == package or module.startswith(f"{package}.")
 
 
 def attributes(value: object) -> Iterator[tuple[str, Any]]:

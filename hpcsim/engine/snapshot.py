@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from hpcsim.engine.plain import FOLLOWS, KEPT, Packer, Unpacker, attributes
+from hpcsim.engine.plain import FOLLOWS, KEPT, Packer, Unpacker, attributes, is_constant
 from hpcsim.errors import InputError, SchedulerError
 from hpcsim.machine.heat import Heat
 from hpcsim.machine.queue_file import QueueRules
@@ -155,32 +155,27 @@ def _packed(plugin: Any, packer: Packer) -> Any:
     packer.foreign = plugin
     packed = {}
     for name, value in (state or {}).items():
-        if _is_constant(value):
+        if is_constant(value):
             continue
         try:
-            packed[name] = packer.pack(value)
+            packed[name] = packer.pack_part(value)
         except TypeError as error:
             raise SchedulerError(
                 f"{plugin.name} keeps {error} in {name}, which no snapshot can hold; give {type(plugin).__name__} a "
-                "__getstate__ that returns plain values (numbers, text, lists, dictionaries, arrays, jobs) and a "
-                "__setstate__ that takes them back"
+                "__getstate__ that returns plain values (numbers, text, lists, dictionaries, arrays, jobs, objects of "
+                "its package) and a __setstate__ that takes them back"
             ) from error
     return packed
 
 
 def _put_back(plugin: Any, packed: dict[str, Any], unpacker: Unpacker) -> None:
     unpacker.foreign = plugin
-    state = {name: unpacker.unpack(value) for name, value in packed.items()}
+    state = {name: unpacker.unpack(value, getattr(plugin, name, None)) for name, value in packed.items()}
     if hasattr(plugin, "__setstate__"):
         plugin.__setstate__(state)
     else:
         for name, value in state.items():
             setattr(plugin, name, value)
-
-
-def _is_constant(value: object) -> bool:
-    """Whether a plug-in that is made anew has the same: its options, functions and classes."""
-    return callable(value) or hasattr(type(value), "model_fields")
 
 
 # -- what never changes ---------------------------------------------------------------------------
