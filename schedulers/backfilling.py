@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from pydantic import Field
 
 from hpcsim import plugin
-from hpcsim.plugin import Decision, Job, Room, Start, View
+from hpcsim.plugin import Decision, Start, View, backfill
 
 from .orders import CITES, OrderName, in_order, still_waiting, urgent_first
 from .planning import around_reservations
@@ -109,40 +109,6 @@ class EASY:
         if self.backfill_order != self.order:
             behind = list(in_order(sorted(behind, key=lambda job: job.id), self.backfill_order, now))
         yield from backfill(room, head, behind, shadow, extra, longest)
-
-
-def backfill(room: Room, head: Job, behind: Iterable[Job], shadow: int, extra: int, longest: int) -> Iterator[Start]:
-    """Start those of ``behind``, in order, that do not delay the blocked ``head``.
-
-    ``head`` can start at ``shadow``; a job that lasts at most ``longest`` seconds ends by then, and ``extra`` nodes are
-    left free then, whoever has them.
-    """
-    differs = bool(room.special) or room.shared is not None  # whether nodes are not all that there is to a job
-    for job in behind:
-        other = differs and (job.cores or job.id in room.special)
-        if job.nodes > room.free and not other:
-            continue
-        if job.walltime <= longest:
-            why = "backfilled: ends before the head can start"
-        elif (taken := _taken_from(room, head, job, shadow) if other else job.nodes) <= extra:
-            why = "backfilled: on nodes that the head leaves free"
-        else:
-            continue
-        if not room.take(job):
-            continue
-        if job.walltime > longest:
-            extra -= taken
-        yield Start(job, why)
-        if not room.reach:
-            return
-
-
-def _taken_from(room: Room, head: Job, job: Job, shadow: int) -> int:
-    """How many of the nodes that the blocked ``head`` counts on at its shadow time ``job`` would have."""
-    until = room.shared_until(job)
-    if until is not None and until > shadow:
-        return 0  # on a node that is taken then anyway
-    return room.taken_from(head, job)
 
 
 class Hybrid:

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hpcsim.plugin import Decision, Job, Room, Start, View
+from hpcsim.plugin import Decision, Job, Room, Start, View, backfill
 
-from .backfilling import backfill
 from .planning import around_reservations
 
 Floats = npt.NDArray[np.float64]

@@ -10,9 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from hpcsim import plugin
-from hpcsim.plugin import Decision, Job, Room, Start, View
+from hpcsim.plugin import Decision, Job, Room, Start, View, backfill
 
-from .backfilling import backfill
 from .centres import Eligible, Facts, Floats
 from .orders import urgent_first
 

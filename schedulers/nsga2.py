@@ -9,9 +9,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, model_validator
 
 from hpcsim import plugin
-from hpcsim.plugin import Decision, Job, Room, Start, View
+from hpcsim.plugin import Decision, Job, Room, Start, View, backfill
 
-from .backfilling import EASY, backfill
+from .backfilling import EASY
 from .nsga2_planner import Plan, Planner, slowed
 from .orders import OrderName, in_order, still_waiting, urgent_first
 

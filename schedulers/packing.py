@@ -8,9 +8,7 @@ from math import inf
 import numpy as np
 import numpy.typing as npt
 
-from hpcsim.plugin import Job, Room, View
-
-from .backfilling import _taken_from
+from hpcsim.plugin import Job, Room, View, taken_at
 
 Floats = npt.NDArray[np.float64]
 
@@ -158,7 +156,7 @@ class Guard:
 
     def takes(self, job: Job) -> int:
         """How many of the nodes that the head counts on ``job`` would have at the shadow."""
-        return 0 if job.walltime <= self._longest else _taken_from(self._room, self.head, job, self._shadow)
+        return 0 if job.walltime <= self._longest else taken_at(self._shadow, self._room, self.head, job)
 
     def leaves(self, nodes: int) -> bool:
         """Whether the head can do without so many of them."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from hpcsim.engine.backfill import backfill
 from hpcsim.engine.decisions import Decision, Start
 from hpcsim.engine.twins import Twins
 from hpcsim.engine.view import View
@@ -74,16 +75,7 @@ class Backfilling:
             return
         shadow, extra = view.shadow(head, room)
         longest = shadow - view.now - view.launch_latency
-        for job in queue:
-            taken = 0
-            if job.walltime > longest:
-                until = room.shared_until(job)
-                taken = 0 if until is not None and until > shadow else room.taken_from(head, job)
-            if taken <= extra and room.take(job):
-                extra -= taken
-                yield Start(job)
-                if not room.reach:
-                    return
+        yield from backfill(room, head, queue, shadow, extra, longest)
 
 
 def what_if(

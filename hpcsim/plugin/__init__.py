@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from hpcsim.engine.availability import Profile, Releases, Shadow
+from hpcsim.engine.backfill import backfill, taken_at
 from hpcsim.engine.capabilities import CAPABILITIES, Capability
 from hpcsim.engine.decisions import (
     Decision,
@@ -93,6 +94,8 @@ __all__ = [
     "Twins",
     "View",
     "Wake",
+    "backfill",
     "hookimpl",
+    "taken_at",
     "trace_lines",
 ]
