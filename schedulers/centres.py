@@ -118,9 +118,11 @@ def long_enough(array_J: npt.NDArray[Any], ids_Q: Ints, fill: float) -> npt.NDAr
     return np.concatenate([array_J, np.full((more, *array_J.shape[1:]), fill, array_J.dtype)])
 
 
-def best_first(jobs: Sequence[Job], score_Q: Floats) -> list[Job]:
-    """The jobs by their scores, the highest first; equals in the order of submission."""
-    return list(map(list(jobs).__getitem__, np.argsort(-score_Q, kind="stable").tolist()))
+def best_first(jobs: Sequence[Job], score_Q: Floats, started: Sequence[Job]) -> list[Job]:
+    """The jobs but those ``started``, by their scores, the highest first; equals in the order of submission."""
+    order = list(map(list(jobs).__getitem__, np.argsort(-score_Q, kind="stable").tolist()))
+    gone = set(started)
+    return [job for job in order if job not in gone] if gone else order
 
 
 def in_turn(view: View, room: Room, queue: Sequence[Job], depth: int) -> Iterator[Decision]:

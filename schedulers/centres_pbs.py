@@ -82,10 +82,7 @@ class PBS:
         if room.special:
             yield from urgent_first(view, room)
         if facts_QF[:, 0].min() <= room.reach:
-            started = set(room.started)
-            order = best_first(jobs, self.score(facts_QF, eligible_Q))
-            if started:
-                order = [job for job in order if job not in started]
+            order = best_first(jobs, self.score(facts_QF, eligible_Q), room.started)
             yield from in_turn(view, room, order, self.options.backfill_depth)
         self._eligible.started(room.started, view.now)
 

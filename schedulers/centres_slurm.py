@@ -140,9 +140,7 @@ class Slurm:
         if room.special:
             yield from urgent_first(view, room)
         if facts_QF[:, 0].min() <= room.reach:
-            started = set(room.started)
-            order = best_first(jobs, self.priority(facts_QF, eligible_Q))
-            yield from self._serve(view, [job for job in order if job not in started] if started else order, room)
+            yield from self._serve(view, best_first(jobs, self.priority(facts_QF, eligible_Q), room.started), room)
         self._eligible.started(room.started, view.now)
         self.usage.started(room.started)
 

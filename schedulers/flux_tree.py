@@ -8,6 +8,7 @@ job; such an instance ends when its jobs have, and what it had no time for waits
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from math import ceil
 
@@ -60,7 +61,7 @@ class Tree:
             if instance.due or not instance.waiting:
                 continue
             if self._cost.is_none or (instance.changed and int(instance.clock_s) <= view.now):
-                for due in instance.loop(now, self._cost, self._order, lambda: self._asking(instance, now)):  # noqa: B023
+                for due in instance.loop(now, self._cost, self._order, partial(self._asking, instance, now)):
                     yield from self._began(instance, due, now)
 
     def next_s(self, now: int) -> int | None:

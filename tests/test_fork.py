@@ -2,6 +2,7 @@
 
 import copy
 import statistics
+import threading
 import time
 from dataclasses import replace
 
@@ -253,7 +254,6 @@ def test_a_scheduler_is_copied_with_all_that_it_remembers_and_finds_the_forks_ow
 
 def test_a_scheduler_that_cannot_be_copied_is_named():
     parent = counted([(0, 5, 8), (1, 5, 8)])
-    parent.scheduler.lock = open(__file__)  # noqa: SIM115
+    parent.scheduler.lock = threading.Lock()
     with pytest.raises(SchedulerError, match="easy cannot be copied for a fork: TypeError: cannot pickle"):
         parent.fork()
-    parent.scheduler.lock.close()

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
 def plugin_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """The option ``--plugin FILE``, which every command that loads plug-ins has."""
-    path = click.Path(path_type=Path)
-    named = {"type": path, "metavar": "FILE", "multiple": True, "help": "A Python file with plug-ins."}
-    return click.option("--plugin", "plugins", **named)(command)  # type: ignore[arg-type]
+    path, what = click.Path(path_type=Path), "A Python file with plug-ins."
+    return click.option("--plugin", "plugins", type=path, metavar="FILE", multiple=True, help=what)(command)
 
 
 def load_and_complain(files: tuple[Path, ...]) -> Plugins:
