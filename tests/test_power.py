@@ -170,8 +170,9 @@ def test_without_load_all_is_lost_and_never_more() -> None:
     assert 15 < no_load < 20
     assert power.dc_w(POLARIS, np.array([0.0, no_load / 2])).tolist() == [0.0, 0.0]
     assert power.conversion_loss_j(POLARIS, 1000.0, 3600.0) == 1000.0
-    assert power.efficiency(POLARIS, 0.0) == 0.0
-    share = power.efficiency(POLARIS, np.linspace(no_load, 2240, 100))
+    assert power.dc_w(POLARIS, 0.0) == 0.0
+    wall_w = np.linspace(no_load, 2240, 100)
+    share = power.dc_w(POLARIS, wall_w) / wall_w
     assert np.all(np.diff(share) > 0)
     assert share[-1] < 0.98 * 0.96
     assert share[-1] == pytest.approx(0.98 * 0.96, abs=0.01)

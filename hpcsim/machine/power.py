@@ -127,12 +127,6 @@ def conversion_loss_j(spec: PowerSpec, wall_j: Number, node_s: Number | float) -
     return wall_j - _delivered(spec, wall_j, node_s)
 
 
-def efficiency(spec: PowerSpec, wall_w: Number) -> Number:
-    """The share of the wall watts of a node that reaches its parts: poor at low load, 0 without any."""
-    share: Number = dc_w(spec, wall_w) / np.maximum(wall_w, _TINY)
-    return share
-
-
 def sleep_cycle_j(spec: PowerSpec) -> float:
     """Joules of one node for going to sleep (at idle watts) and waking again, without what it draws asleep."""
     wake_w = spec.idle_w if spec.wake_w is None else spec.wake_w
