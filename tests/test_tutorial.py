@@ -43,6 +43,9 @@ def test_every_snippet_works_in_the_order_of_the_page(tmp_path: Path) -> None:
             text=True,
         )
         assert done.returncode == 0, f"{block['text']}\n{done.stdout}\n{done.stderr}"
+        if "hpcsim check mine" in block["text"]:  # the page says that exactly this is missing
+            failed = [line.split()[0] for line in done.stdout.splitlines() if re.match(r"\w+ +fails ", line)]
+            assert failed == ["no_job_starves"], done.stdout
         ran += 1
     assert ran == 6
     assert {path.name for path in (folder / "runs").iterdir()} == {"mine", "easy", "patient", "predicted"}

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 import hpcsim
 from hpcsim.engine.decisions import Preempt, Start
+from hpcsim.engine.fork import believed
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.twins import Prediction
-from hpcsim.engine.what_if import ASSUMED_BETA, Backfilling
+from hpcsim.engine.what_if import ASSUMED_BETA, Backfilling, predicted_runtimes
 from hpcsim.errors import BadDecision, SchedulerError
 from hpcsim.machine.failures import FailureProcess
 from hpcsim.results.energy import power_curve
@@ -274,6 +275,10 @@ def test_decisions_that_cannot_be_carried_out_are_refused_as_ever():
             sim._view.what_if([], wrong)
 
 
+def belief_of(sim):
+    return believed(sim, predicted_runtimes(sim), ASSUMED_BETA)
+
+
 def test_a_job_that_has_not_begun_is_believed_to_draw_what_those_before_it_drew():
     jobs = workload([(0, 1000, 100, 1000), (1500, 1000, 100, 1000)])
     sim = simulation("polaris", OFF, workload=jobs)
@@ -282,10 +287,10 @@ def test_a_job_that_has_not_begun_is_believed_to_draw_what_those_before_it_drew(
     idle = sim.fork()
     sim.run(1501)
     job = next(iter(sim.running.values())).job
-    believed = sim.believed()
+    believed = belief_of(sim)
     assert believed.site.cluster._beta_J[1] == ASSUMED_BETA
     assert believed.site.cluster._dynamic_w_J[job.id] == sim.site.cluster._dynamic_w_J[job.id]  # what its meter shows
-    waiting = idle.believed().site.cluster._dynamic_w_J[1]
+    waiting = belief_of(idle).site.cluster._dynamic_w_J[1]
     assert waiting == pytest.approx(drawn_w - sim.site.cluster.spec.power.idle_w, rel=1e-6)
 
 

@@ -8,7 +8,6 @@ decisions.
 
 from __future__ import annotations
 
-import copy
 import traceback
 from array import array
 from bisect import bisect_right, insort
@@ -43,17 +42,12 @@ from hpcsim.engine.view import Running, View
 from hpcsim.engine.waiting import Waiting
 from hpcsim.errors import BadDecision, InputError, SchedulerError, TwinError
 from hpcsim.streams import stream
-from hpcsim.workload.job import COMPLETED, TIMEOUT, Job, Workload
+from hpcsim.workload.job import TIMEOUT, Job, Workload
 
 _JOBS_MADE_AT_ONCE = 4096
 _NEVER = 2**62  # a second that does not come
 _MOST_DECISIONS = 1_000_000  # of one pass: more is a scheduler that never ends
 _MOST_IDLE_EVENTS = 100_000  # one for every hour of a decade: who needs more waits for nothing
-# What of a simulation changes and is copied for a fork as it is: columns and dictionaries of what does not change.
-_COPIED = (
-    "special", "held", "running", "chosen", "state", "rejected", "rejected_late", "eligible", "held_by", "_ends",
-    "_open_after", "_blocked", "_holds", "_coming", "releases", "ledger", "attempts", "decided",
-)  # fmt: skip
 # Within one second; ends and arrivals are SimPy's timeouts, whose priority is 1.
 _FIRST, _AFTER_ENDS, _LAST = (simpy.events.EventPriority(number) for number in (0, 2, 3))
 
@@ -724,36 +718,9 @@ class Simulation:
         nobody observes, and ``pass_seconds`` begins anew. Raises SchedulerError where a plug-in cannot be copied. It is
         for whoever owns the simulation: it knows the future.
         """
-        twin, memo = self._twin()
-        twin.scheduler_rng = copy.deepcopy(self.scheduler_rng, memo)
-        twin.scheduler = _copied(self.scheduler, memo)
-        twin.twins = {question: _copied(plugin, memo) for question, plugin in self.twins.items()}
-        twin._learning = [plugin for plugin in twin.twins.values() if hasattr(plugin, "ended")]
-        twin._await_again()
-        return twin
+        from hpcsim.engine.fork import fork  # for few runs
 
-    def _twin(self) -> tuple[Simulation, dict[int, Any]]:
-        """A fork without plug-ins of its own, to which nothing happens yet; and what was copied, for ``deepcopy``."""
-        twin = copy.copy(self)
-        memo: dict[int, Any] = {id(self): twin}
-        for name in _COPIED:
-            setattr(twin, name, copy.copy(getattr(self, name)))
-        twin.queue = copy.deepcopy(self.queue, memo)
-        twin._followers = {job_id: followers.copy() for job_id, followers in self._followers.items()}
-        twin.pass_seconds = array("d")
-        twin._decided = self._decided.copy()
-        twin.observers = None
-        twin.site, twin.centre = copy.deepcopy(self.site, memo), copy.deepcopy(self.centre, memo)
-        twin.pools = copy.deepcopy(self.pools, memo)
-        if self.sharing is not None and twin.site is not None and twin.site.cluster.shares is not None:
-            twin.sharing = self.sharing.in_fork(twin.site.cluster.shares)
-        twin._wire(self.now)
-        memo[id(self._view)], memo[id(self.workload)] = twin._view, self.workload
-        if twin.site is not None:
-            twin.site.attach(twin)
-        if twin.centre is not None:
-            twin.centre.attach(twin)
-        return twin, memo
+        return fork(self)
 
     def save(self, path: str | Path) -> None:
         """Write the state to a file from which another process can go on: see ``restore``.
@@ -789,32 +756,6 @@ class Simulation:
         if self.centre is not None:
             self.centre.go_on()
         self._await_again()
-
-    def believed(self) -> Simulation:
-        """A fork that knows nothing but what the scheduler can, with the pass open that it is in: see ``what_if``."""
-        from hpcsim.engine.what_if import ASSUMED_BETA, predicted_runtimes  # for few runs
-
-        twin, _ = self._twin()
-        failures_seed, policy_seed = self.scheduler_rng.integers(2**63, size=2).tolist()
-        twin.scheduler_rng = np.random.default_rng(policy_seed)
-        twin._learning, twin._coming, twin.is_belief = [], [], True
-        runtime_s = predicted_runtimes(self)
-        twin._outcome = bytes([COMPLETED]) * len(self.state)
-        twin._runtime = self._runtime[:]
-        for job_id, seconds in runtime_s.items():
-            twin._runtime[job_id] = seconds
-        if twin.site is not None:
-            twin.site.believe(self.now, runtime_s, failures_seed, ASSUMED_BETA)
-            twin._site_at = _NEVER
-        for job_id, (_, generation, row) in twin._ends.items():
-            if twin.site is None:
-                end = max(twin.running[job_id].start + runtime_s[job_id], self.now + 1)
-            else:
-                end = twin.site.cluster.executions[job_id].end
-            twin._ends[job_id] = end, generation, row
-        twin._await_again()
-        twin._pass_is_open = True
-        return twin
 
     def take_over(self, scheduler: Scheduler) -> None:
         """Let another scheduler decide from now on."""
@@ -951,12 +892,3 @@ class Simulation:
                 else "jobs wait for jobs that never end"
             )
             raise SchedulerError(f"t={self.now}: {reason}: {some}; {self.free_nodes} of {self.nodes} nodes are free")
-
-
-def _copied(plugin: Any, memo: dict[int, Any]) -> Any:
-    """A scheduler or twin for a fork."""
-    try:
-        return copy.deepcopy(plugin, memo)
-    except Exception as error:
-        what = f"{type(error).__name__}: {error}"
-        raise SchedulerError(f"{plugin.name} cannot be copied for a fork: {what}; give it a __deepcopy__") from error

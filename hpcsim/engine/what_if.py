@@ -20,6 +20,7 @@ import numpy as np
 
 from hpcsim.engine.backfill import backfill
 from hpcsim.engine.decisions import Decision, Start
+from hpcsim.engine.fork import believed
 from hpcsim.engine.twins import Twins
 from hpcsim.engine.view import View
 from hpcsim.workload.job import Job
@@ -87,24 +88,24 @@ def what_if(
     if simulation.is_belief:
         raise PermissionError("view.what_if cannot be asked in what it answers: name another scheduler with then=")
     until, before = simulation.now + horizon_s, len(simulation.attempts)
-    believed = simulation.believed()
-    believed.decide(decisions)
-    believed.take_over(Backfilling() if then is None else copy.deepcopy(then))
-    believed.run(until)
-    attempts = believed.attempts
+    belief = believed(simulation, predicted_runtimes(simulation), ASSUMED_BETA)
+    belief.decide(decisions)
+    belief.take_over(Backfilling() if then is None else copy.deepcopy(then))
+    belief.run(until)
+    attempts = belief.attempts
     job, start, end = (attempts.column(name, before).tolist() for name in ("job", "start", "end"))
     ends = {job_id: attempts.row(row)[3] for job_id, row in simulation.rows_running()}
     ends |= dict(zip(job, end, strict=True))
     energy_j = peak_w = hottest_c = None
-    if simulation.site is not None and believed.site is not None:
-        energy_j, peak_w = _drawn(believed.site, simulation.site.cluster.power_log_rows - 1, simulation.now, until)
-        if believed.site.cluster.heat is not None:
-            hottest_c = believed.site.cluster.heat.hottest_c(until)[0]
+    if simulation.site is not None and belief.site is not None:
+        energy_j, peak_w = _drawn(belief.site, simulation.site.cluster.power_log_rows - 1, simulation.now, until)
+        if belief.site.cluster.heat is not None:
+            hottest_c = belief.site.cluster.heat.hottest_c(until)[0]
     return Outlook(
         until,
         MappingProxyType(dict(zip(job, start, strict=True))),
         MappingProxyType({job_id: second for job_id, second in ends.items() if second >= 0}),
-        tuple(believed.queue.jobs),
+        tuple(belief.queue.jobs),
         energy_j,
         peak_w,
         hottest_c,
