@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +36,10 @@ from hpcsim.strict_yaml import dump_yaml, parse_mapping
 
 if TYPE_CHECKING:
     from hpcsim.levers import Lever
+    from hpcsim.machine.telemetry import Readings
+    from hpcsim.results.telemetry import TelemetryFile
+
+    Take = Callable[[Readings], None]
 
 Progress = Callable[[Simulation], None]
 
@@ -82,13 +86,7 @@ def begin(
     observers, metrics, telemetry. Raises InputError where the scenario, its trace or a plug-in file is wrong.
     """
     loaded, found = _loaded(scenario, overrides, plugins)
-    readers = parts.readers_of(found.offers["workloads"], loaded)
-    workload, spec, nodes = build.jobs_and_machine(loaded, readers, found.machines)
-    piece = build.cut(loaded, workload, nodes)
-    scheduler = build.make_scheduler(loaded, found.schedulers[loaded.scenario.scheduler.name])
-    twins = build.make_twins(loaded, found.twins)
-    refuse_lacking(loaded, scheduler, twins, piece.workload)
-    simulation = build.make_simulation(loaded, piece, nodes, scheduler, twins, spec)
+    simulation = _made(loaded, found).simulation
     simulation.scenario_yaml = dump_yaml(loaded.resolved())
     return simulation
 
@@ -124,13 +122,23 @@ def _loaded(
     return loaded, found
 
 
-def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, progress: Progress | None = None) -> Run:
-    """Run a scenario that has been loaded against ``plugins``; see ``simulate``."""
-    clock = _Clock()
+class _Made(NamedTuple):
+    """A simulation, and what it was made of; ``scheduler`` is that of the scenario, inside its ``levers``."""
+
+    simulation: Simulation
+    piece: build.Cut
+    scheduler: Any
+    levers: list[Lever]
+
+
+def _made(
+    loaded: LoadedScenario, plugins: Plugins, readings: Callable[[build.Cut], Take | None] = lambda piece: None
+) -> _Made:
+    """The simulation of a scenario at its first second; ``readings`` says who takes the telemetry of its jobs."""
     readers = parts.readers_of(plugins.offers["workloads"], loaded)
     workload, spec, nodes = build.jobs_and_machine(loaded, readers, plugins.machines)
     piece = build.cut(loaded, workload, nodes)
-    scheduler = build.make_scheduler(loaded, plugins.schedulers[loaded.scenario.scheduler.name])
+    scheduler = inner = build.make_scheduler(loaded, plugins.schedulers[loaded.scenario.scheduler.name])
     twins = build.make_twins(loaded, plugins.twins)
     levers: list[Lever] = []
     if loaded.scenario.levers is not None:
@@ -138,21 +146,33 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
 
         levers = make_levers(loaded)
     refuse_lacking(loaded, scheduler, twins, piece.workload, levers)
-    rests_on = scheduler
     if levers:
         scheduler = with_levers(scheduler, levers)
-    telemetry = take_readings = None
-    if loaded.scenario.physics is not None and loaded.scenario.physics.telemetry is not None:
+    simulation = build.make_simulation(loaded, piece, nodes, scheduler, twins, spec, readings(piece))
+    if levers and simulation.site is not None:
+        refuse_impossible(loaded, levers, simulation.site)
+    return _Made(simulation, piece, inner, levers)
+
+
+def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, progress: Progress | None = None) -> Run:
+    """Run a scenario that has been loaded against ``plugins``; see ``simulate``."""
+    clock = _Clock()
+    telemetry: TelemetryFile | None = None
+
+    def readings(piece: build.Cut) -> Take | None:
+        nonlocal telemetry
+        if loaded.scenario.physics is None or loaded.scenario.physics.telemetry is None:
+            return None
         from hpcsim.results.telemetry import TelemetryFile  # with the machine floor, for few runs
 
         telemetry = TelemetryFile.begin()
-        take_readings = telemetry.writer(piece.workload.table.column("name"))
-    simulation = build.make_simulation(loaded, piece, nodes, scheduler, twins, spec, take_readings)
+        return telemetry.writer(piece.workload.table.column("name"))
+
+    simulation, piece, scheduler, levers = _made(loaded, plugins, readings)
+    workload, nodes = piece.workload, simulation.nodes
     observers = parts.make_observers(loaded, plugins.offers["observers"])
     if observers:
         simulation.watch(observers)
-    if levers and simulation.site is not None:
-        refuse_impossible(loaded, levers, simulation.site)
     clock.lap("load")
 
     _run(simulation, _until(loaded, workload.t0_utc, piece.start), progress)
@@ -217,7 +237,7 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
         "hpcsim": hpcsim.__version__,
         "scenario": loaded.scenario.name,
         "seed": loaded.scenario.seed,
-        "scheduler": scheduler.name,
+        "scheduler": simulation.scheduler.name,
         "levers": [lever.name for lever in levers],
         "needs": sorted(simulation.needs),
         "twins": {question: twin.name for question, twin in simulation.twins.items()},
@@ -227,10 +247,10 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
             "source": workload.source,
             "sha256": _sha256(loaded.scenario.trace),
             "format": workload.form,
-            "jobs": len(piece.workload),
+            "jobs": len(workload),
             "cleaning": dict(workload.cleaning),
         },
-        "cites": cites_of_run(loaded.scenario, rests_on, levers, simulation.twins.values()),
+        "cites": cites_of_run(loaded.scenario, scheduler, levers, simulation.twins.values()),
         "warm_start_jobs": simulation.found_running,
         "checked": check,
         "metric_units": {name: plugins.offers["metrics"][name].unit for name in values},

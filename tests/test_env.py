@@ -275,6 +275,7 @@ def test_nothing_is_read_before_the_first_episode():
         ({"reward": "energy"}, "this scenario only counts nodes; give it physics"),
         ({"jobs": 900}, "an episode of 900 jobs cannot be cut out of synthetic polaris-nodebug, seed 1: it has 500"),
         ({"overrides": {"jobs": 500, "until": 5}}, "until: an episode ends with its last job, leave it out"),
+        ({"overrides": {"jobs": 500, "levers": {"speed": 0.9}}}, "levers: they are around a scheduler"),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_would_be_right(options, message):

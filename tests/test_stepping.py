@@ -165,9 +165,15 @@ def test_the_docs_snippets_run(capsys, tmp_path, monkeypatch):
     )
 
 
-def test_what_begins_is_what_simulate_runs():
-    settings = {"jobs": 200, "scheduler": {"name": "easy", "order": "sjf"}}
-    simulation = hpcsim.begin("mira", settings)
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("mira", {"jobs": 200, "scheduler": {"name": "easy", "order": "sjf"}}),
+        ("cooley", {"jobs": 100, "levers": {"sleep_idle": 300, "speed": 0.8}}),
+    ],
+)
+def test_what_begins_is_what_simulate_runs(name, settings):
+    simulation = hpcsim.begin(name, settings)
     simulation.run()
-    run = hpcsim.simulate("mira", settings)
+    run = hpcsim.simulate(name, settings)
     assert list(tables(simulation)) == [run.tables[name] for name in ("jobs", "attempts", "timeline")]

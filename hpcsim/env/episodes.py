@@ -42,6 +42,10 @@ class Episodes:
         )
         if self._loaded.scenario.until is not None:
             raise InputError(f"{self._loaded.place('until')}: until: an episode ends with its last job, leave it out")
+        if self._loaded.scenario.levers is not None:
+            raise InputError(
+                f"{self._loaded.place('levers')}: levers: they are around a scheduler, and here none decides"
+            )
         readers = parts.readers_of(found.offers["workloads"], self._loaded)
         workload, self._spec, self.nodes = build.jobs_and_machine(self._loaded, readers, found.machines)
         self.pool = build.cut(self._loaded, workload, self.nodes).workload
