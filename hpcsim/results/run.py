@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hpcsim.results.telemetry import TelemetryFile
 
 TABLES = ("jobs", "attempts", "timeline")  # of every run
-OF_SOME = ("decisions", "interrupts", "power")  # the latter two of runs with physics; older ones have no decisions
+OF_SOME = ("decisions", "interrupts", "power", "grid", "temperature")  # with physics; older runs lack some
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,9 +31,9 @@ class Run:
     """What a run leaves behind.
 
     ``tables`` are Arrow tables; the properties ``jobs``, ``attempts``, ``timeline``, ``decisions`` and, with physics,
-    ``interrupts`` and ``power`` are the same as pandas DataFrames. ``manifest`` says where every number came from,
-    ``scenario_yaml`` repeats the run, ``timing`` holds all that a clock measured (and is the only part that differs
-    when the run is repeated).
+    ``interrupts``, ``power``, ``grid`` and ``temperature`` are the same as pandas DataFrames. ``manifest`` says where
+    every number came from, ``scenario_yaml`` repeats the run, ``timing`` holds all that a clock measured (and is the
+    only part that differs when the run is repeated).
     ``telemetry_file``, of a run with telemetry, is a file and not a table, because it may be larger than memory.
     """
 
@@ -78,9 +78,20 @@ class Run:
         """A row per change of what the machine or its facility draws; only a run with physics has it."""
         return self._of_machine("power")
 
+    @cached_property
+    def grid(self) -> pd.DataFrame:
+        """A row per change of cap, price or carbon intensity; only a run with physics has it."""
+        return self._of_machine("grid")
+
+    @cached_property
+    def temperature(self) -> pd.DataFrame:
+        """A row per regular second: how warm the machine was; only a run with heat has it."""
+        return self._of_machine("temperature")
+
     def _of_machine(self, table: str) -> pd.DataFrame:
         if table not in self.tables:
-            raise AttributeError(f"a run without physics has no {table}")
+            lacking = "heat" if table == "temperature" else "physics"
+            raise AttributeError(f"a run without {lacking} has no {table}")
         return self._frame(table)
 
     @cached_property
