@@ -96,7 +96,11 @@ def frame_of(simulation: Simulation, title: str) -> Frame:
         }
         if cluster.heat is not None:
             node_c = cluster.heat.seen_c(simulation.now)
-            machine |= {"hottest_c": float(node_c.max()), "mean_c": float(node_c.mean())}
+            machine |= {
+                "hottest_c": float(node_c.max()),
+                "mean_c": float(node_c.mean()),
+                "throttled_nodes": cluster.spec.unit_nodes * cluster.heat.throttled_units,
+            }
     return Frame(
         title=title,
         t0_utc=simulation.workload.t0_utc,
