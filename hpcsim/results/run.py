@@ -145,6 +145,9 @@ class Run:
             text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
             (draft / f"{name}.json").write_text(text + "\n", encoding="utf-8")
         if plots:
+            from hpcsim.results.page import write_report  # for runs that are looked at
+
+            write_report(draft / "report.html", [self])
             # matplotlib takes longer to load than a small run
             from hpcsim.results.plots import plot_power, plot_utilisation
 

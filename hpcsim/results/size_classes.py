@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,5 +51,6 @@ def size_classes(jobs: pa.Table) -> list[SizeClass]:
     return found
 
 
-def _floats(table: pa.Table, column: str) -> npt.NDArray[Any]:
-    return table.column(column).to_numpy().astype(np.float64)
+def _floats(table: pa.Table, column: str) -> npt.NDArray[np.float64]:
+    values: npt.NDArray[np.float64] = table.column(column).to_numpy().astype(np.float64)
+    return values

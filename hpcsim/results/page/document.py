@@ -16,7 +16,6 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import hpcsim
 from hpcsim.results.page.facts import (
     cited,
     differences,
@@ -66,7 +65,9 @@ def page(runs: Sequence[Run], directories: Sequence[str] = ()) -> str:
     template = Template((here / "page.html").read_text("utf-8"))
     data = _data(runs, names(runs, directories or [f"run {number}" for number, _ in enumerate(runs, 1)]))
     if len(runs) == 1:
-        taken = sum(len(text.encode("utf-8", "replace")) for text in (*content.values(), template.template, _as_json(data)))
+        taken = sum(
+            len(text.encode("utf-8", "replace")) for text in (*content.values(), template.template, _as_json(data))
+        )
         tables = runs[0].tables
         data["runs"][0]["jobs"] = job_table(tables["jobs"], tables["attempts"], PAGE_BYTES - taken)
     return f"{IS_REPORT}\n{template.substitute(content, data=_as_json(data))}"
@@ -75,7 +76,6 @@ def page(runs: Sequence[Run], directories: Sequence[str] = ()) -> str:
 def _data(runs: Sequence[Run], named: Sequence[str]) -> dict[str, Any]:
     alone = len(runs) == 1
     return {
-        "hpcsim": hpcsim.__version__,
         "runs": [
             {
                 "name": name,

@@ -74,7 +74,7 @@ def what_ran(run: Run) -> Row:
 def summary_rows(runs: Sequence[Run]) -> list[Row]:
     """Every figure of the summaries: key, unit, formula, and the value of each run (None: it has none)."""
     rows = []
-    known = set()
+    known: set[str] = set()
     for group, figures in (
         ("Jobs and machine", FIGURES),
         ("Workflow", FIGURES_OF_WORKFLOW),

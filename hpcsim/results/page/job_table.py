@@ -29,10 +29,10 @@ def job_table(jobs: pa.Table, attempts: pa.Table, room: int) -> dict[str, Any]:
             break
         if columns.pop(name, None) is not None:
             dropped.append(name)
-    size, kept = sum(map(size_of, columns.values())), jobs.num_rows
-    if size > room:
-        kept = int(jobs.num_rows * room / size * 0.95)
-        columns = {name: each for name, each in _columns(jobs.slice(0, kept), attempts).items() if name in columns}
+    kept = jobs.num_rows
+    while kept and (size := sum(map(size_of, columns.values()))) > room:
+        kept = max(0, int(kept * min(0.9, 0.95 * room / size)))
+        columns = {name: each for name, each in _columns(jobs.slice(0, kept), attempts).items() if name not in dropped}
     return {"count": kept, "columns": columns, "dropped": dropped, "left_out": jobs.num_rows - kept}
 
 

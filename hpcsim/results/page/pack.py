@@ -54,8 +54,10 @@ def real(values: npt.NDArray[Any] | pa.ChunkedArray) -> Packed:
 
 def named(column: pa.ChunkedArray) -> Packed:
     """Texts that repeat themselves: each once, and a number for each row."""
-    encoded = pc.dictionary_encode(column.cast(pa.string())) if not pa.types.is_dictionary(column.type) else column
+    encoded = column if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
     encoded = encoded.unify_dictionaries().combine_chunks()
+    if len(encoded) and len(encoded.dictionary) > len(encoded):  # names that only other rows of the table had
+        encoded = pc.dictionary_encode(encoded.cast(pa.string()))
     if isinstance(encoded, pa.ChunkedArray):  # of no rows
         return {"kind": "named", "names": texts([]), "codes": whole(np.zeros(0, np.int64))}
     return {"kind": "named", "names": texts(encoded.dictionary.to_pylist()), "codes": whole(encoded.indices)}
@@ -83,9 +85,11 @@ def unpack(packed: Mapping[str, Any]) -> list[Any] | npt.NDArray[np.float64]:
         rows: list[Any] = json.loads(content)
         return rows
     count = packed["count"]
+    if not count:
+        return np.zeros(0)
     planes = np.frombuffer(content, np.uint8).reshape(-1, count).T
     if packed["kind"] == "real":
-        return np.ascontiguousarray(planes).view("<f4")[:, 0].astype(np.float64) if count else np.zeros(0)
+        return np.ascontiguousarray(planes).view("<f4")[:, 0].astype(np.float64)
     codes = (planes.astype(np.int64) << (8 * np.arange(packed["width"]))).sum(axis=1)
     numbers = (codes + packed["base"] - packed["nulls"]).astype(np.float64)
     if packed["changes"]:

@@ -26,8 +26,10 @@ function drawn(curve, edges, factor, joined) {
     const [from, until] = [Math.max(edges[k], time[0]), Math.min(edges[k + 1], end)];
     if (until <= from) continue;
     while (row + 1 < time.length && time[row + 1] <= from) row++;
-    if (joined && (row + 1 >= time.length || time[row + 1] >= until)) {
-      made.mean[k] = made.least[k] = made.most[k] = scaled(between(curve, row, (from + until) / 2), factor);
+    if (joined) {
+      const inside = samplesIn(curve, row, from, until);
+      if (!inside.length) inside.push(between(curve, row, (from + until) / 2));
+      [made.mean[k], made.least[k], made.most[k]] = [inside.reduce((sum, value) => sum + value) / inside.length, Math.min(...inside), Math.max(...inside)].map((value) => scaled(value, factor));
       continue;
     }
     let [area, known, least, most] = [0, 0, Infinity, -Infinity];
@@ -45,6 +47,12 @@ function drawn(curve, edges, factor, joined) {
 }
 
 const scaled = (value, factor) => (Number.isNaN(value) ? null : value * factor);
+
+function samplesIn({ time, mean }, row, from, until) {
+  const found = [];
+  for (let i = row; i < time.length && time[i] < until; i++) if (time[i] >= from && !Number.isNaN(mean[i])) found.push(mean[i]);
+  return found;
+}
 
 /** A value on the straight line between two samples; the last one holds. */
 function between({ time, mean }, row, second) {

@@ -48,7 +48,7 @@ function comparison(rows, runs, labelOf) {
   const heads = ["", runs[0].name, ...runs.slice(1).flatMap((run) => [run.name, "against the first"])];
   const cells = rows.map((row) => [labelOf(row), figure(row.values[0], row.unit, row.key),
     ...row.values.slice(1).flatMap((value) => [figure(value, row.unit, row.key), change(value, row.values[0])])]);
-  return tableOf(heads, cells, { right: heads.map((_, i) => i).slice(1), caption: "Figures of the runs" });
+  return tableOf(heads, cells, { right: heads.map((_, i) => i).slice(1), caption: "Figures of the runs", titled: false });
 }
 
 function showFigures(section, { runs, summary }) {
@@ -58,7 +58,7 @@ function showFigures(section, { runs, summary }) {
     const label = (row) => element("code", { title: row.formula }, row.key);
     section.append(element("h3", {}, group));
     section.append(runs.length > 1 ? comparison(rows, runs, label)
-      : tableOf(["figure", "value", "what it is"], rows.map((row) => [label(row), figure(row.values[0], row.unit, row.key), row.formula]), { right: [1], caption: group }));
+      : tableOf(["figure", "value", "what it is"], rows.map((row) => [label(row), figure(row.values[0], row.unit, row.key), row.formula]), { right: [1], caption: group, titled: false }));
   }
 }
 
@@ -86,7 +86,7 @@ function showScenario(section, { runs }) {
   }
 }
 
-function showProvenance(section, { runs, hpcsim }) {
+function showProvenance(section, { runs }) {
   for (const { name, manifest } of runs) {
     if (runs.length > 1) section.append(element("h3", {}, name));
     const { workload, versions = {}, plugins = [], twins = {} } = manifest;
@@ -103,7 +103,7 @@ function showProvenance(section, { runs, hpcsim }) {
     section.append(tableOf(["plug-ins of", "version", "offers", "hash or place"], plugins.map((plugin) => [plugin.name, plugin.version || "–", offersOf(plugin.offers), plugin.sha256 || plugin.distribution || "–"]), { caption: "Plug-ins that were found" }));
     section.append(element("details", {}, element("summary", {}, "manifest.json"), element("pre", { tabindex: "0" }, JSON.stringify(manifest, null, 2))));
   }
-  document.querySelector("footer").textContent = `Made by hpcsim ${hpcsim} from what the run${runs.length > 1 ? "s" : ""} left behind. Charts by uPlot (MIT licence).`;
+  document.querySelector("footer").textContent = `Made by hpcsim from what the run${runs.length > 1 ? "s" : ""} left behind. Charts by uPlot (MIT licence).`;
 }
 
 const offersOf = (offers) => Object.entries(offers || {}).map(([kind, names]) => `${kind}: ${(Array.isArray(names) ? names : Object.keys(names)).join(", ")}`).join("; ") || "–";

@@ -2,7 +2,8 @@
 // The curves of a run, or of several, above one another on one axis of time.
 
 const LEAST_SPAN = 20; // seconds that can be looked at, at least
-const WIDE = 0.05; // share of the machine that must be out of service for its time to be shaded
+const WIDE = 0.05; // share of the machine that a failure must take for its time to be shaded
+const AXIS_WIDTH = 58;
 
 /** What every chart shows: from when to when, in seconds of the axis, and the job that is marked. */
 const view = { from: 0, to: 1, begin: 0, end: 1, t0: 0, panels: [], job: null };
@@ -45,7 +46,7 @@ function controls(runs) {
   const legend = element("p", { class: "note" }, "Drag over a chart to look closer, double-click to see all again; with the keyboard: Tab to a chart, then + − ← → and 0. ",
     "Lines are means of what a pixel spans, bands reach from the least to the most.");
   if (runs.some((run) => run.interrupts)) legend.append(" Behind the curves: ", element("span", { class: "shade planned" }), " maintenance, ",
-    element("span", { class: "shade failure" }), ` failures of ${100 * WIDE} % of the nodes or more, `, element("span", { class: "shade ticks" }), " smaller failures, at the bottom.");
+    element("span", { class: "shade failure" }), ` failures of ${100 * WIDE} % of the nodes or more; `, runs.length > 1 ? "" : element("span", { class: "shade ticks" }), " at the top", runs.length > 1 ? " in the colour of the run" : "", ": failures that ended jobs.");
   if (!view.shared) legend.append(" The runs are of different times: the axis counts from the first second of each.");
   return element("div", {}, bar, legend);
 }
@@ -65,7 +66,7 @@ function makePanel(panel, runs, frame) {
     return { ...look, name: several ? run.name : line.name, curve: run.curves[line.curve], run, factor, value: element("b") };
   }).filter((line) => line.curve);
   const legend = element("p", { class: "legend" }, ...lines.map((line) => element("span", {}, swatch(line.colour, line.dashed), ` ${line.name} `, line.value)));
-  const extra = element("p", { class: "note extra" }, panel.note);
+  const extra = element("p", { class: "note extra" });
   const root = element("figure", { class: "panel", id: `panel-${panel.id}`, tabindex: "0", keydown: byKey,
     "aria-label": `${panel.title} over time; keys + and − change the time shown, arrows move it, 0 shows all` },
     element("figcaption", {}, element("h3", {}, panel.title, element("small", {}, ` ${panel.unit}`)), legend));
@@ -81,15 +82,15 @@ function makePanel(panel, runs, frame) {
   const made = { panel, lines, root, extra, runs };
   made.plot = chart({
     width: Math.max(200, frame.clientWidth), height: heightOf(frame), series, bands, padding: [6, 10, 0, 0],
-    scales: { x: { time: true, range: () => [view.from, view.to] }, y: { range: (_, low, high) => rangeOf(panel, low, high) } },
-    axes: [axisOf({ values: timeLabels, splits: timeSplits, size: 40, space: 70 }), axisOf({ values: valueLabels, size: 58, space: 28 })],
+    scales: { x: { time: true, range: () => [view.from, view.to] }, y: { distr: panel.steep ? 4 : 1, range: (_, low, high) => rangeOf(panel, low, high) } },
+    axes: [axisOf({ values: timeLabels, splits: timeSplits, size: 40, space: 70 }), axisOf({ values: valueLabels, size: AXIS_WIDTH, space: 28, ...(panel.steep ? { splits: powers, filter: (_, splits) => splits } : {}) })],
     cursor: {
       y: false, drag: { x: true, y: false, setScale: false }, points: { show: false },
       sync: { key: "time", filters: { pub: (what) => what === "mousemove" || what === "mouseleave" } },
       bind: { dblclick: () => () => setView(view.begin, view.end) },
     },
     hooks: {
-      drawClear: [(plot) => shade(plot, runs)], draw: [markJob], setCursor: [() => readOut(made)],
+      drawClear: [(plot) => shade(plot, runs)], draw: [markJob, (plot) => { [root.dataset.from, root.dataset.to] = [plot.scales.x.min, plot.scales.x.max]; }], setCursor: [() => readOut(made)],
       setSelect: [(plot) => { if (plot.select.width > 2) zoomInto(plot); }],
     },
   }, [[], ...series.slice(1).map(() => [])], root);
@@ -101,10 +102,14 @@ const heightOf = (frame) => (frame.clientWidth < 600 ? 150 : 170);
 
 function rangeOf(panel, low, high) {
   if (low === null || high === null) return [0, 1];
-  if (panel.top) return [0, Math.max(panel.top, high) * 1.02];
+  if (panel.top) return [0, Math.max(panel.top, high) * 1.06];
+  if (panel.steep) return [0, Math.max(1, high) * 1.5];
   const room = (high - low || Math.abs(high) || 1) * 0.06;
   return [panel.floor === 0 ? Math.min(0, low) : low - room, high + room];
 }
+
+/** Marks of a scale on which one node and a thousand are both seen. */
+const powers = (_, _axis, _low, high) => [0, 1, 10, 100, 1000, 10000, 100000].filter((value) => value <= high);
 
 function zoomInto(plot) {
   const [from, to] = [plot.select.left, plot.select.left + plot.select.width].map((pixel) => plot.posToVal(pixel, "x"));
@@ -123,8 +128,8 @@ function setView(from, to) {
     `${moment(view.t0, view.from, { seconds })} to ${moment(view.t0, view.to, { seconds })}${view.t0 ? " UTC" : ""} (${span(length)})`;
 }
 
-function draw({ plot, lines, panel, root }) {
-  const columns = Math.max(50, Math.round(plot.over.clientWidth || plot.width - 70));
+function draw({ plot, lines, panel }) {
+  const columns = Math.max(50, Math.round(plot.width - AXIS_WIDTH - 10));
   const edges = Float64Array.from({ length: columns + 1 }, (_, i) => view.from + ((view.to - view.from) * i) / columns);
   const data = [Array.from(edges)];
   for (const line of lines) {
@@ -132,8 +137,6 @@ function draw({ plot, lines, panel, root }) {
     for (const which of ["mean", "most", "least"]) data.push([...made[which], made[which][columns - 1]]);
   }
   plot.setData(data, true);
-  root.dataset.from = plot.scales.x.min;
-  root.dataset.to = plot.scales.x.max;
 }
 
 function zoom(factor) {
@@ -194,17 +197,21 @@ function outOfService(runs, from, until) {
 function shade(plot, runs) {
   const { ctx, bbox } = plot;
   ctx.save();
-  for (const run of runs) {
+  for (const [number, run] of runs.entries()) {
     if (!run.interrupts) continue;
-    const { from, until, nodes, cause, planned } = run.interrupts;
+    const { from, until, nodes, jobs, cause, planned } = run.interrupts;
     for (let i = 0; i < from.length; i++) {
       const [left, right] = [from[i], until[i]].map((second) => Math.min(Math.max(plot.valToPos(second + run.shift, "x", true), bbox.left), bbox.left + bbox.width));
       if (right <= bbox.left || left >= bbox.left + bbox.width) continue;
       const maintenance = planned.has(cause.names[cause.codes[i]]);
-      const wide = maintenance || nodes[i] >= WIDE * run.nodes;
-      const height = wide ? bbox.height : 5 * devicePixelRatio;
-      ctx.fillStyle = colourOf(maintenance ? "--planned" : wide ? "--failure" : "--tick");
-      ctx.fillRect(left, bbox.top + bbox.height - height, Math.max(right - left, devicePixelRatio), height);
+      if (maintenance || nodes[i] >= WIDE * run.nodes) {
+        ctx.fillStyle = colourOf(maintenance ? "--planned" : "--failure");
+        ctx.fillRect(left, bbox.top, Math.max(right - left, devicePixelRatio), bbox.height);
+      }
+      if (!maintenance && jobs[i] > 0 && left > bbox.left) {
+        ctx.fillStyle = colourOf(runs.length > 1 ? `--c${lookOfRun(number).colour}` : "--tick");
+        ctx.fillRect(left, bbox.top, 2 * devicePixelRatio, 6 * devicePixelRatio);
+      }
     }
   }
   ctx.restore();

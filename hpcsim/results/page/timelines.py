@@ -29,8 +29,9 @@ def timelines(run: Run, share: int = 1) -> dict[str, Any]:
     }
     for name, of_run in run.tables.items():
         if name in ("power", "grid", "temperature") and of_run.num_rows:
-            columns = [each for each in of_run.column_names if each != "time_s" and of_run[each].null_count < len(of_run)]
-            tables[name] = (of_run.column("time_s").to_numpy(), _columns(of_run, columns))
+            known = [each for each in of_run.column_names if of_run[each].null_count < len(of_run)]
+            known.remove("time_s")
+            tables[name] = (of_run.column("time_s").to_numpy(), _columns(of_run, known))
     interrupts = run.tables.get("interrupts")
     if interrupts is not None and interrupts.num_rows:
         tables["away"] = _away(interrupts, begin_s, end_s)
@@ -48,7 +49,8 @@ def timelines(run: Run, share: int = 1) -> dict[str, Any]:
 def panels(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """What is drawn above one another: of one run all its curves, of several the first of each panel and run.
 
-    A line names its run by number, its curve as ``table.column``, its factor and its colour.
+    A line names its run by number, its curve as ``table.column``, its factor and its colour. A title may have a
+    second one after a ``|``, for several runs.
     """
     found = []
     for panel in _all_panels(runs):
@@ -59,38 +61,40 @@ def panels(runs: Sequence[Run]) -> list[dict[str, Any]]:
             if _has(run, curve)
         ]
         if lines:
-            found.append(panel | {"lines": lines})
+            title, _, title_of_several = panel["title"].partition("|")
+            found.append(panel | {"lines": lines, "title": title if len(runs) == 1 else title_of_several or title})
     return found
 
 
 def _all_panels(runs: Sequence[Run]) -> list[dict[str, Any]]:
     peak_w = max((_most(run, "power", ("facility_w", "solar_w")) for run in runs), default=0.0)
     watts, w = ("MW", 1e-6) if peak_w >= 1e6 else ("kW", 1e-3)
-    nodes = max(int(run.manifest["machine"]["nodes"]) for run in runs)
+    nodes = {int(run.manifest["machine"]["nodes"]) for run in runs}
+    of_nodes = f"% of {nodes.pop():,} nodes" if len(nodes) == 1 else "% of all nodes"
     dashed = {"dashed": True}
     return [
         _panel(
-            "utilisation", "Busy nodes", "% of all nodes", ("timeline.busy_nodes", "busy", "nodes", {"colour": 1}),
-            top=100, note=f"100 % are {nodes:,} nodes" if len(runs) == 1 else "",
+            "utilisation", "Busy nodes", of_nodes, ("timeline.busy_nodes", "busy", "nodes", {"colour": 1}), top=100,
         ),
         _panel(
-            "queue", "Waiting and running jobs", "jobs", ("timeline.queue", "waiting", 1, {"colour": 2}),
+            "queue", "Waiting and running jobs|Waiting jobs", "jobs", ("timeline.queue", "waiting", 1, {"colour": 2}),
             ("timeline.running", "running", 1, {"colour": 1}),
         ),
         _panel(
-            "completed", "Jobs so far", "jobs", ("completed.jobs", "completed", 1, {"colour": 3}),
+            "completed", "Jobs so far|Jobs completed so far", "jobs", ("completed.jobs", "completed", 1, {"colour": 3}),
             ("submitted.jobs", "submitted", 1, {"colour": 5} | dashed),
         ),
         _panel(
-            "power", "Power", watts, ("power.facility_w", "facility", w, {"colour": 2}),
+            "power", "Power|Power of the facility", watts, ("power.facility_w", "facility", w, {"colour": 2}),
             ("power.it_w", "nodes and switches", w, {"colour": 1}),
-            *(("power.solar_w", "solar plant", w, {"colour": 3}),) * any(_most(run, "power", ("solar_w",)) for run in runs),
+            ("power.solar_w", "solar plant", w, {"colour": 3}),
             ("grid.cap_w", "cap", w, {"colour": 4} | dashed),
         ),
         _panel("price", "Price of the grid's energy", "USD/kWh", ("grid.price_usd_per_kwh", "price", 1, {"colour": 4})),
         _panel("carbon", "Carbon intensity", "g/kWh", ("grid.carbon_g_per_kwh", "carbon", 1, {"colour": 7})),
         _panel(
-            "temperature", "Temperature", "°C", ("temperature.hottest_c", "hottest node", 1, {"colour": 2}),
+            "temperature", "Temperature|Hottest node", "°C",
+            ("temperature.hottest_c", "hottest node", 1, {"colour": 2}),
             ("temperature.hottest_gpu_c", "hottest GPU", 1, {"colour": 4}),
             ("temperature.mean_c", "mean of all nodes", 1, {"colour": 1}),
             ("temperature.supply_c", "supply", 1, {"colour": 3} | dashed),
@@ -101,7 +105,8 @@ def _all_panels(runs: Sequence[Run]) -> list[dict[str, Any]]:
             ("temperature.throttled_nodes", "throttled", 1, {"colour": 4}),
         ),
         _panel(
-            "away", "Nodes out of service", "nodes", ("away.all", "failures and maintenance", 1, {"colour": 7}),
+            "away", "Nodes out of service", "nodes",
+            ("away.all", "failures and maintenance", 1, {"colour": 7}), steep=True,
         ),
     ]  # fmt: skip
 
@@ -109,17 +114,24 @@ def _all_panels(runs: Sequence[Run]) -> list[dict[str, Any]]:
 def _panel(
     name: str, title: str, unit: str, *lines: tuple[str, str, Any, dict[str, Any]], **more: Any
 ) -> dict[str, Any]:
-    return {"id": name, "title": title, "unit": unit, "lines": lines, "joined": False, "floor": 0, "note": ""} | more
+    return {"id": name, "title": title, "unit": unit, "lines": lines, "joined": False, "floor": 0} | more
 
 
 def _has(run: Run, curve: str) -> bool:
     name, column = curve.split(".")
     if name == "away":
-        return "interrupts" in run.tables and run.tables["interrupts"].num_rows > 0
+        return _rows(run, "interrupts") > 0
     if name in ("completed", "submitted"):
-        return run.tables["jobs"].num_rows > 0
-    table = run.tables.get(name)
-    return table is not None and column in table.column_names and table[column].null_count < table.num_rows
+        return _rows(run, "jobs") > 0
+    if curve == "power.solar_w":
+        return _most(run, "power", ("solar_w",)) > 0  # of a site without a solar plant it is 0
+    if name not in run.tables or column not in run.tables[name].column_names:
+        return False
+    return _rows(run, name) > int(run.tables[name][column].null_count)
+
+
+def _rows(run: Run, table: str) -> int:
+    return int(run.tables[table].num_rows) if table in run.tables else 0
 
 
 def _most(run: Run, table: str, columns: Sequence[str]) -> float:

@@ -14,14 +14,14 @@ function element(name, attributes = {}, ...children) {
 }
 
 /** A table in a frame that scrolls sideways; heads and cells are texts or elements; numbers mark columns to the right. */
-function tableOf(heads, rows, { right = [], caption = null } = {}) {
+function tableOf(heads, rows, { right = [], caption = null, titled = true } = {}) {
   const side = (column) => (right.includes(column) ? "number" : null);
   const head = element("tr", {}, ...heads.map((text, i) => element("th", { scope: "col", class: side(i) }, text)));
   const body = rows.map((cells) =>
     element("tr", {}, ...cells.map((cell, i) =>
       i === 0 ? element("th", { scope: "row" }, cell) : element("td", { class: side(i) }, cell))));
   return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption || "table" },
-    element("table", {}, caption ? element("caption", {}, caption) : null,
+    element("table", {}, caption && titled ? element("caption", {}, caption) : null,
       element("thead", {}, head), element("tbody", {}, ...body)));
 }
 
@@ -70,7 +70,7 @@ function change(value, first) {
   if (typeof value !== "number" || typeof first !== "number" || first === 0) return "";
   const percent = (100 * (value - first)) / Math.abs(first);
   if (percent === 0) return "same";
-  const size = new Intl.NumberFormat("en", { maximumFractionDigits: Math.abs(percent) < 10 ? 1 : 0 }).format(Math.abs(percent));
+  const size = new Intl.NumberFormat("en", Math.abs(percent) < 10 ? { maximumSignificantDigits: 2 } : { maximumFractionDigits: 0 }).format(Math.abs(percent));
   return `${percent > 0 ? "+" : "−"}${size} %`;
 }
 
