@@ -29,14 +29,26 @@ function lineOf(label, colour, dashed, more = {}) {
 /** The colour of run number `i`, and whether it is dashed, where several are overlaid. */
 const lookOfRun = (i) => ({ colour: (i % 7) + 1, dashed: i >= 7 });
 
-const charts = new Set(); // all on the page, to be drawn anew when the scheme changes
+const charts = []; // all on the page: {plot, fit}
 
-function chart(options, data, parent) {
-  const made = new uPlot({ legend: { show: false }, ...options }, data, parent);
-  charts.add(made);
-  return made;
+/** A chart as wide as its frame. `changed` is called when that is another width. */
+function chart(options, data, frame, heightOf, changed = () => {}) {
+  const widthOf = () => Math.max(200, frame.clientWidth);
+  const plot = new uPlot({ legend: { show: false }, width: widthOf(), height: heightOf(widthOf()), ...options }, data, frame);
+  const fit = () => {
+    const width = widthOf();
+    if (plot.width === width) return;
+    plot.setSize({ width, height: heightOf(width) });
+    changed();
+  };
+  charts.push({ plot, fit });
+  return plot;
+}
+
+function fitAll() {
+  for (const { fit } of charts) fit();
 }
 
 function drawAllAnew() {
-  for (const each of charts) each.redraw(false, true);
+  for (const { plot } of charts) plot.redraw(false, true);
 }

@@ -45,7 +45,7 @@ def _columns(jobs: pa.Table, attempts: pa.Table) -> dict[str, Packed]:
         "after": texts,
     }
     for name, kind in kinds.items():
-        if name in jobs.column_names and jobs[name].null_count < jobs.num_rows:
+        if name in jobs.column_names and _says_something(jobs.column(name)):
             found[name] = kind(jobs.column(name))
     if jobs["eligible_s"].null_count < jobs.num_rows:
         found["eligible_s"] = whole(pc.subtract(jobs.column("eligible_s"), jobs.column("submit_s")))
@@ -53,6 +53,13 @@ def _columns(jobs: pa.Table, attempts: pa.Table) -> dict[str, Packed]:
     if why.null_count < jobs.num_rows:
         found["why"] = named(why)
     return found
+
+
+def _says_something(column: pa.ChunkedArray) -> bool:
+    """Whether any row has more than an empty text or nothing."""
+    if column.null_count == len(column):
+        return False
+    return not pa.types.is_dictionary(column.type) or any(pc.unique(column.cast(pa.string())).to_pylist())
 
 
 def _ids(names: pa.ChunkedArray) -> Packed:

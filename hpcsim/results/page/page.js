@@ -25,6 +25,11 @@ async function showAll() {
 }
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAllAnew);
-addEventListener("beforeprint", () => { document.documentElement.classList.add("paper"); drawAllAnew(); });
-addEventListener("afterprint", () => { document.documentElement.classList.remove("paper"); drawAllAnew(); });
+new ResizeObserver(fitAll).observe(document.querySelector("main"));
+for (const [event, onPaper] of [["beforeprint", true], ["afterprint", false]])
+  addEventListener(event, () => {
+    document.documentElement.classList.toggle("paper", onPaper);
+    fitAll();
+    drawAllAnew();
+  });
 showAll();

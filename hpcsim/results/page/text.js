@@ -28,7 +28,7 @@ function showSummary(section, { runs, tiles, warnings }) {
   for (const text of warnings) section.append(element("p", { class: "note trouble" }, text));
   if (runs.length > 1) {
     section.append(legendOfRuns(runs));
-    section.append(comparison(tiles.map((tile) => ({ ...tile, formula: "" })), runs, (row) => row.label));
+    section.append(comparison(tiles, runs, (row) => row.label, (value, row) => element("span", {}, ...tileOf(value, row.unit, row.key))));
     return;
   }
   section.append(element("dl", { class: "tiles" }, ...tiles.map(({ key, label, unit, values: [value] }) =>
@@ -39,33 +39,38 @@ function tileOf(value, unit, key) {
   if (value === null) return ["–"];
   if (unit === "s") return [span(value)];
   if (key === "utilisation") return [(100 * value).toFixed(1), element("small", {}, " %")];
-  const shown = Number.isInteger(value) ? number(value) : number(Number(value.toPrecision(4)));
-  return [shown, unit && unit !== "count" && unit !== "jobs/h" ? element("small", {}, ` ${unit}`) : ""];
+  return [number(value), unit && unit !== "count" && unit !== "jobs/h" ? element("small", {}, ` ${unit}`) : ""];
 }
 
 /** A column for each run, and how much more than the first the others have. */
-function comparison(rows, runs, labelOf) {
+function comparison(rows, runs, labelOf, shown = exact) {
   const heads = ["", runs[0].name, ...runs.slice(1).flatMap((run) => [run.name, "against the first"])];
-  const cells = rows.map((row) => [labelOf(row), figure(row.values[0], row.unit, row.key),
-    ...row.values.slice(1).flatMap((value) => [figure(value, row.unit, row.key), change(value, row.values[0])])]);
+  const cells = rows.map((row) => [labelOf(row), shown(row.values[0], row),
+    ...row.values.slice(1).flatMap((value) => [shown(value, row), change(value, row.values[0])])]);
   return tableOf(heads, cells, { right: heads.map((_, i) => i).slice(1), caption: "Figures of the runs", titled: false });
 }
+
+/** A key, which may be broken after its joints. */
+const nameOf = (key, title = null) => element("code", { title }, ...key.split(/(?<=[_.:])/).flatMap((part) => [part, element("wbr")]));
+
+/** A figure to read, with all its digits for who points at it. */
+const exact = (value, { unit, key }) => element("span", { title: typeof value === "number" ? String(value) : null }, figure(value, unit, key));
 
 function showFigures(section, { runs, summary }) {
   section.append(element("p", { class: "note" }, "All of summary.json. J are the measured jobs that were not rejected."));
   for (const group of new Set(summary.map((row) => row.group))) {
     const rows = summary.filter((row) => row.group === group);
-    const label = (row) => element("code", { title: row.formula }, row.key);
+    const label = (row) => nameOf(row.key, row.formula);
     section.append(element("h3", {}, group));
     section.append(runs.length > 1 ? comparison(rows, runs, label)
-      : tableOf(["figure", "value", "what it is"], rows.map((row) => [label(row), figure(row.values[0], row.unit, row.key), row.formula]), { right: [1], caption: group, titled: false }));
+      : tableOf(["figure", "value", "what it is"], rows.map((row) => [label(row), exact(row.values[0], row), row.formula]), { right: [1], caption: group, titled: false }));
   }
 }
 
 function showDifferences(section, { runs, differing, differences }) {
   if (!differing.length) section.append(element("p", { class: "note" }, "The scenarios are the same."));
   else section.append(tableOf(["key of the scenario", ...runs.map((run) => run.name)],
-    differing.map((row) => [element("code", {}, row.key), ...row.values.map((value) => (value === null ? "–" : String(value)))]), { caption: "Keys that differ" }));
+    differing.map((row) => [nameOf(row.key), ...row.values.map((value) => (value === null ? "–" : String(value)))]), { caption: "Keys that differ" }));
   differences.forEach((diff, i) => {
     if (diff) section.append(element("details", {}, element("summary", {}, `${runs[i + 1].name}: its scenario as a diff from that of ${runs[0].name}`), diffOf(diff)));
   });

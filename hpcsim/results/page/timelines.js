@@ -21,7 +21,6 @@ async function showTimelines(section, data) {
   const frame = element("div", { id: "charts" });
   section.append(frame);
   for (const panel of data.panels) view.panels.push(makePanel(panel, runs, frame));
-  new ResizeObserver(() => fitWidths(frame)).observe(frame);
   setView(view.begin, view.end);
 }
 
@@ -43,7 +42,7 @@ function controls(runs) {
     button("◀", "Earlier", () => pan(-0.5)), button("▶", "Later", () => pan(0.5)),
     button("Whole run", "Show the whole run", () => setView(view.begin, view.end)),
     element("output", { id: "shown" }), element("output", { id: "pointed" }));
-  const legend = element("p", { class: "note" }, "Drag over a chart to look closer, double-click to see all again; with the keyboard: Tab to a chart, then + − ← → and 0. ",
+  const legend = element("p", { class: "note" }, element("span", { class: "on-screen" }, "Drag over a chart to look closer, double-click to see all again; with the keyboard: Tab to a chart, then + − ← → and 0. "),
     "Lines are means of what a pixel spans, bands reach from the least to the most.");
   if (runs.some((run) => run.interrupts)) legend.append(" Behind the curves: ", element("span", { class: "shade planned" }), " maintenance, ",
     element("span", { class: "shade failure" }), ` failures of ${100 * WIDE} % of the nodes or more; `, runs.length > 1 ? "" : element("span", { class: "shade ticks" }), " at the top", runs.length > 1 ? " in the colour of the run" : "", ": failures that ended jobs.");
@@ -81,7 +80,7 @@ function makePanel(panel, runs, frame) {
   }
   const made = { panel, lines, root, extra, runs };
   made.plot = chart({
-    width: Math.max(200, frame.clientWidth), height: heightOf(frame), series, bands, padding: [6, 10, 0, 0],
+    series, bands, padding: [6, 10, 0, 0],
     scales: { x: { time: true, range: () => [view.from, view.to] }, y: { distr: panel.steep ? 4 : 1, range: (_, low, high) => rangeOf(panel, low, high) } },
     axes: [axisOf({ values: timeLabels, splits: timeSplits, size: 40, space: 70 }), axisOf({ values: valueLabels, size: AXIS_WIDTH, space: 28, ...(panel.steep ? { splits: powers, filter: (_, splits) => splits } : {}) })],
     cursor: {
@@ -93,12 +92,10 @@ function makePanel(panel, runs, frame) {
       drawClear: [(plot) => shade(plot, runs)], draw: [markJob, (plot) => { [root.dataset.from, root.dataset.to] = [plot.scales.x.min, plot.scales.x.max]; }], setCursor: [() => readOut(made)],
       setSelect: [(plot) => { if (plot.select.width > 2) zoomInto(plot); }],
     },
-  }, [[], ...series.slice(1).map(() => [])], root);
+  }, [[], ...series.slice(1).map(() => [])], root, (width) => (width < 600 ? 150 : 170), () => draw(made));
   root.append(extra);
   return made;
 }
-
-const heightOf = (frame) => (frame.clientWidth < 600 ? 150 : 170);
 
 function rangeOf(panel, low, high) {
   if (low === null || high === null) return [0, 1];
@@ -157,21 +154,13 @@ function byKey(event) {
   act();
 }
 
-function fitWidths(frame) {
-  for (const made of view.panels) {
-    if (made.plot.width === frame.clientWidth) continue;
-    made.plot.setSize({ width: Math.max(200, frame.clientWidth), height: heightOf(frame) });
-    draw(made);
-  }
-}
-
 /** Values under the pointer, beside the names of the curves. */
 function readOut({ plot, lines, panel, extra, runs }) {
   const at = plot.cursor.idx;
   const inside = plot.cursor.left >= 0 && at !== null && at !== undefined;
   lines.forEach((line, i) => {
     const [mean, most, least] = [1, 2, 3].map((k) => (inside ? plot.data[3 * i + k][at] : null));
-    line.value.textContent = mean === null || mean === undefined ? "" : most - least > 1e-3 * Math.abs(most) ? `${number3(mean)} (${number3(least)} to ${number3(most)})` : number3(mean);
+    line.value.textContent = mean === null || mean === undefined ? "" : most - least > 0.01 * Math.abs(most) ? `${shortNumber(mean)} (${shortNumber(least)} to ${shortNumber(most)})` : shortNumber(mean);
   });
   const pointed = document.getElementById("pointed");
   const from = inside ? plot.data[0][at] : null;
@@ -179,7 +168,7 @@ function readOut({ plot, lines, panel, extra, runs }) {
   if (panel.id === "away") extra.textContent = inside ? outOfService(runs, from, plot.data[0][at + 1] ?? from) : "";
 }
 
-const number3 = (value) => number(Number(value.toPrecision(value >= 1000 ? 6 : 4)));
+const shortNumber = (value) => number(Number(value.toPrecision(value >= 1000 ? 6 : 4)));
 
 function outOfService(runs, from, until) {
   const said = [];

@@ -39,13 +39,12 @@ function waitChart(frame, title, scale, lines) {
   const at = element("b");
   const root = element("figure", { class: "panel" }, element("figcaption", {}, title ? element("h3", {}, title) : null, legend), at);
   frame.append(root);
-  const widthOf = () => Math.max(200, root.clientWidth);
-  const plot = chart({
-    width: widthOf(), height: 240, padding: [8, 16, 0, 0],
+  chart({
+    padding: [8, 16, 0, 0],
     series: [{}, ...lines.map((line) => lineOf(line.name, line.colour, line.dashed))],
     scales: { x: { time: false, distr: 3, range: () => [1, scale[scale.length - 1]] }, y: { range: () => [0, 100] } },
     axes: [
-      axisOf({ splits: () => WAIT_MARKS.filter((mark) => mark <= scale[scale.length - 1]), filter: (_, splits) => splits, size: 30,
+      axisOf({ splits: (plot) => waitMarks(plot, scale[scale.length - 1]), filter: (_, splits) => splits, size: 30,
         values: (_, splits) => splits.map((mark) => waitLabel(mark)) }),
       axisOf({ size: 58, values: (_, splits) => splits.map((share) => `${share} %`) }),
     ],
@@ -56,10 +55,18 @@ function waitChart(frame, title, scale, lines) {
       at.textContent = inside ? `had started after ${span(Math.round(scale[i]))}` : "\u00a0";
       values.forEach((value, k) => { value.textContent = inside ? `${made.data[k + 1][i].toFixed(1)} %` : ""; });
     }] },
-  }, [scale, ...lines.map((line) => line.shares.map((share) => 100 * share))], root);
+  }, [scale, ...lines.map((line) => line.shares.map((share) => 100 * share))], root, () => 240);
   at.textContent = "\u00a0";
   root.append(at);
-  new ResizeObserver(() => { if (plot.width !== widthOf()) plot.setSize({ width: widthOf(), height: 240 }); }).observe(root);
+}
+
+/** Round waits up to the longest, as many as have room for their labels. */
+function waitMarks(plot, longest) {
+  const found = [];
+  const place = (mark) => (Math.log(mark) / Math.log(longest)) * (plot.width - 74);
+  for (const mark of WAIT_MARKS)
+    if (mark <= longest && (!found.length || place(mark) - place(found[found.length - 1]) > 44)) found.push(mark);
+  return found;
 }
 
 const waitLabel = (mark) => span(mark).replace(/ (0 h|00 min)$/, "");

@@ -27,14 +27,14 @@ function tableOf(heads, rows, { right = [], caption = null, titled = true } = {}
 
 const exactly = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 
-/** A number to read: whole ones in full, others to about five digits. */
+/** A number to read: whole ones in full, others to at least four digits. */
 function number(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (Number.isInteger(value)) return exactly.format(value);
   const size = Math.abs(value);
-  if (size >= 1e5) return exactly.format(value);
+  if (size >= 1000) return exactly.format(value);
   if (size > 0 && size < 1e-3) return value.toExponential(2);
-  return new Intl.NumberFormat("en", { maximumSignificantDigits: Math.max(4, Math.ceil(Math.log10(size || 1)) + 1) }).format(value);
+  return new Intl.NumberFormat("en", { maximumSignificantDigits: 4 }).format(value);
 }
 
 /** A span of time in its two largest units. */
