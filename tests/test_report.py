@@ -131,8 +131,8 @@ def test_waits_by_size_are_shares_of_the_jobs_that_started(run, report):
     waits = report["waits"]
     started = run.jobs[run.jobs["wait_s"].notna() & run.jobs["measured"] & (run.jobs["state"] != "rejected")]
     assert sum(each["runs"][0]["jobs"] for each in waits["classes"]) == len(started)
-    (small,) = [each["runs"][0] for each in waits["classes"] if each["name"] == "2-9 nodes"]
-    own = started[started["nodes"].between(2, 9)]
+    (small,) = [each["runs"][0] for each in waits["classes"] if each["name"] == "3 to 9 nodes"]
+    own = started[started["nodes"].between(3, 9)]
     assert small["median_wait_s"] == own["wait_s"].median()
     expected = [(own["wait_s"] <= second).mean() for second in waits["scale_s"]]
     np.testing.assert_allclose(small["shares"], expected, atol=2e-3)

@@ -148,6 +148,12 @@ def test_dragging_over_one_chart_changes_the_time_of_all_and_double_clicking_sho
     assert complaints(page) == []
 
 
+def test_nothing_in_the_page_could_reach_a_network_if_it_tried(page):
+    script = "fetch('http://127.0.0.1:9/').then(() => arguments[0]('there'), () => arguments[0]('refused'))"
+    assert page.execute_async_script(script) == "refused"
+    assert any("Content Security Policy" in str(entry) for entry in page.get_log("browser"))
+
+
 def test_the_keyboard_changes_the_time_too(page):
     ((begin, end),) = shown_parts(page)
     chart = page.find_element("id", "panel-queue")

@@ -110,7 +110,8 @@ class Run:
         """Write everything into ``directory``, which must not exist or be empty.
 
         It is written under a temporary name beside it and then renamed, so that what stands under ``directory``
-        is always complete. Raises InputError if it cannot be written there.
+        is always complete. With ``plots`` there are pictures and a report as well. Raises InputError if it cannot be
+        written there.
         """
         directory = Path(directory).expanduser()
         refuse_used(directory)

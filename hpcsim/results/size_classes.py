@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,48 +10,51 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_FROM = (1, 2, 10, 100, 1_000, 10_000)  # nodes, of each class the fewest
+from hpcsim.results.run import Run
+from hpcsim.workload.describe import size_classes
+
+Floats = npt.NDArray[np.float64]
+
+_MOST_CLASSES = 7
 
 
 @dataclass(frozen=True, slots=True)
 class SizeClass:
-    """The measured jobs of a run that ask for ``least`` to ``most`` nodes (None: any more) and have started.
+    """Jobs of ``first`` to ``last`` nodes."""
 
-    ``wait_s`` rises; ``bounded_slowdown`` is of those that have ended.
-    """
-
-    least: int
-    most: int | None
-    wait_s: npt.NDArray[np.float64]
-    bounded_slowdown: npt.NDArray[np.float64]
-    node_hours: float
+    first: int
+    last: int
 
     @property
     def name(self) -> str:
-        """Such as ``10-99 nodes``."""
-        if self.most is None:
-            return f"{self.least:,} nodes and more"
-        return "1 node" if self.most == 1 else f"{self.least:,}-{self.most:,} nodes"
+        """Such as ``10 to 99 nodes``."""
+        nodes = f"{self.first:,}" if self.first == self.last else f"{self.first:,} to {self.last:,}"
+        return f"{nodes} node{'' if self.last == 1 else 's'}"
 
 
-def size_classes(jobs: pa.Table) -> list[SizeClass]:
-    """The classes that have jobs, from ``jobs.parquet``."""
-    counted = pc.and_(jobs.column("measured"), pc.not_equal(jobs.column("state").cast(pa.string()), "rejected"))
-    jobs = jobs.filter(pc.and_(counted, jobs.column("wait_s").is_valid()))
-    nodes, wait_s, slowdown, runtime_s = (
-        _floats(jobs, name) for name in ("nodes", "wait_s", "bounded_slowdown", "runtime_s")
-    )
-    number = np.searchsorted(_FROM, nodes, side="right") - 1
-    found = []
-    for which in np.unique(number).tolist():
-        own = number == which
-        ended = own & ~np.isnan(runtime_s)
-        most = None if which == len(_FROM) - 1 else _FROM[which + 1] - 1
-        hours = float((nodes * runtime_s)[ended].sum() / 3600)
-        found.append(SizeClass(_FROM[which], most, np.sort(wait_s[own]), slowdown[ended], hours))
-    return found
+class Started:
+    """The jobs of a run that its summary's waits are of: measured, not rejected, and started."""
+
+    def __init__(self, run: Run) -> None:
+        jobs = run.tables["jobs"]
+        counted = pc.and_(jobs.column("measured"), pc.not_equal(jobs.column("state").cast(pa.string()), "rejected"))
+        jobs = jobs.filter(pc.and_(counted, jobs.column("wait_s").is_valid()))
+        self.nodes, self.wait_s, self.bounded_slowdown, self.runtime_s = (
+            jobs.column(name).to_numpy().astype(np.float64)
+            for name in ("nodes", "wait_s", "bounded_slowdown", "runtime_s")
+        )
+        self.machine_nodes = int(run.manifest["machine"]["nodes"])
+
+    def of(self, size: SizeClass) -> npt.NDArray[np.bool_]:
+        """Which of them are of a class."""
+        rows: npt.NDArray[np.bool_] = (self.nodes >= size.first) & (self.nodes <= size.last)
+        return rows
 
 
-def _floats(table: pa.Table, column: str) -> npt.NDArray[np.float64]:
-    values: npt.NDArray[np.float64] = table.column(column).to_numpy().astype(np.float64)
-    return values
+def classes_of(runs: Sequence[Started]) -> list[SizeClass]:
+    """The size classes of the largest machine that have jobs, neighbours joined if these are many."""
+    found = [SizeClass(*ends) for ends in size_classes(max(run.machine_nodes for run in runs))]
+    found = [size for size in found if any(run.of(size).any() for run in runs)]
+    joined = -(-len(found) // _MOST_CLASSES) or 1
+    groups = [found[at : at + joined] for at in range(0, len(found), joined)]
+    return [SizeClass(group[0].first, group[-1].last) for group in groups]

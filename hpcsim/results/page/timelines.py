@@ -24,8 +24,8 @@ def timelines(run: Run, share: int = 1) -> dict[str, Any]:
     begin_s, end_s = _period(run)
     tables = {
         "timeline": (time_s, _columns(run.tables["timeline"], ("queue", "running", "busy_nodes"))),
-        "submitted": _counted(run.tables["jobs"], "submit_s"),
-        "completed": _counted(run.tables["jobs"], "end_s", "completed"),
+        "submitted": _counted(run.tables["jobs"], "submit_s", begin_s),
+        "completed": _counted(run.tables["jobs"], "end_s", begin_s, "completed"),
     }
     for name, of_run in run.tables.items():
         if name in ("power", "grid", "temperature") and of_run.num_rows:
@@ -123,8 +123,8 @@ def _has(run: Run, curve: str) -> bool:
         return _rows(run, "interrupts") > 0
     if name in ("completed", "submitted"):
         return _rows(run, "jobs") > 0
-    if curve == "power.solar_w":
-        return _most(run, "power", ("solar_w",)) > 0  # of a site without a solar plant it is 0
+    if column in ("solar_w", "throttled_nodes"):
+        return _most(run, name, (column,)) > 0  # there is no solar plant, or no node was too warm
     if name not in run.tables or column not in run.tables[name].column_names:
         return False
     return _rows(run, name) > int(run.tables[name][column].null_count)
@@ -135,7 +135,7 @@ def _rows(run: Run, table: str) -> int:
 
 
 def _most(run: Run, table: str, columns: Sequence[str]) -> float:
-    if table not in run.tables or not run.tables[table].num_rows:
+    if not _rows(run, table):
         return 0.0
     return max(float(run.tables[table][column].to_numpy().max()) for column in columns)
 
@@ -155,12 +155,15 @@ def _columns(table: pa.Table, names: Sequence[str]) -> dict[str, npt.NDArray[Any
     return {name: table.column(name).to_numpy() for name in names}
 
 
-def _counted(jobs: pa.Table, moment: str, state: str = "") -> tuple[npt.NDArray[Any], Mapping[str, npt.NDArray[Any]]]:
-    """How many jobs have had this moment, of those that ended in ``state``."""
+def _counted(
+    jobs: pa.Table, moment: str, begin_s: int, state: str = ""
+) -> tuple[npt.NDArray[Any], Mapping[str, npt.NDArray[Any]]]:
+    """How many jobs have had this moment, of those that ended in ``state``; 0 of them before the run began."""
     if state:
         jobs = jobs.filter(pc.equal(jobs.column("state").cast(pa.string()), state))
-    seconds, count = np.unique(jobs.column(moment).drop_null().to_numpy(), return_counts=True)
-    return seconds, {"jobs": np.cumsum(count)}
+    moments = np.maximum(jobs.column(moment).drop_null().to_numpy(), begin_s)
+    seconds, count = np.unique(np.append(moments, begin_s), return_counts=True)
+    return seconds, {"jobs": np.cumsum(count) - 1}
 
 
 def _away(interrupts: pa.Table, begin_s: int, end_s: int) -> tuple[npt.NDArray[Any], Mapping[str, npt.NDArray[Any]]]:
@@ -180,7 +183,7 @@ def _interrupts(table: pa.Table | None) -> dict[str, Any] | None:
 
 
 def _missing(run: Run) -> list[str]:
-    """In words, which curves this run cannot have."""
+    """In words, which curves this run does not have, and why."""
     if "power" not in run.tables:
         return ["It has no physics: nodes were only counted, so there is no power, temperature or failure."]
     found = []
@@ -189,4 +192,8 @@ def _missing(run: Run) -> list[str]:
     if "temperature" not in run.tables:
         why = "an older hpcsim made it" if run.summary.get("hottest_node_c") is not None else "physics.heat is off"
         found.append(f"It has no temperature.parquet ({why}): no temperatures over time.")
+    elif not _has(run, "temperature.throttled_nodes"):
+        found.append("At none of the seconds of temperature.parquet a node was throttled for heat.")
+    if not _rows(run, "interrupts"):
+        found.append("No node was ever out of service.")
     return found
