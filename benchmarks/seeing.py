@@ -109,7 +109,7 @@ def made_up_run(jobs: int = JOBS, nodes: int = NODES, interrupts: int = INTERRUP
         "scenario": "made up", "scheduler": "nobody", "levers": [], "seed": 1, "t0_utc": 1_704_067_200,
         "machine": {"name": "Large", "nodes": nodes},
     }  # fmt: skip
-    return Run(tables, summary, manifest, "machine: {model: polaris}\n", {})
+    return Run(tables, summary, manifest, "{machine: {model: polaris}, until: null}\n", {})
 
 
 def measure() -> None:

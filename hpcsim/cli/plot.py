@@ -41,7 +41,7 @@ def plot(runs: tuple[Path, ...], only: tuple[str, ...], form: str, out: Path | N
             if lacking is None:
                 names.append(name)
             else:
-                click.echo(f"hpcsim: no figure {name}: {lacking}", err=True)
+                click.echo(f"hpcsim: no {name}: {lacking}", err=True)
     directory = (out or (runs[0] / "plots" if len(runs) == 1 else Path("plots"))).expanduser()
     for path in write_plots(drawn, names, directory, form, own=out is None and len(runs) == 1):
         click.echo(path)

@@ -46,7 +46,7 @@ class Clock:
         locator: Locator
         if self.has_dates:
             # matplotlib's dates have no types
-            locator = AutoDateLocator(maxticks=9)  # type: ignore[no-untyped-call]
+            locator = AutoDateLocator()  # type: ignore[no-untyped-call]
             axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
         else:
             locator = MaxNLocator(nbins=10, steps=[1, 2, 5, 10])

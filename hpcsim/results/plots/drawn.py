@@ -15,6 +15,7 @@ from hpcsim.errors import InputError
 from hpcsim.results.curves import by_interval, even_edges, integral, value_at
 from hpcsim.results.plots.ink import COLOURS, LINES, fitted, line_of
 from hpcsim.results.run import Run
+from hpcsim.strict_yaml import parse_mapping
 
 MOST_RUNS = len(COLOURS) * len(LINES)
 _NAME_IN = 3.2  # how wide a scenario or a scheduler may be below a title
@@ -65,6 +66,12 @@ class Drawn:
         return np.asarray(found.to_numpy(zero_copy_only=False), bool)
 
     @cached_property
+    def scenario(self) -> dict[str, Any]:
+        """The scenario of the run as plain data, with every default written out."""
+        data: dict[str, Any] = parse_mapping(self.run.scenario_yaml, f"{self.place}/scenario.yaml").data
+        return data
+
+    @cached_property
     def begin(self) -> int:
         """The first second of the run."""
         return int(self.column("timeline", "time_s")[0])
@@ -82,12 +89,10 @@ class Drawn:
     @cached_property
     def _stopped_s(self) -> int | None:
         """Until when the scenario asked for the run, if it did."""
-        import yaml
-
         from hpcsim.scenario.times import Instant
 
-        until = yaml.safe_load(self.run.scenario_yaml).get("until")
-        return None if until is None else Instant.parse(str(until)).seconds(self.t0_utc)
+        until = self.scenario.get("until")
+        return None if until is None else Instant.parse(until).seconds(self.t0_utc)
 
     @cached_property
     def edges(self) -> Floats:

@@ -43,7 +43,7 @@ class Plot(NamedTuple):
             if not run.run.tables[table].num_rows and table != "interrupts" and table not in ("jobs", "attempts"):
                 return f"its {table}.parquet has no rows"
         if self.key and self.key not in run.summary:
-            return f"its summary.json has no {self.key} (runs with physics have)"
+            return f"its summary.json has no {self.key} (runs with physics do)"
         return ""
 
 
@@ -64,7 +64,7 @@ PLOTS = {
 STANDARD = ("makespan", "energy", "power", "temperature", "utilisation", "waits")  # what every run gets
 
 _OF_WHICH_RUNS = {
-    "power": "runs with physics have", "interrupts": "runs with physics have",
-    "temperature": "runs with physics.heat have, if no older version of hpcsim wrote them",
-    "jobs": "every run has", "attempts": "every run has", "timeline": "every run has",
+    "power": "runs with physics do", "interrupts": "runs with physics do",
+    "temperature": "runs with heat do, but for those of an older hpcsim",
+    "jobs": "every run does", "attempts": "every run does", "timeline": "every run does",
 }  # fmt: skip

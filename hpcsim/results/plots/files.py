@@ -34,7 +34,10 @@ def as_bytes(figure: Figure, form: str) -> bytes:
     if form == "png":
         FigureCanvasAgg(figure)
     file = BytesIO()
-    figure.savefig(file, format=form, dpi=DPI, metadata=_METADATA[form])
+    fast: dict[str, Any] = (
+        {"pil_kwargs": {"compress_level": 4}} if form == "png" else {}
+    )  # a fifth larger, in half the time
+    figure.savefig(file, format=form, dpi=DPI, metadata=_METADATA[form], **fast)
     return file.getvalue()
 
 

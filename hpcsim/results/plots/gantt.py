@@ -152,7 +152,7 @@ def _draw_bars(axes: Axes, clock: Clock, run: Drawn, where: Places, high_in: flo
         edges = GREY if kind else "white"
         boxes = PolyCollection(shapes, facecolors=colours, edgecolors=edges, lw=0.5, hatch=_HATCH.get(kind))
         axes.add_collection(boxes, autolim=False)
-        if kind:
+        if kind or "cores" in run.run.tables["jobs"].column_names:  # names of jobs that share a node would overlap
             continue
         inch_x = (WIDTH_IN - LEFT_IN - RIGHT_IN) / (clock.limits[1] - clock.limits[0])
         inch_y = high_in / (where.rows * where.nodes_each)

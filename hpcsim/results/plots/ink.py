@@ -26,7 +26,7 @@ GREY, LIGHT = "#555555", "#D9D9D9"
 HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----", "++++")
 
 TEXT_PT = 9.0
-_MEASURED_DPI = 720  # so fine that what the font is rounded to does not matter
+_MEASURED_DPI = 288  # so fine that what the font is rounded to hardly matters
 _SAFETY = 1.02  # a backend may round each letter to whole pixels
 _NO_GLYPH = "�"
 

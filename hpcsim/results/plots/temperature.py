@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import yaml
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -68,7 +67,7 @@ def throttles_c(run: Drawn) -> dict[str, float]:
     """The temperatures at which nodes and GPUs of the run's machine throttle; none if its description is not here."""
     from hpcsim.machine.catalogue import load_machine
 
-    model = (yaml.safe_load(run.run.scenario_yaml).get("machine") or {}).get("model")
+    model = run.scenario["machine"]["model"]
     try:
         thermal = load_machine(str(model)).thermal
     except InputError:  # a plug-in's machine, or a file that is elsewhere
