@@ -36,7 +36,7 @@ _SHOW_BAR_AFTER_S = 1.0
 @plugin_option
 @click.option("--observer", "observers", metavar="NAME", multiple=True, help="Have an observer of a plug-in watch.")
 @click.option("--strict", is_flag=True, help="Refuse a trace with rows that would be dropped or mended.")
-@click.option("--no-plots", is_flag=True, help="Make no pictures and no report.")
+@click.option("--no-plots", is_flag=True, help="Make no plots and no report.")
 @click.option("--check", is_flag=True, help="Verify the laws of a run at its end.")
 def run(
     scenario: str,

@@ -150,23 +150,9 @@ class Run:
 
             write_report(draft / "report.html", [self])
             # matplotlib takes longer to load than a small run
-            from hpcsim.results.plots import plot_power, plot_utilisation
+            from hpcsim.results.plots import write_standard
 
-            (draft / "plots").mkdir()
-            plot_utilisation(
-                self.tables["timeline"],
-                nodes=self.manifest["machine"]["nodes"],
-                t0_utc=self.manifest["t0_utc"],
-                title=f"{self.manifest['scenario']} under {self.manifest['scheduler']}: utilisation and queue",
-                path=draft / "plots" / "utilisation.png",
-            )
-            if "power" in self.tables:
-                plot_power(
-                    self.tables["power"],
-                    t0_utc=self.manifest["t0_utc"],
-                    title=f"{self.manifest['scenario']} under {self.manifest['scheduler']}: power",
-                    path=draft / "plots" / "power.png",
-                )
+            write_standard(self, draft / "plots")
 
     @classmethod
     def open(cls, directory: str | Path) -> Run:
