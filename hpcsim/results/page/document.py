@@ -22,6 +22,7 @@ from hpcsim.results.page.facts import (
     differing_keys,
     heading,
     names,
+    refuse_incomplete,
     summary_rows,
     tiles,
     warnings,
@@ -51,7 +52,10 @@ def write_report(path: Path, runs: Sequence[Run], directories: Sequence[str] = (
 
 
 def page(runs: Sequence[Run], directories: Sequence[str] = ()) -> str:
-    """The whole page."""
+    """The whole page. Raises InputError for a run whose manifest does not say what ran."""
+    places = directories or [f"run {number}" for number, _ in enumerate(runs, 1)]
+    for run, place in zip(runs, places, strict=True):
+        refuse_incomplete(run, place)
     here = files("hpcsim.results.page")
     styles = [(here / name).read_text("utf-8") for name in _STYLES]
     scripts = [(here / name).read_text("utf-8") for name in _SCRIPTS]
@@ -63,7 +67,7 @@ def page(runs: Sequence[Run], directories: Sequence[str] = ()) -> str:
         "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
     }
     template = Template((here / "page.html").read_text("utf-8"))
-    data = _data(runs, names(runs, directories or [f"run {number}" for number, _ in enumerate(runs, 1)]))
+    data = _data(runs, names(runs, places))
     if len(runs) == 1:
         taken = sum(
             len(text.encode("utf-8", "replace")) for text in (*content.values(), template.template, _as_json(data))

@@ -47,10 +47,9 @@ def _columns(jobs: pa.Table, attempts: pa.Table) -> dict[str, Packed]:
     for name, kind in kinds.items():
         if name in jobs.column_names and _says_something(jobs.column(name)):
             found[name] = kind(jobs.column(name))
-    if jobs["eligible_s"].null_count < jobs.num_rows:
+    if "eligible_s" in jobs.column_names and _says_something(jobs.column("eligible_s")):
         found["eligible_s"] = whole(pc.subtract(jobs.column("eligible_s"), jobs.column("submit_s")))
-    why = _reasons(jobs, attempts)
-    if why.null_count < jobs.num_rows:
+    if "why" in attempts.column_names and _says_something(why := _reasons(jobs, attempts)):
         found["why"] = named(why)
     return found
 
