@@ -274,7 +274,8 @@ def _energy(simulation: Simulation, jobs: pa.Table, tables: dict[str, pa.Table])
     tables["grid"] = grid_table(site, curve)
     heat = site.cluster.heat
     if heat is not None and heat.course is not None:
-        tables["temperature"] = temperature_table(heat.course, curve.end_s, site.cluster.spec.unit_nodes)
+        heat.follow(curve.end_s + 1)
+        tables["temperature"] = temperature_table(heat.course, site.cluster.spec.unit_nodes)
 
     state = np.array(jobs.column("state").to_pylist(), object)
     nominal = simulation.workload.column("runtime_s")[: len(state)] * nodes_of_jobs(simulation)

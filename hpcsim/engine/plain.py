@@ -25,6 +25,7 @@ from hpcsim.engine.site import Site
 from hpcsim.engine.view import Running
 from hpcsim.engine.waiting import Waiting
 from hpcsim.machine.cluster import Cluster, Due, Interrupt, Outage
+from hpcsim.machine.course import Course
 from hpcsim.machine.crossings import Crossings
 from hpcsim.machine.execution import Execution
 from hpcsim.machine.facility import Facility
@@ -52,8 +53,9 @@ KEPT: Final[dict[type, frozenset[str]]] = {
         "_gpu_idle_w _scored _state_w",
         Places: "spec policy _all_U _rack_units _group_racks _block_units _sizes",
         TorusBlocks: "table",
-        Heat: "spec _racks _units r_U gpu_r_U _idle_w _idle_gpu_w sensed course",
+        Heat: "spec _racks _units r_U gpu_r_U _idle_w _idle_gpu_w sensed",
         Temperatures: "racks _mode_n",
+        Course: "_every_s",
         PowerLog: "n _most _joined _by_block",
         Crossings: "_n _idle_w _idle_gpu_w thresholds_c _w_per_inlet_k",
         FailureProcess: "_spec _units _units_per_rack _block_sizes _block_cdf _proneness_U _errors_per_s_U "
@@ -77,8 +79,8 @@ KEPT: Final[dict[type, frozenset[str]]] = {
 """The classes whose objects have a state, and what of them never changes or follows from the rest."""
 
 FOLLOWS: Final = frozenset(
-    ["_most", "_joined", "_by_block", "_sizes", "telemetry", "sensed", "course", "stops", "special", "held", "refused",
-     "alone", "open_nodes", "period"]
+    ["_most", "_joined", "_by_block", "_sizes", "telemetry", "sensed", "stops", "special", "held", "refused", "alone",
+     "open_nodes", "period"]
 )  # fmt: skip
 """What of these follows from the rest, and may differ in simulations that are made alike."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from array import array
-from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -29,13 +28,12 @@ def interval_s(span_s: int) -> int:
 class Course:
     """The course of ``temperatures`` from their present second on, every ``every_s`` seconds.
 
-    ``throttled_units`` says how many are throttled now.
+    It has to be told of every change of them, after it was told to ``follow`` up to then.
     """
 
-    def __init__(self, temperatures: Temperatures, every_s: int, throttled_units: Callable[[], int]) -> None:
+    def __init__(self, temperatures: Temperatures, every_s: int) -> None:
         self._temperatures = copy.deepcopy(temperatures)
         self._every_s = every_s
-        self._throttled_units = throttled_units
         self.next_s = temperatures.now
         self._columns = {name: array("d") for name in ("hottest_c", "mean_c", "hottest_gpu_c", "supply_c")}
         self._seconds, self._throttled = array("q"), array("q")
@@ -44,17 +42,14 @@ class Course:
         self, now: int, units: npt.NDArray[np.int64], node_w: float, gpu_w: float, node_was_w: float, gpu_was_w: float
     ) -> None:
         """See ``Temperatures``."""
-        if now > self.next_s:
-            self.follow(now)
         self._temperatures.set_power(now, units, node_w, gpu_w, node_was_w, gpu_was_w)
 
     def set_supply(self, now: int, supply_c: float) -> None:
         """See ``Temperatures``."""
-        self.follow(now)
         self._temperatures.set_supply(now, supply_c)
 
-    def follow(self, now: int) -> None:
-        """Take down all seconds before ``now``, in which nothing happens any more."""
+    def follow(self, now: int, throttled_units: int) -> None:
+        """Take down all seconds before ``now``, in which nothing happens any more; so many units are throttled."""
         while self.next_s < now:
             temperatures, columns = self._temperatures, self._columns
             temperatures.advance(self.next_s)
@@ -65,13 +60,12 @@ class Course:
                 columns["hottest_gpu_c"].append(temperatures.gpu_c_N[: temperatures.racks.units].max())
             columns["supply_c"].append(temperatures.supply_c)
             self._seconds.append(self.next_s)
-            self._throttled.append(self._throttled_units())
+            self._throttled.append(throttled_units)
             temperatures.restart_log()  # what is in the log is in the temperatures now
             self.next_s += self._every_s
 
-    def as_columns(self, now: int) -> dict[str, npt.NDArray[np.int64] | npt.NDArray[np.float64]]:
-        """Seconds up to ``now``, degrees Celsius of nodes, GPUs (where there are any) and supply, throttled units."""
-        self.follow(now + 1)
+    def as_columns(self) -> dict[str, npt.NDArray[np.int64] | npt.NDArray[np.float64]]:
+        """Seconds, degrees Celsius of nodes, GPUs (where there are any) and supply, throttled units."""
         celsius = {name: np.frombuffer(column) for name, column in self._columns.items() if column}
         return {
             "time_s": np.frombuffer(self._seconds, np.int64),

@@ -66,7 +66,7 @@ class Heat:
 
     def take_down(self, every_s: int) -> None:
         """Have the ``course`` of the temperatures from now on, every ``every_s`` seconds; copies have none."""
-        self.course = Course(self._now, every_s, lambda: self._ahead.marked)
+        self.course = Course(self._now, every_s)
 
     # -- what it is told ----------------------------------------------------------------------
 
@@ -83,6 +83,8 @@ class Heat:
         if self.gpu_r_U is None:
             gpu_w = gpu_was_w = 0.0
         if self.course is not None:
+            if now > self.course.next_s:
+                self.follow(now)
             self.course.set_power(now, units, node_w, gpu_w, node_was_w, gpu_was_w)
         temperatures.set_power(now, units, node_w, gpu_w, node_was_w, gpu_was_w)
         if now == ahead.sighted_s:
@@ -95,6 +97,7 @@ class Heat:
         """From ``now`` on the supply is at ``supply_c``."""
         before_c = self._now.supply_c
         if self.course is not None:
+            self.follow(now)
             self.course.set_supply(now, supply_c)
         self._now.set_supply(now, supply_c)
         self._ahead.supplied(before_c)
@@ -107,9 +110,9 @@ class Heat:
         return self.relief(unit)
 
     def follow(self, now: int) -> None:
-        """Tell the ``course`` that nothing happens any more before ``now``."""
+        """Tell the ``course``, if there is one, that nothing happens any more before ``now``."""
         if self.course is not None:
-            self.course.follow(now)
+            self.course.follow(now, self.throttled_units)
 
     def mark_throttled(self, units: Units, flag: bool) -> None:
         """Say whether ``units`` are throttled already, so that ``next_crossing`` passes them over."""
@@ -164,6 +167,11 @@ class Heat:
     def next_shutdown(self) -> tuple[int, int] | None:
         """The same for the shutdown thresholds, with units that are marked."""
         return self._ahead.first(SHUTDOWN)
+
+    @property
+    def throttled_units(self) -> int:
+        """How many units are throttled now."""
+        return self._ahead.marked
 
     @property
     def next_s(self) -> int:

@@ -107,9 +107,9 @@ def grid_table(site: Site, curve: PowerCurve) -> pa.Table:
     return pa.table(table | {"cap_w": pa.array(table["cap_w"], mask=np.isinf(table["cap_w"]))})
 
 
-def temperature_table(course: Course, now: int, unit_nodes: int) -> pa.Table:
+def temperature_table(course: Course, unit_nodes: int) -> pa.Table:
     """A row for each of the course's seconds: degrees Celsius, and how many nodes are throttled."""
-    columns = course.as_columns(now)
+    columns = course.as_columns()
     return pa.table(columns | {"throttled_nodes": unit_nodes * columns.pop("throttled_units")})
 
 
