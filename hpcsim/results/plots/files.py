@@ -15,10 +15,10 @@ from hpcsim.errors import InputError
 from hpcsim.results.plots.drawn import Drawn, drawn_runs
 from hpcsim.results.plots.figures import PLOTS, STANDARD
 from hpcsim.results.plots.ink import inked
+from hpcsim.results.plots.sheet import DPI
 from hpcsim.results.run import Run
 
 FORMATS = ("png", "svg", "pdf")
-DPI = 110
 
 # No dates and no versions, so that a figure has the same bytes again; and who made it, so that it may be written anew.
 _METADATA: dict[str, dict[str, Any]] = {

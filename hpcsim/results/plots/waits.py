@@ -113,7 +113,7 @@ _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 def _boxes(question: str, runs: Sequence[Drawn], classes: Sequence[SizeClass]) -> Figure:
     panels = [Panel(2.1, "wait"), Panel(1.9, "bounded slowdown")]
     note = "Boxes: half of the jobs, with the median. Lines: 5 to 95 % of the jobs. Points: means."
-    sheet = Sheet(question, runs, panels, keys=run_keys(runs), note=note)
+    sheet = Sheet(question, runs, panels, keys=run_keys(runs, filled=True), note=note)
     above, below = sheet.axes
     longest = [1.0, 1.0]
     wide = 0.8 / len(runs)
