@@ -16,9 +16,10 @@ from matplotlib.ticker import MaxNLocator
 from hpcsim.results.plots.clock import Clock
 from hpcsim.results.plots.drawn import Drawn, Floats
 from hpcsim.results.plots.ink import COLOURS, GREY, plain, width_in
+from hpcsim.results.plots.node_lanes import Int64s, node_lanes
 from hpcsim.results.plots.outages import PLANNED
-from hpcsim.results.plots.places import Int64s, lanes_of, units_of
 from hpcsim.results.plots.sheet import DPI, LEFT_IN, RIGHT_IN, WIDTH_IN, Key, Panel, Sheet, say
+from hpcsim.results.units import spans_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +68,7 @@ def places(run: Drawn) -> Places:
     names = run.run.tables["jobs"].column("job_id").combine_chunks()
     job = np.asarray(pc.index_in(attempts.column("job_id"), value_set=names), np.int64)
     has_places = "units" in attempts.column_names
-    found = units_of(attempts.column("units")) if has_places else lanes_of(start, end, nodes)
+    found = spans_of(attempts.column("units")) if has_places else node_lanes(start, end, nodes)
     nodes_each = 1
     if has_places and found.row.size:
         units = np.bincount(found.row, found.last - found.first + 1, minlength=nodes.size)
@@ -78,7 +79,7 @@ def places(run: Drawn) -> Places:
 
 
 def _away(run: Drawn) -> dict[str, Bars]:
-    found = units_of(run.run.tables["interrupts"].column("units"))
+    found = spans_of(run.run.tables["interrupts"].column("units"))
     begin, end = (run.column("interrupts", name)[found.row] for name in ("time_s", "until_s"))
     planned = run.is_one_of("interrupts", "cause", *PLANNED)[found.row]
     bars = Bars(begin, np.minimum(end, run.end), found.first, found.last, found.row)
