@@ -24,8 +24,9 @@ from hpcsim.errors import InputError
 from hpcsim.results.plots import FORMATS, PLOTS, STANDARD, drawn_runs, gantt, inked, write_plots
 from hpcsim.results.plots.files import as_bytes
 from hpcsim.results.plots.ink import fitted, width_in
-from hpcsim.results.plots.places import lanes_of, units_of
+from hpcsim.results.plots.node_lanes import node_lanes
 from hpcsim.results.tables import _spans
+from hpcsim.results.units import spans_of
 from hpcsim.workload.job import workload_from_columns
 from hpcsim.workload.swf import write_swf
 
@@ -234,23 +235,23 @@ def test_bars_of_the_gantt_are_the_attempts(runs):
 
 @given(st.lists(st.sets(st.integers(0, 30), min_size=1), max_size=8))
 def test_units_are_read_as_they_are_written(sets):
-    runs = units_of(pa.array([_spans(np.array(sorted(units))) for units in sets], pa.string()))
+    spans = spans_of(pa.array([_spans(np.array(sorted(units))) for units in sets], pa.string()))
     found = [set() for _ in sets]
-    for row, first, last in zip(*(column.tolist() for column in runs), strict=True):
-        found[row] |= set(range(first, last + 1))
+    for row, unit in zip(*(column.tolist() for column in spans.each()), strict=True):
+        found[row].add(unit)
     assert found == sets
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 9), st.integers(1, 6)), max_size=15))
 def test_each_attempt_has_lanes_of_its_own_and_no_more_are_used_than_nodes_were(attempts):
     start, runtime, nodes = np.array(attempts, np.int64).reshape(-1, 3).T
-    runs = lanes_of(start, start + runtime, nodes)
+    lanes = node_lanes(start, start + runtime, nodes)
     held = {}
     counts = np.zeros(len(attempts), int)
-    for row, first, last in zip(*(column.tolist() for column in runs), strict=True):
-        counts[row] += last - first + 1
-        for key in itertools.product(range(start[row], start[row] + runtime[row]), range(first, last + 1)):
-            assert held.setdefault(key, row) == row
+    for row, lane in zip(*(column.tolist() for column in lanes.each()), strict=True):
+        counts[row] += 1
+        for second in range(start[row], start[row] + runtime[row]):
+            assert held.setdefault((second, lane), row) == row
     assert (counts == np.where(runtime > 0, nodes, 0)).all()
     busy = [nodes[(start <= second) & (second < start + runtime)].sum() for second in range(30)]
     assert max((lane for _, lane in held), default=-1) + 1 <= max(busy, default=0)
@@ -514,13 +515,15 @@ def test_plot_writes_over_its_own_figures_and_over_no_other_file(directories, tm
         (["RUN", "-o", "/proc/nowhere"], "cannot be written"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused_and_named(directories, words, said):
+def test_what_cannot_be_drawn_is_refused_and_named(directories, tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
     given = [
         word.replace("RUN", str(directories / "polaris")).replace("BARE", str(directories / "bare")) for word in words
     ]
     done = plot(*given)
     assert isinstance(done.exception, InputError)
     assert said in str(done.exception)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_command_knows_all_figures_without_loading_them():

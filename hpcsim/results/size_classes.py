@@ -14,6 +14,7 @@ from hpcsim.results.run import Run
 from hpcsim.workload.describe import size_classes
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 _MOST_CLASSES = 7
 
@@ -31,6 +32,11 @@ class SizeClass:
         nodes = f"{self.first:,}" if self.first == self.last else f"{self.first:,} to {self.last:,}"
         return f"{nodes} node{'' if self.last == 1 else 's'}"
 
+    def rows(self, nodes_J: Floats) -> Bools:
+        """Which of J jobs, that ask for so many nodes, are of it."""
+        rows: Bools = (nodes_J >= self.first) & (nodes_J <= self.last)
+        return rows
+
 
 class Started:
     """The jobs of a run that its summary's waits are of: measured, not rejected, and started."""
@@ -45,16 +51,14 @@ class Started:
         )
         self.machine_nodes = int(run.manifest["machine"]["nodes"])
 
-    def of(self, size: SizeClass) -> npt.NDArray[np.bool_]:
-        """Which of them are of a class."""
-        rows: npt.NDArray[np.bool_] = (self.nodes >= size.first) & (self.nodes <= size.last)
-        return rows
 
+def classes_of(machine_nodes: int, nodes: Sequence[Floats]) -> list[SizeClass]:
+    """The size classes of a machine that have jobs, neighbours joined if these are many.
 
-def classes_of(runs: Sequence[Started]) -> list[SizeClass]:
-    """The size classes of the largest machine that have jobs, neighbours joined if these are many."""
-    found = [SizeClass(*ends) for ends in size_classes(max(run.machine_nodes for run in runs))]
-    found = [size for size in found if any(run.of(size).any() for run in runs)]
+    ``nodes`` are what the jobs of each run ask for.
+    """
+    found = [SizeClass(*ends) for ends in size_classes(machine_nodes)]
+    found = [size for size in found if any(size.rows(each).any() for each in nodes)]
     joined = -(-len(found) // _MOST_CLASSES) or 1
     groups = [found[at : at + joined] for at in range(0, len(found), joined)]
     return [SizeClass(group[0].first, group[-1].last) for group in groups]

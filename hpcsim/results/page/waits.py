@@ -19,20 +19,20 @@ def waits(runs: Sequence[Run]) -> dict[str, Any]:
     The scale begins at a second; who waited less is in the share of its first point.
     """
     of_runs = [Started(run) for run in runs]
+    classes = classes_of(max(run.machine_nodes for run in of_runs), [run.nodes for run in of_runs])
     longest = max(run.wait_s.max(initial=10.0) for run in of_runs)
     decades = int(np.ceil(np.log10(longest)))
     scale_s = 10 ** (np.arange(decades * _POINTS_A_DECADE + 1) / _POINTS_A_DECADE)
     return {
         "scale_s": [round(second, 3) for second in scale_s.tolist()],
         "classes": [
-            {"name": size.name, "runs": [_of_class(run, size, scale_s) for run in of_runs]}
-            for size in classes_of(of_runs)
+            {"name": size.name, "runs": [_of_class(run, size, scale_s) for run in of_runs]} for size in classes
         ],
     }
 
 
 def _of_class(run: Started, size: SizeClass, scale_s: Floats) -> dict[str, Any] | None:
-    own = run.of(size)
+    own = size.rows(run.nodes)
     if not own.any():
         return None
     wait_s = np.sort(run.wait_s[own])

@@ -24,7 +24,7 @@ def draw(question: str, runs: Sequence[Drawn]) -> Figure:
     watts = [each.column("power", "facility_w") for each in runs]
     power_unit, to_power = scaled(max(float(each.max()) for each in watts), WATTS)
     totals = [each.summary["energy_facility_kwh"] for each in runs]
-    unit, to_unit = scaled(max(totals), KWH)
+    unit, to_unit = scaled(min(totals) / 10, KWH)
     notes = [f"{total * to_unit:,.1f} {unit}" for total in totals]
     solar = alone and bool(runs[0].column("power", "solar_w").any())
     keys = [Key(f"facility ({notes[0]})", VERMILLION)] if alone else []

@@ -28,12 +28,16 @@ class Plot(NamedTuple):
 
     def draw(self, runs: Sequence[Drawn]) -> Figure:
         """The figure of one run, or of several. Raises InputError if one lacks what it needs."""
+        self.demand(runs)
+        draw: Draw = import_module(f"hpcsim.results.plots.{self.name}").draw
+        return draw(self.question, runs)
+
+    def demand(self, runs: Sequence[Drawn]) -> None:
+        """Raise InputError if one of the runs lacks what the figure needs."""
         for each in runs:
             lacking = self.lacking(each)
             if lacking:
                 raise InputError(f"{each.place}: there is no figure {self.name!r} of this run: {lacking}")
-        draw: Draw = import_module(f"hpcsim.results.plots.{self.name}").draw
-        return draw(self.question, runs)
 
     def lacking(self, run: Drawn) -> str:
         """What the run lacks for this figure; nothing if it can be drawn."""

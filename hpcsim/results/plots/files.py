@@ -15,10 +15,10 @@ from hpcsim.errors import InputError
 from hpcsim.results.plots.drawn import Drawn, drawn_runs
 from hpcsim.results.plots.figures import PLOTS, STANDARD
 from hpcsim.results.plots.ink import inked
+from hpcsim.results.plots.sheet import DPI
 from hpcsim.results.run import Run
 
 FORMATS = ("png", "svg", "pdf")
-DPI = 110
 
 # No dates and no versions, so that a figure has the same bytes again; and who made it, so that it may be written anew.
 _METADATA: dict[str, dict[str, Any]] = {
@@ -47,9 +47,11 @@ def write_plots(
     """Draw these figures of the runs into files of their names, in a directory that is made if there is none.
 
     A file of such a name is kept if hpcsim did not draw it, unless the directory is its ``own``. Raises InputError for
-    that, for what a run lacks, and if nothing can be written there; what was drawn before stays.
+    that, for what a run lacks, and if nothing can be written there.
     """
     paths = {name: directory / f"{name}.{form}" for name in names}
+    for name in paths:
+        PLOTS[name].demand(runs)
     try:
         for path in paths.values():
             if not own and (path.exists() or path.is_symlink()) and not _is_figure(path):

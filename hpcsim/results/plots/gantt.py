@@ -16,9 +16,10 @@ from matplotlib.ticker import MaxNLocator
 from hpcsim.results.plots.clock import Clock
 from hpcsim.results.plots.drawn import Drawn, Floats
 from hpcsim.results.plots.ink import COLOURS, GREY, plain, width_in
+from hpcsim.results.plots.node_lanes import Int64s, node_lanes
 from hpcsim.results.plots.outages import PLANNED
-from hpcsim.results.plots.places import Int64s, lanes_of, units_of
-from hpcsim.results.plots.sheet import LEFT_IN, RIGHT_IN, WIDTH_IN, Key, Panel, Sheet, say
+from hpcsim.results.plots.sheet import DPI, LEFT_IN, RIGHT_IN, WIDTH_IN, Key, Panel, Sheet, say
+from hpcsim.results.units import spans_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _HEIGHT_IN = 5.0
 _LEAST_IN = 1.4  # of each run where there are several
 _BARS = 400  # more are drawn as pixels
-_ROWS, _COLUMNS = 600, 1000  # pixels of such a picture
+_PANEL_IN = WIDTH_IN - LEFT_IN - RIGHT_IN
 _NAME_PT = 7.0
 _BRIGHTNESS = (0.3, 0.6, 0.1)  # of red, green and blue
 _FREE, _SHARED, _AWAY = (1.0, 1.0, 1.0), (0.35, 0.35, 0.35), (0.88, 0.88, 0.88)
@@ -67,7 +68,7 @@ def places(run: Drawn) -> Places:
     names = run.run.tables["jobs"].column("job_id").combine_chunks()
     job = np.asarray(pc.index_in(attempts.column("job_id"), value_set=names), np.int64)
     has_places = "units" in attempts.column_names
-    found = units_of(attempts.column("units")) if has_places else lanes_of(start, end, nodes)
+    found = spans_of(attempts.column("units")) if has_places else node_lanes(start, end, nodes)
     nodes_each = 1
     if has_places and found.row.size:
         units = np.bincount(found.row, found.last - found.first + 1, minlength=nodes.size)
@@ -78,7 +79,7 @@ def places(run: Drawn) -> Places:
 
 
 def _away(run: Drawn) -> dict[str, Bars]:
-    found = units_of(run.run.tables["interrupts"].column("units"))
+    found = spans_of(run.run.tables["interrupts"].column("units"))
     begin, end = (run.column("interrupts", name)[found.row] for name in ("time_s", "until_s"))
     planned = run.is_one_of("interrupts", "cause", *PLANNED)[found.row]
     bars = Bars(begin, np.minimum(end, run.end), found.first, found.last, found.row)
@@ -87,7 +88,7 @@ def _away(run: Drawn) -> dict[str, Bars]:
 
 
 def sampled(bars: Bars, rows: Int64s, seconds: Floats) -> tuple[Int64s, Int64s]:
-    """What the bar on each of ``rows`` at each of ``seconds`` (both rising) is of, and how many bars are there.
+    """What the bar on each of ``rows`` at each of ``seconds`` (neither falls) is of, and how many bars are there.
 
     Where there is none, or several, the first of the two means nothing. Both are arrays of rows times seconds. A bar
     adds its number at its four corners; sums over rows and seconds spread it over all that is between.
@@ -121,14 +122,14 @@ def draw(question: str, runs: Sequence[Drawn]) -> Figure:
         panels.append(Panel(high, "node" if where.has_places else "busy nodes, in no order", name))
     most = max(where.rows for where in found)
     note = f"A job has the same colour in every run; all jobs share {len(_palette())} colours."
-    if most > _ROWS:
-        note += f" {_ROWS} of {most:,} rows are drawn."
+    if most > high * DPI:
+        note += f" Where a machine has more, {high * DPI:.0f} of its nodes are drawn."
     sheet = Sheet(question, runs, panels, keys=keys, note=note)
     for axes, each, where in zip(sheet.axes, runs, found, strict=True):
         if where.jobs.of.size + sum(bars.of.size for bars in where.away.values()) <= _BARS:
             _draw_bars(axes, clock, each, where, high)
         else:
-            _draw_pixels(axes, clock, each, where)
+            _draw_pixels(axes, clock, each, where, high)
         axes.set_ylim(0, where.rows * where.nodes_each)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.grid(visible=False)
@@ -154,7 +155,7 @@ def _draw_bars(axes: Axes, clock: Clock, run: Drawn, where: Places, high_in: flo
         axes.add_collection(boxes, autolim=False)
         if kind or "cores" in run.run.tables["jobs"].column_names:  # names of jobs that share a node would overlap
             continue
-        inch_x = (WIDTH_IN - LEFT_IN - RIGHT_IN) / (clock.limits[1] - clock.limits[0])
+        inch_x = _PANEL_IN / (clock.limits[1] - clock.limits[0])
         inch_y = high_in / (where.rows * where.nodes_each)
         for at in np.flatnonzero(((x1 - x0) * inch_x > 0.25) & ((y1 - y0) * inch_y > 0.12)).tolist():
             name = plain(names[int(bars.of[at])].as_py())
@@ -164,24 +165,23 @@ def _draw_bars(axes: Axes, clock: Clock, run: Drawn, where: Places, high_in: flo
                 axes.text(*middle, name, ha="center", va="center", fontsize=_NAME_PT, color=colour)
 
 
-def _draw_pixels(axes: Axes, clock: Clock, run: Drawn, where: Places) -> None:
-    rows = (np.arange(min(_ROWS, where.rows)) + 0.5) * where.rows / min(_ROWS, where.rows)
-    seconds = run.begin + (np.arange(_COLUMNS) + 0.5) * max(run.end - run.begin, 1) / _COLUMNS
-    of, jobs = sampled(where.jobs, rows.astype(np.int64), seconds)
+def _draw_pixels(axes: Axes, clock: Clock, run: Drawn, where: Places, high_in: float) -> None:
+    """A picture that has as many pixels as are seen, each of the job in the middle of it."""
+    x = clock.x(run, np.array([run.begin, max(run.end, run.begin + 1)]))
+    wide = max(1, round(_PANEL_IN * DPI * (x[1] - x[0]) / (clock.limits[1] - clock.limits[0])))
+    tall = round(high_in * DPI)
+    rows = ((np.arange(tall) + 0.5) * where.rows / tall).astype(np.int64)
+    seconds = run.begin + (np.arange(wide) + 0.5) * max(run.end - run.begin, 1) / wide
+    of, jobs = sampled(where.jobs, rows, seconds)
     palette = _palette()
-    picture = np.full((*of.shape, 3), _FREE)
+    picture = np.full((tall, wide, 3), _FREE)
     picture[jobs == 1] = palette[of[jobs == 1] % len(palette)]
     picture[jobs > 1] = _SHARED
-    taller = -(-_ROWS // of.shape[0])  # so that stripes are fine enough on a machine of few units
-    picture = np.repeat(picture, taller, axis=0)
-    across = np.add.outer(np.arange(picture.shape[0]), np.arange(_COLUMNS))
-    down = np.subtract.outer(np.arange(picture.shape[0]), np.arange(_COLUMNS))
     for kind, bars in where.away.items():
-        there = np.repeat(sampled(bars, rows.astype(np.int64), seconds)[1] > 0, taller, axis=0)
-        stripes = (down if kind == "failure" else across) % _STRIPE < 1
+        there = sampled(bars, rows, seconds)[1] > 0
+        slanted = np.arange(tall)[:, None] - _STRIPES[kind] * np.arange(wide)
         picture[there] = _AWAY
-        picture[there & stripes] = _SHARED
-    x = clock.x(run, np.array([run.begin, max(run.end, run.begin + 1)]))
+        picture[there & (slanted % _STRIPE < 1)] = _SHARED
     axes.imshow(
         (picture * 255).round().astype(np.uint8), origin="lower", aspect="auto", interpolation="nearest",
         extent=(x[0], x[1], 0, where.rows * where.nodes_each),

@@ -26,12 +26,17 @@ def draw(question: str, runs: Sequence[Drawn]) -> Figure:
     parts = parts_kwh(runs)
     names = [name for name in parts if name != "of_which_conversion"]
     totals = np.sum([parts[name] for name in names], axis=0)
-    unit, to_unit = scaled(float(max(totals, default=0.0)), KWH)
+    unit, to_unit = scaled(float(min(totals)) / 10, KWH)  # so small parts are not rounded away
     notes = [f"{total * to_unit:,.1f} {unit}" for total in totals]
     height = max(1.2, len(parts) * (len(runs) * _BAR_IN + 0.14))
     of = f"; all: {notes[0]}" if len(runs) == 1 else ""
     sheet = Sheet(
-        question, runs, [Panel(height, "")], keys=run_keys(runs, notes), left_in=LEFT_IN + _LABELS_IN, bottom_in=0.5
+        question,
+        runs,
+        [Panel(height, "")],
+        keys=run_keys(runs, notes, filled=True),
+        left_in=LEFT_IN + _LABELS_IN,
+        bottom_in=0.5,
     )
     (axes,) = sheet.axes
     thick = 0.8 / len(runs)

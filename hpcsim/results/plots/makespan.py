@@ -47,7 +47,7 @@ def draw(question: str, runs: Sequence[Drawn]) -> Figure:
             axes.add_line(Line2D(clock.x(each, seconds), sums, drawstyle="steps-post", color=colour, ls=line, lw=1.5))
         edges, rate = jobs_per_h(each, ends, width_s)
         xs, ys = np.repeat(clock.x(each, edges), 2)[1:-1], np.repeat(rate, 2)
-        rate_axes.add_line(Line2D(xs, ys, color=GREEN if alone else colour, ls=line, lw=1.2))
+        rate_axes.add_line(Line2D(xs, ys, color=colour, ls=line, lw=1.2))
         most = np.maximum(most, [curves[0][1][-1], curves[1][1][-1], rate.max()])
         if alone:
             over = each.column("jobs", "end_s")

@@ -17,12 +17,13 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from hpcsim.results.plots.drawn import Curve, Drawn, about
-from hpcsim.results.plots.ink import GREY, SOLID, TEXT_PT, fitted, width_in
+from hpcsim.results.plots.ink import GREY, HATCHES, SOLID, TEXT_PT, fitted, width_in
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WIDTH_IN = 10.0
+DPI = 110  # of a PNG, and of pictures within a figure
 LEFT_IN, RIGHT_IN = 1.15, 0.25  # beside the panels: the left has room for a label of two lines and 9,999,999
 BOTTOM_IN = 0.62  # below the last panel: ticks, the label of the axis, and the year
 _EDGE_IN, _LINE_IN, _TITLE_IN, _GAP_IN, _FIRST_GAP_IN = 0.12, 0.22, 0.28, 0.16, 0.08
@@ -171,12 +172,15 @@ def _flow(keys: Sequence[Key], room_in: float) -> list[list[tuple[Key, str, floa
     return lines
 
 
-def run_keys(runs: Sequence[Drawn], notes: Sequence[str] = ()) -> list[Key]:
-    """The key of each run where there are several, with a note behind its name."""
+def run_keys(runs: Sequence[Drawn], notes: Sequence[str] = (), *, filled: bool = False) -> list[Key]:
+    """The key of each run where there are several, with a note behind its name; boxes for bars, else lines."""
     if len(runs) == 1:
         return []
-    behind = [f": {note}" for note in notes] or [""] * len(runs)
-    return [Key(each.label + note, each.colour, each.line) for each, note in zip(runs, behind, strict=True)]
+    keys = []
+    for number, (each, note) in enumerate(zip(runs, notes or [""] * len(runs), strict=True)):
+        text = f"{each.label}: {note}" if note else each.label
+        keys.append(Key(text, each.colour, each.line, filled, HATCHES[number % len(HATCHES)] if filled else ""))
+    return keys
 
 
 # -- what panels are drawn with ---------------------------------------------------------------------

@@ -27,7 +27,10 @@ def draw(question: str, runs: Sequence[Drawn]) -> Figure:
     ]
     if not alone:
         curves = [("hottest_c", "", "", SOLID)]
-    thresholds = throttles_c(runs[0]) if alone else {}
+    thresholds = throttles_c(runs[0])
+    if not alone:
+        same = all(throttles_c(each) == thresholds for each in runs)
+        thresholds = {text: value for text, value in thresholds.items() if same and text == "a node"}
     keys = [Key(text, colour, line) for _, text, colour, line in curves if alone]
     for text, value in thresholds.items():
         keys.append(Key(f"{text} throttles at {value:g} °C", BLACK, _THRESHOLD[text]))

@@ -3,46 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from hpcsim.results import size_classes
 from hpcsim.results.plots.drawn import Bools, Drawn, Floats
 from hpcsim.results.plots.ink import HATCHES, line_of
 from hpcsim.results.plots.sheet import Key, Panel, Sheet, decades_on, run_keys, say, spans_on
-from hpcsim.workload.describe import size_classes
+from hpcsim.results.size_classes import SizeClass
 
-_MOST_CLASSES = 7
 _POINTS = 500  # of a curve: where more jobs are, at so many waits
 _SHORTEST_WAIT_S, _LEAST_SLOWDOWN = 1.0, 1.0  # where the logarithmic axes begin
 
 
-class SizeClass(NamedTuple):
-    """Jobs of ``first`` to ``last`` nodes."""
-
-    first: int
-    last: int
-
-    @property
-    def text(self) -> str:
-        nodes = f"{self.first:,}" if self.first == self.last else f"{self.first:,} to {self.last:,}"
-        return f"{nodes} node{'' if self.last == 1 else 's'}"
-
-    def rows(self, nodes: Floats) -> Bools:
-        rows: Bools = (nodes >= self.first) & (nodes <= self.last)
-        return rows
-
-
 def classes_of(runs: Sequence[Drawn]) -> list[SizeClass]:
-    """The size classes of the largest machine that measured jobs are of, neighbours joined if these are many."""
-    nodes = np.concatenate([each.column("jobs", "nodes")[counted(each)] for each in runs])
-    found = [SizeClass(*ends) for ends in size_classes(max(each.nodes for each in runs))]
-    found = [each for each in found if each.rows(nodes).any()]
-    joined = -(-len(found) // _MOST_CLASSES) or 1
-    groups = [found[at : at + joined] for at in range(0, len(found), joined)]
-    return [SizeClass(group[0].first, group[-1].last) for group in groups]
+    """The size classes of the largest machine that measured jobs are of."""
+    nodes = [each.column("jobs", "nodes")[counted(each)] for each in runs]
+    return size_classes.classes_of(max(each.nodes for each in runs), nodes)
 
 
 def counted(run: Drawn) -> Bools:
@@ -81,7 +60,7 @@ def _shares(question: str, run: Drawn, classes: Sequence[SizeClass]) -> Figure:
     keys = []
     for number, size in enumerate(classes):
         jobs = int((counted(run) & size.rows(run.column("jobs", "nodes"))).sum())
-        keys.append(Key(f"{size.text}: {jobs:,} job{'' if jobs == 1 else 's'}", *line_of(number)))
+        keys.append(Key(f"{size.name}: {jobs:,} job{'' if jobs == 1 else 's'}", *line_of(number)))
     panels = [Panel(3.0, "jobs with this or less [%]"), Panel(3.0, "")]
     sheet = Sheet(question, [run], panels, keys=keys, columns=2, left_in=0.75, shares_x=False)
     longest = [1.0, 1.0]
@@ -113,7 +92,7 @@ _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 def _boxes(question: str, runs: Sequence[Drawn], classes: Sequence[SizeClass]) -> Figure:
     panels = [Panel(2.1, "wait"), Panel(1.9, "bounded slowdown")]
     note = "Boxes: half of the jobs, with the median. Lines: 5 to 95 % of the jobs. Points: means."
-    sheet = Sheet(question, runs, panels, keys=run_keys(runs), note=note)
+    sheet = Sheet(question, runs, panels, keys=run_keys(runs, filled=True), note=note)
     above, below = sheet.axes
     longest = [1.0, 1.0]
     wide = 0.8 / len(runs)
@@ -149,7 +128,7 @@ def _boxes(question: str, runs: Sequence[Drawn], classes: Sequence[SizeClass]) -
         axes.set_xlim(-0.5, max(len(classes), 1) - 0.5)
         if not classes:
             say(axes, "no measured job started")
-    below.set_xticks(range(len(classes)), [f"{size.text}\n{_jobs(runs, size)}" for size in classes], fontsize=8)
+    below.set_xticks(range(len(classes)), [f"{size.name}\n{_jobs(runs, size)}" for size in classes], fontsize=8)
     return sheet.figure
 
 

@@ -1,38 +1,18 @@
-"""Which nodes each attempt had: boxes of (attempt, node from, node to), from units as text or by giving out lanes."""
+"""Lanes for the jobs of a run that only counts nodes: as many side by side as a job has nodes."""
 
 from __future__ import annotations
 
 import heapq
-from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
+
+from hpcsim.results.units import Spans
 
 Int64s = npt.NDArray[np.int64]
 
 
-class Runs(NamedTuple):
-    """Consecutive units ``first`` to ``last`` that row ``row`` of a table had; a row may have several."""
-
-    row: Int64s
-    first: Int64s
-    last: Int64s
-
-
-def units_of(column: Any) -> Runs:
-    """The runs of a column of texts such as ``0-13,20``, all at once."""
-    texts = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    runs = pc.split_pattern(texts, ",")
-    row = np.asarray(pc.list_parent_indices(runs), np.int64)
-    ends = pc.split_pattern(pc.list_flatten(runs), "-")
-    numbers = np.asarray(pc.list_flatten(ends).cast(pa.int64()), np.int64)
-    behind = np.cumsum(np.asarray(pc.list_value_length(ends), np.int64))
-    return Runs(row, numbers[np.append(0, behind[:-1])] if row.size else numbers, numbers[behind - 1])
-
-
-def lanes_of(start_s: Int64s, end_s: Int64s, nodes: Int64s) -> Runs:
+def node_lanes(start_s: Int64s, end_s: Int64s, nodes: Int64s) -> Spans:
     """Lanes for attempts of which only the number of nodes is known: each has as many as it has nodes while it runs.
 
     It gets the lowest ones that are free when it starts; within a second ends come first. There are as many lanes as
@@ -62,4 +42,4 @@ def lanes_of(start_s: Int64s, end_s: Int64s, nodes: Int64s) -> Runs:
         heapq.heappush(ends, (end, row, taken))
         found += [(row, first, behind - 1) for first, behind in taken]
     columns = np.array(found, np.int64).reshape(-1, 3)
-    return Runs(columns[:, 0], columns[:, 1], columns[:, 2])
+    return Spans(columns[:, 0], columns[:, 1], columns[:, 2])
