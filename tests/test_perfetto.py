@@ -336,6 +336,17 @@ def test_the_command_writes_beside_the_tables_or_where_it_is_told(runs, tmp_path
     assert (tmp_path / "mine.gz").read_bytes() == (tmp_path / "run" / "trace.json.gz").read_bytes()
 
 
+def test_a_file_that_is_no_trace_is_not_written_over(runs, tmp_path):
+    runs["nodes only counted"].write(tmp_path / "run", plots=False)
+    words = ["perfetto", str(tmp_path / "run"), "-o", str(tmp_path / "mine.gz")]
+    for content in (b"my thesis", gzip.compress(b'{"my": "thesis"}')):
+        (tmp_path / "mine.gz").write_bytes(content)
+        assert "is no trace of hpcsim" in str(CliRunner().invoke(cli, words).exception)
+        assert (tmp_path / "mine.gz").read_bytes() == content
+    (tmp_path / "mine.gz").unlink()
+    assert [CliRunner().invoke(cli, words).exit_code for _ in range(2)] == [0, 0]
+
+
 def test_what_is_no_run_or_cannot_be_written_is_refused(runs, tmp_path):
     refused = CliRunner().invoke(cli, ["perfetto", str(tmp_path)])
     assert isinstance(refused.exception, InputError)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
@@ -37,6 +38,7 @@ MOST_SLICES: Final = 400_000
 MOST_POINTS: Final = 8_000
 """Of a counter."""
 
+_BEGINNING: Final = b'{"displayTimeUnit":"ms","otherData":{"hpcsim": '
 _RUN, _QUEUE, _MACHINE = 1, 2, 3  # pids
 _DATE_TRACK, _QUEUE_TRACK, _FIRST_TRACK = 11, 12, 100  # tids: a trace has each only once, and none is a pid
 _MOST_DAYS = 1_000  # more are shown as months
@@ -67,6 +69,17 @@ def write_trace(run: Run, path: Path) -> str:
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
     return machine.about
+
+
+def is_trace(path: Path) -> bool:
+    """Whether ``write_trace`` wrote this file."""
+    if not path.is_file():
+        return False
+    try:
+        with gzip.open(path, "rb") as packed:
+            return packed.read(len(_BEGINNING)) == _BEGINNING
+    except (OSError, EOFError, zlib.error):
+        return False
 
 
 def _document(run: Run, jobs: _Jobs, machine: _Machine) -> Iterator[str]:
