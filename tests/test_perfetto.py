@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import yaml
 from click.testing import CliRunner
 
 import hpcsim
@@ -99,9 +100,8 @@ def test_no_slices_of_a_track_overlap(both):
 def test_every_start_and_end_is_that_of_the_tables(both):
     run, trace = both
     attempts = run.attempts
-    last = max(run.timeline.time_s.max(), attempts.end_s.max(), attempts.start_s.max())
-    if "power" in run.tables:
-        last = max(last, run.power.time_s.max())
+    stopped_s = yaml.safe_load(run.scenario_yaml).get("until")  # where all that runs still is shown to end
+    last = stopped_s or max(run.timeline.time_s.max(), attempts.end_s.max())
     wanted = {
         (each.job_id, each.start_s * MICRO, int((each.end_s if each.end_s == each.end_s else last) * MICRO))
         for each in attempts.itertuples()

@@ -21,6 +21,8 @@ import hpcsim
 from hpcsim.cli import cli
 from hpcsim.cli.plot import NAMES
 from hpcsim.errors import InputError
+from hpcsim.results.frames import Recording
+from hpcsim.results.page.timelines import timelines
 from hpcsim.results.plots import FORMATS, PLOTS, STANDARD, drawn_runs, gantt, inked, write_plots
 from hpcsim.results.plots.files import as_bytes
 from hpcsim.results.plots.ink import fitted, width_in
@@ -102,6 +104,7 @@ def test_the_energy_of_a_run_that_was_stopped_goes_to_where_it_was_stopped(until
     assert set(run.jobs["state"]) & {"running", "waiting"}
     axes = figure("energy", run).axes[0]
     assert of_unit(axes, axes.lines[0].get_ydata()[-1]) == pytest.approx(run.summary["energy_facility_kwh"])
+    assert timelines(run)["end_s"] == Recording(run).end_s == drawn(run)[0].end  # the page and the replay end there too
 
 
 @pytest.mark.parametrize("name", ["polaris", "capped", "workflows"])

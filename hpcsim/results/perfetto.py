@@ -27,6 +27,7 @@ import yaml
 from hpcsim.errors import InputError
 from hpcsim.machine.catalogue import load_machine, machine_names
 from hpcsim.results.lanes import lanes_of
+from hpcsim.results.period import period_s
 from hpcsim.results.run import Run
 from hpcsim.results.units import Spans, spans_of
 
@@ -208,18 +209,13 @@ class _Jobs:
     """The attempts of a run as columns: when each came into the queue, started and ended, and what is told of it."""
 
     def __init__(self, run: Run) -> None:
-        jobs, attempts, timeline = (run.tables[name] for name in ("jobs", "attempts", "timeline"))
+        jobs, attempts = run.tables["jobs"], run.tables["attempts"]
         self._jobs = jobs
         job_A = pc.index_in(attempts.column("job_id"), value_set=jobs.column("job_id").combine_chunks()).to_numpy()
         self.start_A: Int64s = attempts.column("start_s").to_numpy()
-        times = [timeline.column("time_s"), attempts.column("start_s"), attempts.column("end_s")]
-        if "power" in run.tables:
-            times.append(run.tables["power"].column("time_s"))
-        self.end_s = max((pc.max(time).as_py() for time in times if time.null_count < len(time)), default=0)
         submit = jobs.column("submit_s")
-        self.first_s = min(
-            (pc.min(time).as_py() for time in [*times, submit] if time.null_count < len(time)), default=0
-        )
+        begin_s, self.end_s = period_s(run)
+        self.first_s = min(begin_s, pc.min(submit).as_py()) if len(jobs) else begin_s
         self.end_A: Int64s = attempts.column("end_s").fill_null(self.end_s).to_numpy()
         attempt = attempts.column("attempt").to_numpy()
         self._came_A: Int64s = submit.to_numpy()[job_A]
