@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +10,7 @@ from dataclasses import replace
 import matplotlib
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -527,6 +529,30 @@ def test_what_cannot_be_drawn_is_refused_and_named(directories, tmp_path, monkey
     assert isinstance(done.exception, InputError)
     assert said in str(done.exception)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("jobs.parquet", None, "it has no jobs.parquet"),
+        ("jobs.parquet", pa.table({"job_id": ["1"]}), "its jobs.parquet has no column submit_s"),
+        ("power.parquet", pa.table({"time_s": ["noon"]}), "its power.parquet has a column time_s of string"),
+        ("timing.json", None, "it has no timing.json"),
+        ("summary.json", "[1]", "its summary.json is no object"),
+        ("manifest.json", "{}", "its manifest.json has no hpcsim, scenario, "),
+    ],
+)
+def test_a_run_directory_that_is_not_whole_is_refused_in_a_sentence(directories, tmp_path, file, content, said):
+    copy = shutil.copytree(directories / "polaris", tmp_path / "run")
+    (copy / file).unlink()
+    if isinstance(content, str):
+        (copy / file).write_text(content)
+    elif content is not None:
+        pq.write_table(content, copy / file)
+    for command in ("plot", "report", "perfetto", "top"):
+        failed = CliRunner().invoke(cli, [command, str(copy)]).exception
+        assert isinstance(failed, InputError)
+        assert str(failed).startswith(f"{copy}: not a complete run directory: {said}")
 
 
 def test_the_command_knows_all_figures_without_loading_them():

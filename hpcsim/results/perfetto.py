@@ -22,7 +22,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import yaml
 
 from hpcsim.errors import InputError
 from hpcsim.machine.catalogue import load_machine, machine_names
@@ -30,6 +29,7 @@ from hpcsim.results.lanes import lanes_of
 from hpcsim.results.period import period_s
 from hpcsim.results.run import Run
 from hpcsim.results.units import Spans, spans_of
+from hpcsim.strict_yaml import parse_mapping
 
 Int64s = npt.NDArray[np.int64]
 
@@ -340,7 +340,10 @@ class _Machine:
 
 def _unit_name(run: Run, spans: Spans) -> str:
     """What a unit of the machine is called: a midplane on Blue Gene/Q, else a node."""
-    model = yaml.safe_load(run.scenario_yaml)["machine"].get("model")
+    try:
+        model = parse_mapping(run.scenario_yaml, "scenario.yaml").data["machine"]["model"]
+    except (InputError, KeyError, TypeError):  # written by hand, or of a machine without a model
+        model = None
     if model in machine_names():
         return "node" if load_machine(model).unit_nodes == 1 else "midplane"
     nodes = [*run.tables["attempts"].column("nodes").to_pylist(), *run.tables["interrupts"].column("nodes").to_pylist()]

@@ -162,8 +162,12 @@ class Run:
         directory = Path(directory).expanduser()
         try:
             names = [*TABLES, *(name for name in OF_SOME if (directory / f"{name}.parquet").exists())]
+            for file in (*(f"{name}.parquet" for name in names), *(f"{name}.json" for name in _JSONS), "scenario.yaml"):
+                if not (directory / file).exists():
+                    raise ValueError(f"it has no {file}")
             tables = {name: pq.read_table(directory / f"{name}.parquet") for name in names}
             texts = {name: json.loads((directory / f"{name}.json").read_text("utf-8")) for name in _JSONS}
+            _refuse_unfit(tables, texts)
             telemetry_file = None
             if (directory / TELEMETRY).exists():
                 from hpcsim.results.telemetry import TelemetryFile  # with the machine floor, for few runs
@@ -175,12 +179,45 @@ class Run:
             raise InputError(f"{directory}: not a complete run directory: {error}") from error
 
 
+def _refuse_unfit(tables: Mapping[str, pa.Table], texts: Mapping[str, Any]) -> None:
+    """Raise ValueError for what every reader of a run relies on and is not there, or of another kind."""
+    for name, table in tables.items():
+        for column in _COLUMNS.get(name, ("time_s",)):
+            if column not in table.column_names:
+                raise ValueError(f"its {name}.parquet has no column {column}")
+            if column.endswith("_s") and not pa.types.is_integer(table.schema.field(column).type):
+                kind = table.schema.field(column).type
+                raise ValueError(f"its {name}.parquet has a column {column} of {kind}; it should be whole seconds")
+    for name, needed in _KEYS.items():
+        if not isinstance(texts[name], dict):
+            raise ValueError(f"its {name}.json is no object of keys and values")
+        if lacking := [key for key in needed if key not in texts[name]]:
+            raise ValueError(f"its {name}.json has no {', '.join(lacking)}")
+    t0_utc, machine = texts["manifest"]["t0_utc"], texts["manifest"]["machine"]
+    if not isinstance(t0_utc, int):
+        raise ValueError(f"its manifest.json has the t0_utc {t0_utc!r}; it should be a Unix time")
+    if not (isinstance(machine, dict) and isinstance(machine.get("nodes"), int) and machine["nodes"] > 0):
+        raise ValueError("its manifest.json does not say how many nodes the machine has")
+
+
 class DirectoryTaken(InputError):
     """There is something under the name that a run directory was to have."""
 
 
 TELEMETRY = "telemetry.parquet"
 _JSONS = ("summary", "manifest", "timing")
+_COLUMNS = {
+    "jobs": ("job_id", "submit_s", "start_s", "end_s", "nodes", "runtime_s", "state", "wait_s", "measured"),
+    "attempts": ("job_id", "start_s", "end_s", "nodes"),
+    "timeline": ("time_s", "queue", "running", "busy_nodes"),
+    "interrupts": ("time_s", "until_s", "cause", "nodes"),
+    "power": ("time_s", "it_w", "facility_w"),
+    "temperature": ("time_s", "hottest_c", "mean_c", "supply_c", "throttled_nodes"),
+}
+_KEYS = {
+    "summary": ("utilisation", "makespan_s"),
+    "manifest": ("hpcsim", "scenario", "scheduler", "seed", "t0_utc", "machine", "workload"),
+}
 
 
 def refuse_used(directory: Path) -> None:
