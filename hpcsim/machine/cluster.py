@@ -305,13 +305,13 @@ class Cluster:
         if execution.shared is not None:
             self._leave_shared(execution, execution.shared, now)
             return
-        units, nodes, places = execution.units, execution.nodes, self.places
-        places.release(units)
+        units, nodes = execution.units, execution.nodes
+        down = self.places.release(units)
         self._jobs_w -= execution.watts
         self.it_w -= execution.watts
         self._move(now, nodes, "busy", "idle")
-        if places.down_units:
-            self._move(now, self._unit_nodes * int(np.count_nonzero(~places.up_U[units])), "idle", "down")
+        if down:
+            self._move(now, self._unit_nodes * down, "idle", "down")
         if self.heat is not None:
             self.heat.set_power(now, units, self._idle_w, self._gpu_idle_w, execution.node_w, execution.node_gpu_w)
             if execution.heat < 1.0:

@@ -241,8 +241,8 @@ class Places:
         self._held[int(units[0])] = Held(units, self._bits(units), -1, -1)  # some of them were not ready
         return units
 
-    def release(self, units: Units) -> None:
-        """Take back exactly what one ``take`` gave; raises ValueError for anything else."""
+    def release(self, units: Units) -> int:
+        """Take back exactly what one ``take`` gave; how many of the units are down. ValueError for anything else."""
         held = self._held.get(int(units[0])) if units.size else None
         if held is None or (held.units is not units and not np.array_equal(held.units, units)):
             raise ValueError(f"units {_some(units)} are not what one job holds")
@@ -250,10 +250,12 @@ class Places:
         if self.blocks is not None:
             self.blocks.end(held.block)
         self.holder_U[units] = FREE
-        parts, ready_R = held.parts, self._ready_R
-        if held.marked != self.marked:  # some of them may not be ready any more
-            parts = [(rack, ready := bits & ready_R[rack], ready.bit_count()) for rack, bits, _ in parts]
-        self._change(parts, 1)
+        if held.marked == self.marked:  # they are all ready, as when they were taken
+            self._change(held.parts, 1)
+            return 0
+        ready_R = self._ready_R
+        self._change([(rack, ready := bits & ready_R[rack], ready.bit_count()) for rack, bits, _ in held.parts], 1)
+        return units.size - int(np.count_nonzero(self.up_U[units]))
 
     # -- units that go and come ---------------------------------------------------------------
 
