@@ -266,11 +266,16 @@ def _energy(simulation: Simulation, jobs: pa.Table, tables: dict[str, pa.Table])
     site = simulation.site
     if site is None:
         return {}
-    from hpcsim.results.energy import energy_summary, power_curve, power_table
+    from hpcsim.results.energy import energy_summary, grid_table, power_curve, power_table, temperature_table
 
     tables["interrupts"] = interrupts_table(site)
     curve = power_curve(simulation, site)
     tables["power"] = power_table(curve)
+    tables["grid"] = grid_table(site, curve)
+    heat = site.cluster.heat
+    if heat is not None and heat.course is not None:
+        heat.follow(curve.end_s + 1)
+        tables["temperature"] = temperature_table(heat.course, site.cluster.spec.unit_nodes)
 
     state = np.array(jobs.column("state").to_pylist(), object)
     nominal = simulation.workload.column("runtime_s")[: len(state)] * nodes_of_jobs(simulation)

@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _id = itemgetter(0)  # of a Job
-_NOT_YET = -1  # of a second: it has not come
+_NOT_YET, _UNSEEN = -1, -2  # of a second: it has not come; nor has the job
 
 
 class Facts:
@@ -57,43 +57,55 @@ class Eligible:
 
     def __init__(self, accruing: int | None) -> None:
         self.accruing = accruing
-        self._seen_J = np.zeros(0, bool)
-        self._since_J = np.zeros(0, np.int64)  # when the clock began, had it never stood
-        self._left_J = np.zeros(0, np.int64)  # when the job went from the queue onto the machine
+        # When the clock began, had it never stood; or _NOT_YET, or _UNSEEN, or what _stands makes of what it shows.
+        self._since_J = np.zeros(0, np.int64)
+        self._seen = 0  # jobs
+        self._gone = 0  # of them, when pending clocks were last looked after
         self._active: dict[str, set[int]] = {}  # project -> its jobs that run or whose clock runs
         self._pending: dict[str, deque[int]] = {}  # project -> its jobs whose clock is still to begin
 
     def seconds(self, jobs: Sequence[Job], ids_Q: Ints, view: View) -> Ints:
         """What the clocks of ``jobs``, which are the whole queue in its order, show now; ``ids_Q`` are their ids."""
         now = view.now
-        self._seen_J = long_enough(self._seen_J, ids_Q, False)
-        self._since_J = long_enough(self._since_J, ids_Q, _NOT_YET)
-        self._left_J = long_enough(self._left_J, ids_Q, _NOT_YET)
-        for at in np.flatnonzero(~self._seen_J[ids_Q]).tolist():
-            self._arrives(jobs[at], now)
-        self._seen_J[ids_Q] = True
-        back = ids_Q[self._left_J[ids_Q] >= 0]
-        if back.size:
-            self._since_J[back] += now - self._left_J[back]
-            self._left_J[back] = _NOT_YET
-        if self._pending:
-            self._begin_pending(set(ids_Q.tolist()), view)
+        self._since_J = long_enough(self._since_J, ids_Q, _UNSEEN)
         since_Q = self._since_J[ids_Q]
-        return np.where(since_Q == _NOT_YET, 0, now - since_Q)
+        new = np.flatnonzero(since_Q <= _UNSEEN)
+        changed = False
+        for at in new.tolist():
+            stands = int(since_Q[at])
+            if stands < _UNSEEN:
+                changed = True
+                self._since_J[jobs[at].id] = now - _stood(stands)
+            else:
+                changed |= not self._begins(jobs[at], now)
+                self._seen += 1
+        gone = self._seen - len(jobs) - len(view.running)
+        if self._pending and (changed or gone != self._gone):
+            self._begin_pending(set(ids_Q.tolist()), view)
+            self._gone = gone
+            since_Q = self._since_J[ids_Q]
+        elif new.size:
+            since_Q = self._since_J[ids_Q]
+        return np.where(since_Q == _NOT_YET, 0, now - since_Q) if self._pending else now - since_Q
 
     def started(self, jobs: Iterable[Job], now: int) -> None:
         """The pass of second ``now`` starts these."""
         for job in jobs:
-            self._left_J[job.id] = now
+            since = int(self._since_J[job.id])
+            if since >= 0:
+                self._since_J[job.id] = _stands(now - since)
 
-    def _arrives(self, job: Job, now: int) -> None:
+    def _begins(self, job: Job, now: int) -> bool:
+        """Whether the clock of a job that is new can begin at once."""
         if self.accruing is not None and job.project:
             active = self._active.setdefault(job.project, set())
             if len(active) >= self.accruing:
                 self._pending.setdefault(job.project, deque()).append(job.id)
-                return
+                self._since_J[job.id] = _NOT_YET
+                return False
             active.add(job.id)
         self._since_J[job.id] = now
+        return True
 
     def _begin_pending(self, waiting: set[int], view: View) -> None:
         """Let clocks begin in the place of jobs that are gone."""
@@ -105,9 +117,17 @@ class Eligible:
                 job_id = pending.popleft()
                 if job_id in here:  # else it is gone without ever having been eligible
                     active.add(job_id)
-                    self._since_J[job_id] = view.now
+                    self._since_J[job_id] = view.now if job_id in waiting else _stands(0)
             if not pending:
                 del self._pending[project]
+
+
+def _stands(seconds: int) -> int:
+    """Tells, in the place of a second, that a clock stands at ``seconds``."""
+    return _UNSEEN - 1 - seconds
+
+
+_stood = _stands  # and back again
 
 
 def long_enough(array_J: npt.NDArray[Any], ids_Q: Ints, fill: float) -> npt.NDArray[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from math import log
 
 import numpy as np
 from pydantic import Field
@@ -76,11 +77,11 @@ class FairShare:
 
     def _kept(self, seconds: int) -> float:
         """What is left of a usage after ``seconds``."""
-        return float(np.exp2(-seconds / self.half_life))
+        return float(2.0 ** (-seconds / self.half_life))
 
     def _used(self, seconds: int) -> float:
         """What a node that was used for the last ``seconds`` counts now, in node-seconds."""
-        return self.half_life / float(np.log(2.0)) * (1.0 - self._kept(seconds))
+        return self.half_life / log(2.0) * (1.0 - self._kept(seconds))
 
 
 class Slurm:

@@ -57,6 +57,7 @@ class HEFT:
         self.by_area = options.rank == "area"
         self.insertion = options.insertion
         self._plan: dict[int, Place] = {}  # of the jobs that have not started
+        self._ends: dict[int, int] = {}  # job that runs -> its expected end
         self._reckoned: list[Profile] = []  # of each node class: free nodes, before what is planned and has not started
 
     def schedule(self, view: View) -> Iterator[Decision]:
@@ -93,7 +94,8 @@ class HEFT:
         started = {job.id for job in room.started}
         jobs = {job.id: job for job in (*view.queue, *view.dependent) if job.id not in started}
         profiles = [view.profile(room, each) for each in classes]
-        if not self._still_holds(jobs, profiles, now):
+        if not self._still_holds(view, jobs, profiles):
+            self._ends = {job_id: running.expected_end for job_id, running in view.running.items()}
             self._reckoned = [view.profile(room, each) for each in classes]
             self._plan = self._made(view, jobs, profiles)
         later = []
@@ -104,15 +106,22 @@ class HEFT:
             elif room.take_in(job, classes[place.processor]):
                 span = view.launch_latency + classes[place.processor].seconds(job.walltime)
                 self._reckoned[place.processor].reserve(now, span, job.nodes, job)
+                self._ends[job.id] = now + span
                 del self._plan[job.id]
                 yield Start(job, self._why(job, classes[place.processor], alone=len(classes) == 1))
         if later:
             yield Hold(min(later), "for the next start by plan")
 
-    def _still_holds(self, jobs: Mapping[int, Job], profiles: Sequence[Profile], now: int) -> bool:
-        """Whether the plan is one of these jobs, and the free nodes are those that it reckoned with."""
+    def _still_holds(self, view: View, jobs: Mapping[int, Job], profiles: Sequence[Profile]) -> bool:
+        """Whether the plan is one of these jobs, and the free nodes and ends are those that it reckoned with.
+
+        An end that comes early can go unseen in the free nodes, if as many fail in the same second.
+        """
+        now, over = view.now, self._ends.keys() - view.running.keys()
+        ended_s = [self._ends.pop(job_id) for job_id in over]
         return (
-            self._plan.keys() == jobs.keys()
+            all(end == now for end in ended_s)
+            and self._plan.keys() == jobs.keys()
             and all(place.start >= now for place in self._plan.values())
             and len(profiles) == len(self._reckoned)
             and all(_from(one, now) == _from(other, now) for one, other in zip(self._reckoned, profiles, strict=True))

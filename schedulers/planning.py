@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from operator import attrgetter
 
@@ -28,11 +28,25 @@ def around_reservations(
     rounded up to a multiple of ``resolution`` seconds.
     """
     plan, queue = Plan(view, room, window=window, resolution=resolution, runs_s=runs_s), list(queue)
-    smallest = list(accumulate(map(_nodes, reversed(queue)), min))  # of each job and those behind it, the last first
-    for job in queue:
-        if smallest.pop() > room.reach:
-            return  # what is planned now is planned anew in the next pass
-        why = plan.allocate(job, depth is None or plan.reservations < depth)
+    if depth is None:
+        smallest = list(accumulate(map(_nodes, reversed(queue)), min))  # of a job and those behind it, the last first
+        for job in queue:
+            if smallest.pop() > room.reach:
+                return  # what is planned now is planned anew in the next pass
+            why = plan.allocate(job, True)
+            if why is not None:
+                yield Start(job, why)
+        return
+    for place, job in enumerate(queue):
+        if not room.reach:
+            return
+        if plan.reservations >= depth:
+            for behind in plan.that_may_start(queue[place:]):
+                why = plan.allocate(behind, False)
+                if why is not None:
+                    yield Start(behind, why)
+            return
+        why = plan.allocate(job, True)
         if why is not None:
             yield Start(job, why)
 
@@ -46,8 +60,8 @@ class Plan:
     """
 
     __slots__ = (
-        "_differs", "_known", "_latency_s", "_make_profile", "_now", "_profile", "_resolution", "_runs_s", "_view",
-        "_window", "reservations", "room",
+        "_differs", "_known", "_latency_s", "_make_profile", "_now", "_profile", "_refused", "_resolution", "_runs_s",
+        "_view", "_window", "reservations", "room",
     )  # fmt: skip
 
     def __init__(
@@ -69,8 +83,18 @@ class Plan:
         self._profile: Profile | None = None
         self._window, self._resolution, self._runs_s = window, resolution, runs_s
         self._known: dict[tuple[int, int, str | None], int] = {}  # earliest places: later jobs alike get none before
+        # Nodes and seconds of jobs that got nothing, none of them less than another in both. No more nodes get free
+        # in a pass, so a job that needs as much as one of them gets nothing, either.
+        self._refused: list[tuple[int, int]] = []
         # whether there is more to a job than its nodes
         self._differs = bool(room.special) or room.shared is not None
+
+    def that_may_start(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        """``jobs`` without those that need more nodes than are free."""
+        free, special = self.room.free, self.room.special
+        if self._differs:
+            return [job for job in jobs if job.nodes <= free or job.cores or job.id in special]
+        return [job for job in jobs if job.nodes <= free]
 
     def allocate(self, job: Job, else_reserve: bool) -> str | None:
         """Why ``job`` starts now; None if it cannot without delaying a reservation.
@@ -89,8 +113,14 @@ class Plan:
         elif not else_reserve and job.nodes > room.free and not other:
             return None
         span = -(-(self._latency_s + self._runs_s(job)) // self._resolution) * self._resolution
-        if not (else_reserve or other) and profile.least(self._now, span) < job.nodes:
-            return None
+        if not other:
+            nodes = job.nodes
+            for refused_nodes, refused_span in self._refused:
+                if nodes >= refused_nodes and span >= refused_span:
+                    return None
+            if not else_reserve and profile.least(self._now, span) < nodes:
+                self._refuse(nodes, span)
+                return None
         if other and job.cores and self._joins(job, profile, span):
             return JOINED
         if room.names_units and else_reserve and not self.reservations:
@@ -105,7 +135,12 @@ class Plan:
         if else_reserve and (self._window is None or start <= self._now + self._window):
             profile.reserve(start, span, job.nodes, job)
             self.reservations += 1
+        elif start > self._now and not other:
+            self._refuse(job.nodes, span)
         return None
+
+    def _refuse(self, nodes: int, span: int) -> None:
+        self._refused = [each for each in self._refused if each[0] < nodes or each[1] < span] + [(nodes, span)]
 
     def _joins(self, job: Job, profile: Profile, span: int) -> bool:
         """Whether ``job`` gets part of a shared node, which it keeps from no reservation; if so, it is taken."""

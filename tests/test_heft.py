@@ -150,6 +150,13 @@ def test_a_plan_is_kept_only_where_planning_anew_would_start_the_same_jobs(jobs,
     assert [units.tolist() for units in kept.site.units] == [units.tolist() for units in anew.site.units]
 
 
+def test_a_job_that_is_taken_off_the_machine_has_written_nothing():
+    """Job 0 is stopped at 8 where it began, and runs from 13 on where job 1 was; there job 2 reads at once."""
+    jobs = workload((3, 4, 2, 4, {}), (3, 19, 1, 39, {}), (4, 1, 1, 1, {0: 171}))
+    sim = simulation(jobs, heft(), outages=[Outage(8, 18, 2, "outage")])
+    assert [(row["start_s"], row["end_s"]) for row in run(sim)] == [(13, 15), (3, 13), (15, 16)]
+
+
 SCHEDULERS = {
     "heft": heft, "cpop": cpop, "area": lambda: heft(rank="area"), "fcfs": lambda: FCFS(FCFS.Options()),
     "easy": lambda: EASY(EASY.Options()), "conservative": lambda: Conservative(Conservative.Options()),

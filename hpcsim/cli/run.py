@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,31 +17,55 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hpcsim.engine.simulation import Simulation
+    from hpcsim.replay import Progress
     from hpcsim.results.run import Run
 
 _SHOW_BAR_AFTER_S = 1.0
 
 
+def run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of ``hpcsim run``, by the names of ``run_scenario``."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+_OPTIONS = (
+    click.option(
+        "--trace", metavar="FILE", help="Jobs from this file instead of the scenario's: SWF, ALCF CSV or a plug-in's."
+    ),
+    click.option(
+        "--trace-format", metavar="NAME", help="Who reads the trace: alcf, swf, wfcommons or a plug-in's reader."
+    ),
+    click.option("--scheduler", metavar="NAME", help="Another scheduler, with its default options."),
+    click.option(
+        "--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change any key, e.g. machine.nodes=24."
+    ),
+    click.option("--jobs", type=int, metavar="N", help="The first N jobs by submit time; of a profile, exactly N."),
+    click.option("--seed", type=int, metavar="N", help="Another seed."),
+    click.option(
+        "--out", type=click.Path(path_type=Path), metavar="DIR", help="The run directory; by default under runs/."
+    ),
+    plugin_option,
+    click.option("--observer", "observers", metavar="NAME", multiple=True, help="Have an observer of a plug-in watch."),
+    click.option("--strict", is_flag=True, help="Refuse a trace with rows that would be dropped or mended."),
+    click.option("--no-plots", is_flag=True, help="Make no plots, no report and no trace for Perfetto."),
+    click.option("--check", is_flag=True, help="Verify the laws of a run at its end."),
+)
+
+
 @click.command(short_help="Run a scenario and write a run directory.")
 @click.argument("scenario")
-@click.option(
-    "--trace", metavar="FILE", help="Jobs from this file instead of the scenario's: SWF, ALCF CSV or a plug-in's."
-)
-@click.option("--trace-format", metavar="NAME", help="Who reads the trace: alcf, swf, wfcommons or a plug-in's reader.")
-@click.option("--scheduler", metavar="NAME", help="Another scheduler, with its default options.")
-@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change any key, e.g. machine.nodes=24.")
-@click.option("--jobs", type=int, metavar="N", help="The first N jobs by submit time; of a profile, exactly N.")
-@click.option("--seed", type=int, metavar="N", help="Another seed.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", help="The run directory; by default under runs/."
-)
-@plugin_option
-@click.option("--observer", "observers", metavar="NAME", multiple=True, help="Have an observer of a plug-in watch.")
-@click.option("--strict", is_flag=True, help="Refuse a trace with rows that would be dropped or mended.")
-@click.option("--no-plots", is_flag=True, help="Make no pictures.")
-@click.option("--check", is_flag=True, help="Verify the laws of a run at its end.")
-def run(
+@run_options
+def run(scenario: str, **asked: Any) -> None:
+    """Run SCENARIO: a YAML file, or the name of a packaged scenario such as polaris or bare."""
+    run_scenario(scenario, _Bar, **asked)
+
+
+def run_scenario(
     scenario: str,
+    view: Callable[[str], AbstractContextManager[Progress | None]],
+    *,
     trace: str | None,
     trace_format: str | None,
     scheduler: str | None,
@@ -53,7 +79,7 @@ def run(
     no_plots: bool,
     check: bool,
 ) -> None:
-    """Run SCENARIO: a YAML file, or the name of a packaged scenario such as polaris or bare."""
+    """Run a scenario while ``view``, made of its name, shows how it goes; write the run directory and its summary."""
     from hpcsim.replay import replay
     from hpcsim.results.run import refuse_used
     from hpcsim.scenario.load import load_scenario
@@ -69,8 +95,8 @@ def run(
     )
     if out is not None:
         refuse_used(out.expanduser())
-    with _Bar(len_hint=loaded.scenario.name) as bar:
-        finished = replay(loaded, found, check=check, progress=bar)
+    with view(loaded.scenario.name) as progress:
+        finished = replay(loaded, found, check=check, progress=progress)
     if out is not None:
         directory = finished.write(out, plots=not no_plots)
     else:
@@ -96,8 +122,8 @@ def _write_under_runs(run: Run, *, plots: bool) -> Path:
 class _Bar:
     """A progress bar on the terminal; nothing where there is none, or where the run is over at once."""
 
-    def __init__(self, len_hint: str) -> None:
-        self._name = len_hint
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._began = time.monotonic()
         self._progress: Any = None
 

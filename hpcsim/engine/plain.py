@@ -25,6 +25,7 @@ from hpcsim.engine.site import Site
 from hpcsim.engine.view import Running
 from hpcsim.engine.waiting import Waiting
 from hpcsim.machine.cluster import Cluster, Due, Interrupt, Outage
+from hpcsim.machine.course import Course
 from hpcsim.machine.crossings import Crossings
 from hpcsim.machine.execution import Execution
 from hpcsim.machine.facility import Facility
@@ -54,6 +55,7 @@ KEPT: Final[dict[type, frozenset[str]]] = {
         TorusBlocks: "table",
         Heat: "spec _racks _units r_U gpu_r_U _idle_w _idle_gpu_w sensed",
         Temperatures: "racks _mode_n",
+        Course: "_every_s",
         PowerLog: "n _most _joined _by_block",
         Crossings: "_n _idle_w thresholds_c _w_per_inlet_k",
         FailureProcess: "_spec _units _units_per_rack _block_sizes _block_cdf _proneness_U _errors_per_s_U "

@@ -325,6 +325,8 @@ class Site:
     def _lose(self, execution: Execution) -> None:
         """Book what an attempt that did not come to its end has lost, and keep what its checkpoints saved."""
         job_id = execution.job_id
+        if self.cluster.classes is not None:
+            self.cluster.classes.forget(job_id)
         done = max(0, int(self._left_s(job_id) - execution.work_s))
         saved = 0 if self.checkpointing is None else self.checkpointing.saved(done)
         lost_s = execution.nodes * (done - saved)

@@ -388,6 +388,7 @@ class Cluster:
         """Somebody has come to a shared node or left it: its throttle is lifted, for heat to see what is needed now."""
         if unit.is_hot and self.heat is not None:
             unit.is_hot = False
+            self.heat.follow(now)
             self.heat.mark_throttled(unit.units, False)
             for job_id, execution in unit.members.items():
                 execution.settle(now)

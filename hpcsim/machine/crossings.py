@@ -117,6 +117,11 @@ class Crossings:
         if flag or np.any(self._temperatures.log.node_w_N[units] > self._idle_w):
             self._soil(units // self._n)
 
+    @property
+    def marked(self) -> int:
+        """How many units are throttled."""
+        return int(np.count_nonzero(self._marked_N[: self._temperatures.racks.units]))
+
     def throttle(self, unit: int) -> None:
         """Mark the unit that crosses now, to which all is advanced, under the powers with which it came there."""
         self.see_all()

@@ -126,9 +126,15 @@ class Facility:
     def changes_s(self, first: int, end: int) -> Int64s:
         """The seconds from ``first`` to before ``end`` at which the weather, the mode or the cap changed."""
         steps = np.arange(self.next_change_s("supply", first), end, SUPPLY_STEP_S)
-        levers = np.array([*self._mode_s, *self._cap_s])
-        changes: Int64s = np.concatenate((steps, levers[(levers >= first) & (levers < end)]))
+        modes_s = np.array(self._mode_s)
+        modes_s = modes_s[(modes_s >= first) & (modes_s < end)]
+        changes: Int64s = np.concatenate((steps, modes_s, self.caps_s(first, end)))
         return changes
+
+    def caps_s(self, first: int, end: int) -> Int64s:
+        """The seconds from ``first`` to before ``end`` at which the cap changed."""
+        caps_s: Int64s = np.array(self._cap_s)
+        return caps_s[(caps_s >= first) & (caps_s < end)]
 
     def overhead_T(self, times_s: Int64s) -> Floats:
         """The overhead at each of these ascending seconds."""

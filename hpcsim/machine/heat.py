@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from hpcsim.machine.course import Course
 from hpcsim.machine.crossings import SHUTDOWN, THROTTLE, Crossings
 from hpcsim.machine.spec import ThermalSpec
 from hpcsim.machine.temperatures import Temperatures
@@ -59,8 +60,13 @@ class Heat:
         self._idle_w, self._idle_gpu_w = node_w, gpu_w
         self._now = Temperatures(racks, now=now, supply_c=supply_c, node_w=node_w, gpu_w=gpu_w)
         self._ahead = Crossings(self._now, spec, node_w=node_w)
+        self.course: Course | None = None
         self._hottest_c = float(self._now.node_c_N[:units].max())
         self._hottest_gpu_c = float(self._now.gpu_c_N[:units].max()) if racks.has_gpus else None
+
+    def take_down(self, every_s: int) -> None:
+        """Have the ``course`` of the temperatures from now on, every ``every_s`` seconds; copies have none."""
+        self.course = Course(self._now, every_s)
 
     # -- what it is told ----------------------------------------------------------------------
 
@@ -76,6 +82,10 @@ class Heat:
             self._look_back(now)
         if self.gpu_r_U is None:
             gpu_w = gpu_was_w = 0.0
+        if self.course is not None:
+            if now > self.course.next_s:
+                self.follow(now)
+            self.course.set_power(now, units, node_w, gpu_w, node_was_w, gpu_was_w)
         temperatures.set_power(now, units, node_w, gpu_w, node_was_w, gpu_was_w)
         if now == ahead.sighted_s:
             ahead.unsee(units)
@@ -85,14 +95,23 @@ class Heat:
     def set_supply(self, now: int, supply_c: float) -> None:
         """From ``now`` on the supply is at ``supply_c``."""
         before_c = self._now.supply_c
+        if self.course is not None:
+            self.follow(now)
+            self.course.set_supply(now, supply_c)
         self._now.set_supply(now, supply_c)
         self._ahead.supplied(before_c)
 
     def throttle(self, now: int, unit: int) -> float:
         """Mark the ``unit`` that crosses its throttle now, and say by how much it has to be relieved."""
+        self.follow(now)
         self._now.advance(now)
         self._ahead.throttle(unit)
         return self.relief(unit)
+
+    def follow(self, now: int) -> None:
+        """Tell the ``course``, if there is one, that nothing happens any more before ``now``."""
+        if self.course is not None:
+            self.course.follow(now, self.throttled_units)
 
     def mark_throttled(self, units: Units, flag: bool) -> None:
         """Say whether ``units`` are throttled already, so that ``next_crossing`` passes them over."""
@@ -149,6 +168,11 @@ class Heat:
         return self._ahead.first(SHUTDOWN)
 
     @property
+    def throttled_units(self) -> int:
+        """How many units are throttled now."""
+        return self._ahead.marked
+
+    @property
     def next_s(self) -> int:
         """The second of the first crossing of any kind; far away if there is none."""
         return self._ahead.next_s
@@ -192,6 +216,7 @@ class Heat:
         twin = copy.copy(self)
         twin._now = copy.deepcopy(self._now, memo)
         twin._ahead = self._ahead.copy(twin._now)
+        twin.course = None
         return twin
 
     # -- the highest temperature --------------------------------------------------------------

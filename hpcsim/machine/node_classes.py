@@ -84,6 +84,10 @@ class NodeClasses:
         """A job has left the machine, and what it wrote lies where it was."""
         self._lies[job_id] = now, self.among(units)
 
+    def forget(self, job_id: int) -> None:
+        """The job did not come to its end, and has written nothing."""
+        self._lies.pop(job_id, None)
+
     def ready_s(self, job: Job, wanted_in: Collection[int]) -> int:
         """When all that ``job`` reads of jobs that have ended is in all of these classes; 0 if it reads nothing."""
         ready_s = 0

@@ -18,6 +18,7 @@ import pyarrow as pa
 from hpcsim.engine.attempts import KILLED, NODE_FAILED, PREEMPTED
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
+from hpcsim.machine.course import Course
 from hpcsim.machine.power import conversion_loss_j
 from hpcsim.machine.series import JOULES_PER_MWH
 
@@ -85,8 +86,36 @@ def power_curve(simulation: Simulation, site: Site) -> PowerCurve:
 def power_table(curve: PowerCurve) -> pa.Table:
     """A row for each second from which on something else is drawn, in watts; the last holds to the end of the run."""
     columns = {"it_w": curve.it_w, "facility_w": curve.facility_w, "solar_w": curve.solar_w}
-    kept = np.append(True, np.any([np.diff(watts) != 0.0 for watts in columns.values()], axis=0))
+    kept = _changes(columns)
     return pa.table({"time_s": curve.time_s[kept], **{name: watts[kept] for name, watts in columns.items()}})
+
+
+def grid_table(site: Site, curve: PowerCurve) -> pa.Table:
+    """A row for each second from which on the cap, the price or the carbon intensity is another.
+
+    Watts (null: no cap), USD and grams of CO2 for a kilowatt-hour of the grid; the last row holds to the end.
+    """
+    facility, first, end = site.facility, int(curve.time_s[0]), curve.end_s
+    hours = [series.boundaries(first, end) for series in (facility.price, facility.carbon)]
+    time_s = np.unique(np.concatenate((curve.time_s[:1], *hours, facility.caps_s(first, end))))
+    columns = {
+        "cap_w": facility.cap_w_T(time_s),
+        "price_usd_per_kwh": facility.price.at(time_s) / 1000.0,  # of USD/MWh
+        "carbon_g_per_kwh": facility.carbon.at(time_s),
+    }
+    table = {name: values[_changes(columns)] for name, values in ({"time_s": time_s} | columns).items()}
+    return pa.table(table | {"cap_w": pa.array(table["cap_w"], mask=np.isinf(table["cap_w"]))})
+
+
+def temperature_table(course: Course, unit_nodes: int) -> pa.Table:
+    """A row for each of the course's seconds: degrees Celsius, and how many nodes are throttled."""
+    columns = course.as_columns()
+    return pa.table(columns | {"throttled_nodes": unit_nodes * columns.pop("throttled_units")})
+
+
+def _changes(columns: dict[str, Floats]) -> npt.NDArray[np.bool_]:
+    """The rows that differ from the one before."""
+    return np.append(True, np.any([values[1:] != values[:-1] for values in columns.values()], axis=0))
 
 
 def energy_summary(

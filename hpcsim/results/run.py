@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hpcsim.results.telemetry import TelemetryFile
 
 TABLES = ("jobs", "attempts", "timeline")  # of every run
-OF_SOME = ("decisions", "interrupts", "power")  # the latter two of runs with physics; older ones have no decisions
+OF_SOME = ("decisions", "interrupts", "power", "grid", "temperature")  # with physics; older runs lack some
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,9 +31,9 @@ class Run:
     """What a run leaves behind.
 
     ``tables`` are Arrow tables; the properties ``jobs``, ``attempts``, ``timeline``, ``decisions`` and, with physics,
-    ``interrupts`` and ``power`` are the same as pandas DataFrames. ``manifest`` says where every number came from,
-    ``scenario_yaml`` repeats the run, ``timing`` holds all that a clock measured (and is the only part that differs
-    when the run is repeated).
+    ``interrupts``, ``power``, ``grid`` and ``temperature`` are the same as pandas DataFrames. ``manifest`` says where
+    every number came from, ``scenario_yaml`` repeats the run, ``timing`` holds all that a clock measured (and is the
+    only part that differs when the run is repeated).
     ``telemetry_file``, of a run with telemetry, is a file and not a table, because it may be larger than memory.
     """
 
@@ -78,9 +78,20 @@ class Run:
         """A row per change of what the machine or its facility draws; only a run with physics has it."""
         return self._of_machine("power")
 
+    @cached_property
+    def grid(self) -> pd.DataFrame:
+        """A row per change of cap, price or carbon intensity; only a run with physics has it."""
+        return self._of_machine("grid")
+
+    @cached_property
+    def temperature(self) -> pd.DataFrame:
+        """A row per regular second: how warm the machine was; only a run with heat has it."""
+        return self._of_machine("temperature")
+
     def _of_machine(self, table: str) -> pd.DataFrame:
         if table not in self.tables:
-            raise AttributeError(f"a run without physics has no {table}")
+            lacking = "heat" if table == "temperature" else "physics"
+            raise AttributeError(f"a run without {lacking} has no {table}")
         return self._frame(table)
 
     @cached_property
@@ -99,7 +110,8 @@ class Run:
         """Write everything into ``directory``, which must not exist or be empty.
 
         It is written under a temporary name beside it and then renamed, so that what stands under ``directory``
-        is always complete. Raises InputError if it cannot be written there.
+        is always complete. With ``plots`` there are pictures and a report as well. Raises InputError if it cannot be
+        written there.
         """
         directory = Path(directory).expanduser()
         refuse_used(directory)
@@ -134,24 +146,15 @@ class Run:
             text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
             (draft / f"{name}.json").write_text(text + "\n", encoding="utf-8")
         if plots:
-            # matplotlib takes longer to load than a small run
-            from hpcsim.results.plots import plot_power, plot_utilisation
+            from hpcsim.results.page import write_report  # these are for runs that are looked at
+            from hpcsim.results.perfetto import FILE, write_trace
 
-            (draft / "plots").mkdir()
-            plot_utilisation(
-                self.tables["timeline"],
-                nodes=self.manifest["machine"]["nodes"],
-                t0_utc=self.manifest["t0_utc"],
-                title=f"{self.manifest['scenario']} under {self.manifest['scheduler']}: utilisation and queue",
-                path=draft / "plots" / "utilisation.png",
-            )
-            if "power" in self.tables:
-                plot_power(
-                    self.tables["power"],
-                    t0_utc=self.manifest["t0_utc"],
-                    title=f"{self.manifest['scenario']} under {self.manifest['scheduler']}: power",
-                    path=draft / "plots" / "power.png",
-                )
+            write_report(draft / "report.html", [self])
+            write_trace(self, draft / FILE)
+            # matplotlib takes longer to load than a small run
+            from hpcsim.results.plots import write_standard
+
+            write_standard(self, draft / "plots")
 
     @classmethod
     def open(cls, directory: str | Path) -> Run:

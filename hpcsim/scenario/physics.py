@@ -14,6 +14,7 @@ from hpcsim.machine.catalogue import Unphysical, build_spec, read_machine
 from hpcsim.machine.checkpoint import Checkpointing
 from hpcsim.machine.cluster import Cluster, Outage
 from hpcsim.machine.cooling import mode_change_k
+from hpcsim.machine.course import interval_s
 from hpcsim.machine.facility import Facility
 from hpcsim.machine.failures import FailureProcess
 from hpcsim.machine.heat import Heat
@@ -173,6 +174,7 @@ def make_site(
             gpu_w=spec.power.gpu_idle_w,
             rng=stream(seed, "heat: resistances"),
         )
+        heat.take_down(interval_s(int(workload.column("submit_s").max(initial=start)) - start))
     if physics.failures:
         failures = FailureProcess(
             spec.failures, units=spec.units, units_per_rack=spec.units_per_rack, seed=seed, start=start
