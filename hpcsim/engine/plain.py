@@ -17,6 +17,7 @@ import numpy as np
 
 from hpcsim.engine.attempts import Attempts
 from hpcsim.engine.availability import Profile, Releases
+from hpcsim.engine.by_queue import ProfileByQueue
 from hpcsim.engine.centre import Centre
 from hpcsim.engine.decided import Decided
 from hpcsim.engine.ledger import Ledger
@@ -74,6 +75,7 @@ KEPT: Final[dict[type, frozenset[str]]] = {
         Ledger: "",
         Releases: "",
         Profile: "",
+        ProfileByQueue: "",
     }.items()
 }
 """The classes whose objects have a state, and what of them never changes or follows from the rest."""
