@@ -29,6 +29,7 @@ from hpcsim.results.plots import FORMATS, PLOTS, STANDARD, drawn_runs, gantt, in
 from hpcsim.results.plots.files import as_bytes
 from hpcsim.results.plots.ink import fitted, width_in
 from hpcsim.results.plots.node_lanes import node_lanes
+from hpcsim.results.plots.sheet import Numbers
 from hpcsim.results.tables import _spans
 from hpcsim.results.units import spans_of
 from hpcsim.workload.job import workload_from_columns
@@ -141,6 +142,12 @@ def test_the_mean_of_the_busy_nodes_is_the_utilisation_of_the_summary(runs, name
     assert above.lines[0].get_ydata().mean() / 100 == pytest.approx(runs[name].summary["utilisation"])
     band = [path.vertices[:, 1].max() for shape in below.collections for path in shape.get_paths()]
     assert max([below.lines[0].get_ydata().max(), *band]) == runs[name].timeline["queue"].max()
+
+
+def test_a_utilisation_of_another_time_than_the_one_drawn_is_said_to_be_so():
+    run = hpcsim.simulate("polaris", {"days": 2, "physics": None, "window": {"start": 0, "end": "2d", "warm_up": "1d"}})
+    said = [text.get_text() for text in figure("utilisation", run).texts]
+    assert f"busy ({100 * run.summary['utilisation']:.1f} % in the measured time)" in said
 
 
 def test_temperatures_are_those_of_the_table_beside_the_throttles_of_the_machine(runs):
@@ -309,6 +316,19 @@ def test_runs_of_other_times_are_laid_over_one_another_from_their_beginnings(run
     assert "since the beginning of each run" in axes.get_xlabel()
     assert [line.get_xdata()[0] for line in axes.lines] == [0, 0]
     assert figure("utilisation", runs["polaris"], runs["fcfs"]).axes[-1].get_xlabel() == "date (UTC)"
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([0, 5e6, 1e7], ["0", "5 M", "10 M"]),
+        ([-2.5e6, 0, 5e6], ["−2,500,000", "0", "5,000,000"]),
+        ([0, 0.25, 0.5], ["0", "0.25", "0.5"]),
+        ([0, 1, 10, 1e7], ["0", "1", "10", "10,000,000"]),
+    ],
+)
+def test_all_numbers_of_an_axis_are_in_one_unit(values, shown):
+    assert Numbers().format_ticks(values) == shown
 
 
 def test_dates_are_in_utc(runs):
