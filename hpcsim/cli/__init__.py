@@ -35,6 +35,7 @@ COMMANDS = {
     "machines": ("hpcsim.cli.machines:machines", "List the machines of the catalogue, or the facts of one."),
     "metrics": ("hpcsim.cli.metrics:metrics", "List the figures of a run and the metrics of plug-ins."),
     "check": ("hpcsim.cli.check:check", "Check that a plug-in keeps the contract."),
+    "leaderboard": ("hpcsim.cli.leaderboard:leaderboard", "Say who stands where in a tournament, with intervals."),
     "cite": ("hpcsim.cli.cite:cite", "Print the BibTeX of what runs used."),
     "trace": ("hpcsim.cli.trace:trace", "Look at, check and convert traces of jobs."),
 }

@@ -1,8 +1,10 @@
 """Complete blocks: the cells that all schedulers have finished, each window with the same jobs and seeds for all.
 
 A window of a scenario is the unit of replication. Its seeds are averaged, because they repeat one window and are no
-further ones; its loads are kept apart and stay together, because they are the same jobs at another pace. Names of arrays
-end in their axes: U windows, R rows (a window at a load), S strata (a scenario at a load), K schedulers, B resamples.
+further ones; its loads are kept apart and stay together, because they are the same jobs at another pace.
+
+Names of arrays end in their axes: U windows, R rows (a window at a load), S strata (a scenario at a load), K schedulers,
+B resamples.
 """
 
 from __future__ import annotations
@@ -71,8 +73,8 @@ def complete_blocks(
     """The complete blocks of a metric: of all scenarios and loads, or of those given.
 
     A seed of a window at a load counts if every scheduler has a value; a window if that is so of at least one seed at
-    each of its scenario's loads. Left out before that are scenarios in which nobody has a value, and then schedulers that
-    have none in one of the others.
+    each of its scenario's loads. Left out before that are scenarios in which nobody has a value, and then schedulers
+    that have none in one of the others.
 
     Raises InputError where fewer than two schedulers or no window are left, and for a metric that has no direction.
     """

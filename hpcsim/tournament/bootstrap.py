@@ -1,8 +1,8 @@
 """The stratified bootstrap: windows drawn again with replacement, each machine as many of its own as it has.
 
-A window is drawn with all its loads and all schedulers, so what is paired stays paired, and every stratum, a scenario at
-a load, keeps its number of windows. A resample is the count of how often it has each window; every statistic here is
-computed from these counts, for all resamples at once.
+A window is drawn with all its loads and all schedulers, so what is paired stays paired, and every stratum, a scenario
+at a load, keeps its number of windows. A resample is the count of how often it has each window; every statistic here
+is computed from these counts, for all resamples at once.
 
 The percentile interval of a small sample is too narrow: of 10 windows it holds the true mean in 90 % of cases, not in
 95 %. So its two levels are moved outwards, as far as Student's interval is wider than the normal one ("expanded

@@ -4,11 +4,11 @@ Every test takes a window as one observation, however many seeds and loads it ra
 
 References
 ----------
-Demsar (2006), Statistical comparisons of classifiers over multiple data sets. Friedman (1937), The use of ranks to avoid
-the assumption of normality. Iman and Davenport (1980), Approximations of the critical region of the Friedman statistic.
-Nemenyi (1963), Distribution-free multiple comparisons. Wilcoxon (1945), Individual comparisons by ranking methods. Holm
-(1979), A simple sequentially rejective multiple test procedure. Benavoli, Corani and Mangili (2016), Should we really use
-post-hoc tests based on mean-ranks?
+Demsar (2006), Statistical comparisons of classifiers over multiple data sets. Friedman (1937), The use of ranks to
+avoid the assumption of normality. Iman and Davenport (1980), Approximations of the critical region of the Friedman
+statistic. Nemenyi (1963), Distribution-free multiple comparisons. Wilcoxon (1945), Individual comparisons by ranking
+methods. Holm (1979), A simple sequentially rejective multiple test procedure. Benavoli, Corani and Mangili (2016),
+Should we really use post-hoc tests based on mean-ranks?
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def friedman(rank_UK: Floats) -> Friedman | None:
 
 
 def nemenyi_distance(k: int, windows: int, alpha: float = ALPHA) -> float:
-    """By how much two of ``k`` mean ranks over ``windows`` have to differ: the critical difference of Nemenyi's test."""
+    """By how much two of ``k`` mean ranks over ``windows`` have to differ: Nemenyi's critical difference."""
     from scipy import stats
 
     q = stats.studentized_range.ppf(1 - alpha, k, np.inf) / math.sqrt(2)

@@ -59,11 +59,11 @@ class Estimate(NamedTuple):
 class Standing:
     """One scheduler in one metric. All but mean and rank are against the control, window by window.
 
-    ``mean`` and ``difference`` are in the unit of the metric, None over several machines. ``relative`` is the difference
-    as a share of the control's mean. ``iqm`` is the mean of the middle half of the windows, 1 being the control's mean.
-    ``improvement`` is the share of windows in which it is better, ``a12`` the probability that a window of it is better
-    than any window of the control, and ``standardised`` the mean of the paired differences over their deviation,
-    positive if it is better.
+    ``mean`` and ``difference`` are in the unit of the metric, None over several machines. ``relative`` is the
+    difference as a share of the control's mean. ``iqm`` is the mean of the middle half of the windows, 1 being the
+    control's mean. ``improvement`` is the share of windows in which it is better, ``a12`` the probability that one
+    window of it is better than any one of the control, and ``standardised`` the mean of the paired differences over
+    their deviation, positive if it is better.
     """
 
     scheduler: str

@@ -1,0 +1,158 @@
+"""The leaderboards of a tournament: a metric on all machines, on each, and on each at each load."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from io import StringIO
+from typing import Final
+
+from hpcsim.errors import InputError
+from hpcsim.scenario.layers import did_you_mean
+from hpcsim.tournament.blocks import complete_blocks
+from hpcsim.tournament.cells import Cells
+from hpcsim.tournament.directions import HIGHER, LOWER
+from hpcsim.tournament.statistics import Estimate, Judgement, Standing, judge
+
+METRICS: Final = (
+    "mean_wait_s", "mean_bounded_slowdown", "utilisation", "throughput_jobs_per_h", "energy_kwh_per_work_node_hour",
+    "lost_node_hours", "variability", "fairness_jain",
+)  # fmt: skip
+"""What is judged if nobody says otherwise, of what the table has values of."""
+
+CONTROL: Final = "easy"
+
+
+@dataclass(frozen=True)
+class Board:
+    """One metric in one scope; ``scenario`` None is all machines, ``load`` None all loads.
+
+    ``refused`` says why there is no judgement, in words.
+    """
+
+    metric: str
+    scenario: str | None
+    load: str | None
+    judgement: Judgement | None
+    refused: str = ""
+
+    @property
+    def scope(self) -> str:
+        """Of what it is, in words."""
+        machine = "all machines" if self.scenario is None else self.scenario
+        return machine if self.load is None else f"{machine} at load {self.load}"
+
+    @cached_property
+    def letters(self) -> dict[str, str]:
+        """Letters by scheduler: two that share one are not separable by their ranks (Piepho 2004)."""
+        if self.judgement is None:
+            return {}
+        names = [each.scheduler for each in self.judgement.standings]
+        grouped = {name for group in self.judgement.groups for name in group}
+        groups = [*self.judgement.groups, *((name,) for name in names if name not in grouped)]
+        groups.sort(key=lambda group: min(names.index(name) for name in group))
+        return {name: "".join(_letter(at) for at, group in enumerate(groups) if name in group) for name in names}
+
+
+def _letter(at: int) -> str:
+    return chr(ord("a") + at) if at < 26 else chr(ord("A") + at - 26)
+
+
+def metrics_of(cells: Cells, asked: Sequence[str] = ()) -> tuple[str, ...]:
+    """The metrics to judge: those asked for, else those of ``METRICS`` that have a value somewhere.
+
+    Raises InputError for one that is no column, or that has no direction.
+    """
+    for metric in asked:
+        if metric not in cells.header:
+            known = sorted((LOWER | HIGHER) & {*cells.header})
+            raise InputError(
+                f"{cells.place}: no metric {metric!r}.{did_you_mean(metric, known)} There are: {', '.join(known)}."
+            )
+    there = [name for name in METRICS if name in cells.header]
+    return tuple(asked) or tuple(name for name in there if (cells.values(name) == cells.values(name)).any())
+
+
+def control_of(cells: Cells, asked: str | None = None) -> str:
+    """The control: the one asked for, else ``easy``, else the first scheduler. Raises InputError for one not there."""
+    if asked is None:
+        return CONTROL if CONTROL in cells.schedulers else cells.schedulers[0]
+    if asked not in cells.schedulers:
+        known = cells.schedulers
+        raise InputError(
+            f"{cells.place}: no scheduler {asked!r} to compare with.{did_you_mean(asked, known)} "
+            f"There are: {', '.join(known)}."
+        )
+    return asked
+
+
+def boards(cells: Cells, metrics: Sequence[str], control: str, *, by_load: bool = True) -> Iterator[Board]:
+    """The boards of each metric: all machines if there are several, each machine, and each at each load if several."""
+    for metric in metrics:
+        if len(cells.scenarios) > 1:
+            yield _board(cells, metric, None, None, control)
+        for scenario in cells.scenarios:
+            yield _board(cells, metric, scenario, None, control)
+        for scenario, loads in _loads_of(cells).items() if by_load else ():
+            for load in loads if len(loads) > 1 else ():
+                yield _board(cells, metric, scenario, load, control)
+
+
+def _loads_of(cells: Cells) -> dict[str, list[str]]:
+    pairs = {*zip(cells.column("scenario"), cells.column("load"), strict=True)}
+    return {s: [load for load in cells.loads if (s, load) in pairs] for s in cells.scenarios}
+
+
+def _board(cells: Cells, metric: str, scenario: str | None, load: str | None, control: str) -> Board:
+    try:
+        blocks = complete_blocks(cells, metric, scenarios=[scenario] if scenario is not None else (), load=load)
+        return Board(metric, scenario, load, judge(blocks, control))
+    except InputError as error:
+        return Board(metric, scenario, load, None, str(error).removeprefix(f"{cells.place}: "))
+
+
+COLUMNS: Final = (
+    "metric", "better", "scenario", "load", "control", "windows", "seeds", "scheduler", "mean_rank", "group",
+    "mean", "mean_low", "mean_high", "difference", "difference_low", "difference_high",
+    "relative", "relative_low", "relative_high", "iqm", "iqm_low", "iqm_high",
+    "improvement", "improvement_low", "improvement_high", "cliffs_delta", "a12", "standardised_difference",
+    "p_wilcoxon", "p_holm", "verdict",
+)  # fmt: skip
+
+
+def rows(board: Board) -> Iterator[tuple[str, ...]]:
+    """The board as rows of ``leaderboard.csv``; empty where a figure is of nothing."""
+    judged = board.judgement
+    if judged is None:
+        return
+    scope = "all" if board.scenario is None else board.scenario, "all" if board.load is None else board.load
+    for each in judged.standings:
+        yield (
+            board.metric, judged.blocks.better, *scope, judged.control, str(judged.blocks.windows), judged.seeds,
+            each.scheduler, _cell(each.mean_rank), board.letters[each.scheduler], *_figures(each), each.verdict,
+        )  # fmt: skip
+
+
+def _figures(each: Standing) -> Iterator[str]:
+    for estimate in (each.mean, each.difference, each.relative, each.iqm, each.improvement):
+        yield from map(_cell, estimate or Estimate(*[float("nan")] * 3))
+    for figure in (each.cliffs_delta, each.a12, each.standardised, each.p_wilcoxon, each.p_holm):
+        yield _cell(figure)
+
+
+def _cell(value: float) -> str:
+    return "" if value != value else f"{value:.10g}"
+
+
+def as_csv(found: Sequence[Board]) -> str:
+    """The boards as ``leaderboard.csv``."""
+    return csv_text(COLUMNS, [row for board in found for row in rows(board)])
+
+
+def csv_text(header: Sequence[str], content: Sequence[Sequence[str]]) -> str:
+    """A table as CSV, with the same line ends everywhere."""
+    text = StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *content])
+    return text.getvalue()
