@@ -19,14 +19,14 @@ _WIDE = 140  # columns, from which on everything has room
 
 @click.command(short_help="Say who stands where in a tournament, with intervals.")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="This metric, machine by machine.")
+@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="This metric, scenario by scenario.")
 @click.option("--control", metavar="NAME", help="The scheduler that all are compared with.")
 @click.option("--format", "form", type=click.Choice(["text", "csv", "latex"]), default="text", show_default=True)
 def leaderboard(directory: Path, metrics: tuple[str, ...], control: str | None, form: str) -> None:
     """Say who stands where in the tournament in DIR, and write its tables and report.html again.
 
-    Without --metric it prints one leaderboard for each metric, over all machines; with it, those of each machine and
-    load too. As csv and latex it prints all of them. Values in brackets are 95 % intervals over windows.
+    Without --metric it prints one leaderboard for each metric, over all scenarios; with it, those of each scenario
+    and load too. As csv and latex it prints all of them. Values in brackets are 95 % intervals over windows.
     """
     from hpcsim.tournament.report import write_report
 
@@ -77,7 +77,7 @@ def _board(console: Console, board: Board) -> None:
     for each in judged.standings:
         table.add_row(*map(Text, _cells(each, board.letters[each.scheduler], wide=wide, one=one)))
     console.print(table)
-    for sentence in (conclusion(judged), omnibus(judged)):
+    for sentence in filter(None, (conclusion(judged), omnibus(judged))):
         console.print(Text(sentence))
     for sentence in warnings(judged):
         console.print(Text(sentence, style="yellow"))
@@ -88,15 +88,15 @@ _MORE = ("IQM", "better in, %", "A12", "d", "p (Holm)")
 
 
 def _cells(each: Standing, letters: str, *, wide: bool, one: bool) -> list[str]:
-    from hpcsim.tournament.words import effect, estimate, number, p_value, percent
+    from hpcsim.tournament.words import against, ahead, effect, estimate, number, p_value
 
     mean = [] if not one else [estimate(each.mean)] if wide else [number(each.mean.value if each.mean else 0.0)]
     more = [
-        estimate(each.iqm, 3), percent(each.improvement, signed=False), effect(each.a12), effect(each.standardised),
+        estimate(each.iqm, 3), ahead(each), effect(each.a12), effect(each.standardised),
         p_value(each.p_holm),
     ]  # fmt: skip
     return [
-        each.scheduler, f"{each.mean_rank:.2f}", letters, *mean, percent(each.relative), *(more if wide else []),
+        each.scheduler, f"{each.mean_rank:.2f}", letters, *mean, against(each), *(more if wide else []),
         each.verdict,
     ]  # fmt: skip
 

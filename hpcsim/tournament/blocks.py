@@ -3,8 +3,8 @@
 A window of a scenario is the unit of replication. Its seeds are averaged, because they repeat one window and are no
 further ones; its loads are kept apart and stay together, because they are the same jobs at another pace.
 
-Names of arrays end in their axes: U windows, R rows (a window at a load), S strata (a scenario at a load), K schedulers,
-B resamples.
+Names of arrays end in their axes: U windows, R rows (a window at a load), S strata (a scenario at a load), K
+schedulers, B resamples.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from hpcsim.scenario.layers import did_you_mean
 
 KEYS = ("scenario", "window", "scheduler", "seed", "load")
 DONE = "done"
+NO_LOAD = ("", "as-is")  # the load that the jobs bring
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Cells:
 
     @cached_property
     def loads(self) -> tuple[str, ...]:
-        """Numbers first, by size, then words."""
+        """``as-is`` first, then numbers by size, then ``saturation``."""
         return tuple(sorted(dict.fromkeys(self.column("load")), key=_by_size))
 
     def count(self, state: str) -> int:
@@ -96,8 +98,8 @@ def read_cells(path: Path) -> Cells:
     return Cells(str(path), tuple(header), tuple(map(tuple, rows)))
 
 
-def _by_size(load: str) -> tuple[bool, float, str]:
+def _by_size(load: str) -> tuple[float, str]:
     try:
-        return False, float(load), load
+        return float(load), load
     except ValueError:
-        return True, 0.0, load
+        return -inf if load in NO_LOAD else inf, load

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hpcsim.tournament.leaderboard import Board
-from hpcsim.tournament.words import NOTHING, compared, effect, estimate, number, omnibus, p_value, percent, title
+from hpcsim.tournament.words import NOTHING, against, ahead, compared, effect, estimate, number, omnibus, p_value, title
 
 _ESCAPES = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -47,7 +47,7 @@ def board_as_latex(board: Board) -> str:
     rows = [
         [
             each.scheduler, number(each.mean_rank, 3), board.letters[each.scheduler],
-            *([estimate(each.mean)] if one else []), percent(each.relative), percent(each.improvement, signed=False),
+            *([estimate(each.mean)] if one else []), against(each), ahead(each),
             effect(each.a12), effect(each.standardised), p_value(each.p_holm),
         ]
         for each in judged.standings

@@ -1,4 +1,4 @@
-"""The leaderboards of a tournament: a metric on all machines, on each, and on each at each load."""
+"""The leaderboards of a tournament: a metric in all scenarios, in each, and in each at each load."""
 
 from __future__ import annotations
 
@@ -22,12 +22,10 @@ METRICS: Final = (
 )  # fmt: skip
 """What is judged if nobody says otherwise, of what the table has values of."""
 
-CONTROL: Final = "easy"
-
 
 @dataclass(frozen=True)
 class Board:
-    """One metric in one scope; ``scenario`` None is all machines, ``load`` None all loads.
+    """One metric in one scope; ``scenario`` None is all of them, ``load`` None all loads.
 
     ``refused`` says why there is no judgement, in words.
     """
@@ -41,8 +39,8 @@ class Board:
     @property
     def scope(self) -> str:
         """Of what it is, in words."""
-        machine = "all machines" if self.scenario is None else self.scenario
-        return machine if self.load is None else f"{machine} at load {self.load}"
+        scenario = "all scenarios" if self.scenario is None else self.scenario
+        return scenario if self.load is None else f"{scenario} at load {self.load}"
 
     @cached_property
     def letters(self) -> dict[str, str]:
@@ -76,9 +74,9 @@ def metrics_of(cells: Cells, asked: Sequence[str] = ()) -> tuple[str, ...]:
 
 
 def control_of(cells: Cells, asked: str | None = None) -> str:
-    """The control: the one asked for, else ``easy``, else the first scheduler. Raises InputError for one not there."""
+    """The control: the one asked for, else the first scheduler. Raises InputError for one that is not there."""
     if asked is None:
-        return CONTROL if CONTROL in cells.schedulers else cells.schedulers[0]
+        return cells.schedulers[0]
     if asked not in cells.schedulers:
         known = cells.schedulers
         raise InputError(
@@ -89,7 +87,7 @@ def control_of(cells: Cells, asked: str | None = None) -> str:
 
 
 def boards(cells: Cells, metrics: Sequence[str], control: str, *, by_load: bool = True) -> Iterator[Board]:
-    """The boards of each metric: all machines if there are several, each machine, and each at each load if several."""
+    """The boards of each metric: all scenarios if there are several, each, and each at each load if several."""
     for metric in metrics:
         if len(cells.scenarios) > 1:
             yield _board(cells, metric, None, None, control)

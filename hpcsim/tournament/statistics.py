@@ -249,7 +249,7 @@ def _too_few(windows: int, k: int, distance: float) -> list[str]:
     elif distance > 1:
         said.append(
             f"{_count(windows, 'window')} cannot separate this field of {k} schedulers: mean ranks that differ by less "
-            f"than {distance:.2f}, of at most {k - 1}, are not separable (Nemenyi, 5 %){better}."
+            f"than {distance:.2f}, of at most {k - 1}, are not separable (Nemenyi, alpha 0.05){better}."
         )
     if windows and 2.0 ** (1 - windows) * (k - 1) >= ALPHA:
         said.append(
@@ -262,9 +262,9 @@ def _too_few(windows: int, k: int, distance: float) -> list[str]:
 def _rough(blocks: Blocks) -> list[str]:
     least = int(np.bincount(blocks.scenario_U).min())
     if least == 1:
-        return ["A machine with one window has no interval: nothing says how much its figures hang on that window."]
+        return ["A scenario with one window has no interval: nothing says how much its figures hang on that window."]
     if least < 10:
-        return [f"Intervals of {least} windows of a machine are rough: it takes ten or more to hold what they promise."]
+        return [f"Intervals of {least} windows of a scenario are rough: it takes ten or more to hold what they promise."]
     return []
 
 

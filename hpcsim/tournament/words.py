@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from math import floor, isfinite, log10
 
+from hpcsim.tournament.cells import NO_LOAD
 from hpcsim.tournament.directions import UNITS
 from hpcsim.tournament.leaderboard import Board
-from hpcsim.tournament.statistics import Estimate, Judgement
+from hpcsim.tournament.statistics import Estimate, Judgement, Standing
 
 NOTHING = "–"
 
@@ -28,6 +29,16 @@ def estimate(of: Estimate | None, digits: int = 4) -> str:
     if of.low != of.low:
         return number(of.value, digits)
     return f"{number(of.value, digits)} [{number(of.low, digits)}, {number(of.high, digits)}]"
+
+
+def against(each: Standing) -> str:
+    """The relative difference from the control and its interval in percent; nothing for the control itself."""
+    return NOTHING if each.verdict == "control" else percent(each.relative)
+
+
+def ahead(each: Standing) -> str:
+    """The probability of improvement over the control in percent; nothing for the control itself."""
+    return NOTHING if each.verdict == "control" else percent(each.improvement, signed=False)
 
 
 def percent(of: Estimate, signed: bool = True) -> str:
@@ -64,11 +75,12 @@ def title(board: Board) -> str:
 def compared(judged: Judgement) -> str:
     """What was compared, in one sentence."""
     blocks = judged.blocks
-    loads = list(dict.fromkeys(load for _, load in blocks.strata if load))
+    loads = list(dict.fromkeys(load for _, load in blocks.strata))
+    if len(loads) == 1 and loads[0] in NO_LOAD:
+        loads = []
     at = f" at {'loads' if len(loads) > 1 else 'load'} {', '.join(loads)}" if loads else ""
-    machines = (
-        "" if len(blocks.scenarios) == 1 else f" of {len(blocks.scenarios)} scenarios ({', '.join(blocks.scenarios)})"
-    )
+    several = f" of {len(blocks.scenarios)} scenarios ({', '.join(blocks.scenarios)})"
+    machines = "" if len(blocks.scenarios) == 1 else several
     return (
         f"{len(blocks.schedulers)} schedulers in {_count(blocks.windows, 'window')}{machines}{at}, "
         f"{judged.seeds} {'seed' if judged.seeds == '1' else 'seeds'} each; "
@@ -77,15 +89,17 @@ def compared(judged: Judgement) -> str:
 
 
 def omnibus(judged: Judgement) -> str:
-    """What Friedman's test and Nemenyi's distance say, in words."""
-    near = f"Mean ranks that differ by less than {judged.distance:.2f} are not separable (Nemenyi, 5 %)."
+    """What Friedman's test says, and Nemenyi's distance unless a warning says it."""
+    near = f"Mean ranks that differ by less than {judged.distance:.2f} are not separable (Nemenyi, alpha 0.05)."
     test = judged.friedman
+    if judged.distance > 1:
+        near = ""
     if test is None:
         return near
     differ = "differ" if test.p < 0.05 else "cannot be told apart as a whole"
     p = p_value(test.p)
     of_f = f"F({test.df[0]}, {test.df[1]}) = {number(test.f)}, p {p if p[0] == '<' else f'= {p}'}"
-    return f"The schedulers {differ} (Friedman with Iman and Davenport: {of_f}). {near}"
+    return f"The schedulers {differ} (Friedman with Iman and Davenport: {of_f}). {near}".rstrip()
 
 
 def _count(n: int, what: str) -> str:
