@@ -28,9 +28,18 @@ def leaderboard(directory: Path, metrics: tuple[str, ...], control: str | None, 
     Without --metric it prints one leaderboard for each metric, over all scenarios; with it, those of each scenario
     and load too. As csv and latex it prints all of them. Values in brackets are 95 % intervals over windows.
     """
+    from hpcsim.errors import InputError
+    from hpcsim.scenario.layers import did_you_mean
     from hpcsim.tournament.report import write_report
 
-    found = write_report(directory, control=control, metrics=metrics)
+    found = write_report(directory, control=control)
+    known = list(dict.fromkeys(board.metric for board in found))
+    for metric in metrics:
+        if metric not in known:
+            raise InputError(
+                f"no metric {metric!r} in {directory}.{did_you_mean(metric, known)} Known: {', '.join(known)}."
+            )
+    found = [board for board in found if not metrics or board.metric in metrics]
     if form == "csv":
         from hpcsim.tournament.leaderboard import as_csv
 

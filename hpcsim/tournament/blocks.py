@@ -44,6 +44,7 @@ class Blocks:
     schedulers: tuple[str, ...]
     scenarios: tuple[str, ...]
     strata: tuple[tuple[str, str], ...]  # scenario and load
+    window_names: tuple[str, ...]  # by U; those of two scenarios may be alike
     scenario_U: Ints
     window_R: Ints
     stratum_R: Ints
@@ -152,6 +153,7 @@ def complete_blocks(
         schedulers=kept,
         scenarios=tuple(compared),
         strata=tuple(strata),
+        window_names=tuple(units[u][1] for u in np.nonzero(whole)[0]),
         scenario_U=np.array([compared.index(units[u][0]) for u in np.nonzero(whole)[0]], dtype=np.int64),
         window_R=number_U[unit_R],
         stratum_R=np.array([stratum_at[units[u][0], loads[at]] for u, at in zip(unit_R, load_R, strict=True)]),

@@ -12,15 +12,9 @@ from typing import Final
 from hpcsim.errors import InputError
 from hpcsim.scenario.layers import did_you_mean
 from hpcsim.tournament.blocks import complete_blocks
-from hpcsim.tournament.cells import Cells
-from hpcsim.tournament.directions import HIGHER, LOWER
+from hpcsim.tournament.cells import KEYS, Cells
+from hpcsim.tournament.directions import better
 from hpcsim.tournament.statistics import Estimate, Judgement, Standing, judge
-
-METRICS: Final = (
-    "mean_wait_s", "mean_bounded_slowdown", "utilisation", "throughput_jobs_per_h", "energy_kwh_per_work_node_hour",
-    "lost_node_hours", "variability", "fairness_jain",
-)  # fmt: skip
-"""What is judged if nobody says otherwise, of what the table has values of."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +52,9 @@ def _letter(at: int) -> str:
     return chr(ord("a") + at) if at < 26 else chr(ord("A") + at - 26)
 
 
-def metrics_of(cells: Cells, asked: Sequence[str] = ()) -> tuple[str, ...]:
-    """The metrics to judge: those asked for, else those of ``METRICS`` that have a value somewhere.
-
-    Raises InputError for one that is no column, or that has no direction.
-    """
-    for metric in asked:
-        if metric not in cells.header:
-            known = sorted((LOWER | HIGHER) & {*cells.header})
-            raise InputError(
-                f"{cells.place}: no metric {metric!r}.{did_you_mean(metric, known)} There are: {', '.join(known)}."
-            )
-    there = [name for name in METRICS if name in cells.header]
-    return tuple(asked) or tuple(name for name in there if (cells.values(name) == cells.values(name)).any())
+def metrics_of(cells: Cells) -> tuple[str, ...]:
+    """All metrics of the table."""
+    return tuple(name for name in cells.header if name not in (*KEYS, "state"))
 
 
 def control_of(cells: Cells, asked: str | None = None) -> str:
@@ -89,13 +73,25 @@ def control_of(cells: Cells, asked: str | None = None) -> str:
 def boards(cells: Cells, metrics: Sequence[str], control: str, *, by_load: bool = True) -> Iterator[Board]:
     """The boards of each metric: all scenarios if there are several, each, and each at each load if several."""
     for metric in metrics:
+        refused = _refused(metric)
+        if refused:
+            yield Board(metric, None if len(cells.scenarios) > 1 else cells.scenarios[0], None, None, refused)
+            continue
         if len(cells.scenarios) > 1:
-            yield _board(cells, metric, None, None, control)
+            yield board_of(cells, metric, None, None, control)
         for scenario in cells.scenarios:
-            yield _board(cells, metric, scenario, None, control)
+            yield board_of(cells, metric, scenario, None, control)
         for scenario, loads in _loads_of(cells).items() if by_load else ():
             for load in loads if len(loads) > 1 else ():
-                yield _board(cells, metric, scenario, load, control)
+                yield board_of(cells, metric, scenario, load, control)
+
+
+def _refused(metric: str) -> str:
+    try:
+        better(metric)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def _loads_of(cells: Cells) -> dict[str, list[str]]:
@@ -103,7 +99,8 @@ def _loads_of(cells: Cells) -> dict[str, list[str]]:
     return {s: [load for load in cells.loads if (s, load) in pairs] for s in cells.scenarios}
 
 
-def _board(cells: Cells, metric: str, scenario: str | None, load: str | None, control: str) -> Board:
+def board_of(cells: Cells, metric: str, scenario: str | None, load: str | None, control: str) -> Board:
+    """The board of one scope; it says why where nothing can be compared."""
     try:
         blocks = complete_blocks(cells, metric, scenarios=[scenario] if scenario is not None else (), load=load)
         return Board(metric, scenario, load, judge(blocks, control))
@@ -129,18 +126,19 @@ def rows(board: Board) -> Iterator[tuple[str, ...]]:
     for each in judged.standings:
         yield (
             board.metric, judged.blocks.better, *scope, judged.control, str(judged.blocks.windows), judged.seeds,
-            each.scheduler, _cell(each.mean_rank), board.letters[each.scheduler], *_figures(each), each.verdict,
+            each.scheduler, cell(each.mean_rank), board.letters[each.scheduler], *_figures(each), each.verdict,
         )  # fmt: skip
 
 
 def _figures(each: Standing) -> Iterator[str]:
     for estimate in (each.mean, each.difference, each.relative, each.iqm, each.improvement):
-        yield from map(_cell, estimate or Estimate(*[float("nan")] * 3))
+        yield from map(cell, estimate or Estimate(*[float("nan")] * 3))
     for figure in (each.cliffs_delta, each.a12, each.standardised, each.p_wilcoxon, each.p_holm):
-        yield _cell(figure)
+        yield cell(figure)
 
 
-def _cell(value: float) -> str:
+def cell(value: float) -> str:
+    """A figure as text of a table; nothing for NaN."""
     return "" if value != value else f"{value:.10g}"
 
 

@@ -1,18 +1,104 @@
-"""Everything that is written of a finished tournament: tables, figures and one page."""
+"""Everything that is written of a tournament: its leaderboard and further tables, figures, and one page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from hpcsim.tournament.cells import read_cells
-from hpcsim.tournament.leaderboard import Board, as_csv, boards, control_of, metrics_of
+from hpcsim.errors import InputError
+from hpcsim.tournament.cells import KEYS, Cells, read_cells
+from hpcsim.tournament.cost import costs
+from hpcsim.tournament.drawn import drawn
+from hpcsim.tournament.fronts import fronts
+from hpcsim.tournament.latex import board_as_latex, tabular
+from hpcsim.tournament.leaderboard import Board, as_csv, boards, control_of, csv_text, metrics_of
+from hpcsim.tournament.page import Parts, page
+from hpcsim.tournament.report_tables import Table, cost_table, front_table, paired_table, states_table, tests_table
+
+SETTINGS = "report.json"  # what the last report was asked for, so that the next one need not be told again
 
 
-def write_report(directory: str | Path, *, control: str | None = None, metrics: Sequence[str] = ()) -> list[Board]:
+def write_report(directory: str | Path, *, control: str | None = None, name: str | None = None) -> list[Board]:
+    """Write what the cells of the tournament in ``directory`` say, and return the leaderboards.
+
+    It reads ``cells.csv``, and ``failures.csv`` and ``timing.csv`` where they are; it writes ``leaderboard.csv``,
+    ``report.html``, ``tables/`` (CSV and LaTeX) and ``figures/`` (SVG and PDF): the same bytes for the same input.
+    ``control`` is the scheduler that all are compared with, ``name`` the title of the page; what is not given is as in
+    the last report, or else the first scheduler and ``tournament``.
+
+    Raises InputError for a table that is none, a control that did not take part, and what cannot be written.
+    """
     directory = Path(directory).expanduser()
     cells = read_cells(directory / "cells.csv")
-    against = control_of(cells, control)
-    found = [*boards(cells, metrics_of(cells, metrics), against)]
-    (directory / "leaderboard.csv").write_text(as_csv(found), encoding="utf-8")
+    last = _settings(directory)
+    against = control_of(cells, control or last.get("control"))
+    called = name or last.get("name") or "tournament"
+    found = [*boards(cells, metrics_of(cells), against)]
+    there = [*fronts(cells, against, found)]
+    parts = Parts(front_table(there), cost_table(costs(directory)), states_table(_states(cells)), _failures(directory))
+    figures = [*drawn(cells, found, there)]
+    try:
+        _put(
+            directory / SETTINGS, json.dumps({"control": against, "name": called}, indent=1, ensure_ascii=False) + "\n"
+        )
+        _put(directory / "leaderboard.csv", as_csv(found))
+        for file, text in _tables(found, parts):
+            _put(directory / "tables" / file, text)
+        for figure in figures:
+            _put(directory / "figures" / f"{figure.name}.svg", figure.svg)
+            _put(directory / "figures" / f"{figure.name}.pdf", figure.pdf)
+        _put(directory / "report.html", page(called, cells, found, figures, parts))
+    except OSError as error:
+        raise InputError(f"{error.filename or directory}: cannot be written: {error.strerror or error}") from error
     return found
+
+
+def _tables(found: list[Board], parts: Parts) -> Iterator[tuple[str, str]]:
+    for metric in dict.fromkeys(board.metric for board in found):
+        own = [board_as_latex(board) for board in found if board.metric == metric]
+        yield f"leaderboard-{metric}.tex", "\n\n".join(own) + "\n"
+    both = {"tests": tests_table(found), "front": parts.front, "cost": parts.cost, "cells": parts.states}
+    for name, table in both.items():
+        yield f"{name}.csv", csv_text(table.header, table.rows)
+        yield f"{name}.tex", tabular(table.header, table.rows, table.words) + "\n"
+    paired = paired_table(found)  # as long as the table of cells: for programs, not for a page
+    yield "paired.csv", csv_text(paired.header, paired.rows)
+
+
+def _states(cells: Cells) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {name: {} for name in cells.schedulers}
+    for scheduler, state in zip(cells.column("scheduler"), cells.column("state"), strict=True):
+        found[scheduler][state] = found[scheduler].get(state, 0) + 1
+    return found
+
+
+def _failures(directory: Path) -> Table:
+    """``failures.csv`` as it is, if there is one."""
+    path = directory / "failures.csv"
+    if not path.exists():
+        return Table(KEYS, [], len(KEYS))
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [tuple(row) for row in csv.reader(file)]
+    header = rows[0] if rows else KEYS
+    return Table(header, rows[1:], len(header))
+
+
+def _settings(directory: Path) -> dict[str, str]:
+    try:
+        found: dict[str, str] = json.loads((directory / SETTINGS).read_text("utf-8"))
+        return found
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{directory / SETTINGS}: cannot be read: {error}; remove it") from error
+
+
+def _put(path: Path, content: str | bytes) -> None:
+    """Write a file that has the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_bytes(content.encode("utf-8", "replace") if isinstance(content, str) else content)
+    draft.replace(path)

@@ -264,7 +264,9 @@ def _rough(blocks: Blocks) -> list[str]:
     if least == 1:
         return ["A scenario with one window has no interval: nothing says how much its figures hang on that window."]
     if least < 10:
-        return [f"Intervals of {least} windows of a scenario are rough: it takes ten or more to hold what they promise."]
+        return [
+            f"Intervals of {least} windows of a scenario are rough: it takes ten or more to hold what they promise."
+        ]
     return []
 
 

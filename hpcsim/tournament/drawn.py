@@ -1,0 +1,96 @@
+"""The figures of a tournament as bytes: SVG to stand in a page, PDF to stand in a paper."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from hpcsim.results.plots.files import as_bytes
+from hpcsim.results.plots.ink import inked
+from hpcsim.tournament.cells import Cells
+from hpcsim.tournament.directions import UNITS
+from hpcsim.tournament.figures.canvas import styles
+from hpcsim.tournament.figures.differences import differences
+from hpcsim.tournament.figures.front import front_figure
+from hpcsim.tournament.figures.loads import loads
+from hpcsim.tournament.figures.profiles import can_be_drawn, profiles
+from hpcsim.tournament.figures.rank_diagram import rank_diagram
+from hpcsim.tournament.fronts import Front
+from hpcsim.tournament.leaderboard import Board
+
+
+class Drawn(NamedTuple):
+    """A figure: its name as a file, what it shows, and its bytes."""
+
+    name: str
+    about: str
+    svg: str
+    pdf: bytes
+
+
+def drawn(cells: Cells, boards: Sequence[Board], fronts: Sequence[Front]) -> Iterator[Drawn]:
+    """All figures of a tournament, the same bytes for the same tables."""
+    named = styles(cells.schedulers)
+    with inked():
+        matplotlib.rcParams["svg.fonttype"] = "none"  # texts stay texts, to be found and read aloud
+        for metric in dict.fromkeys(board.metric for board in boards):
+            yield from _of_metric(metric, [board for board in boards if board.metric == metric], cells, named)
+        for number, front in enumerate(fronts, 1):
+            about = f"energy, slowdown and lost node-hours of each scheduler in {front.scenario}"
+            yield _as_files(f"front-{number}", about, front_figure(front, named))
+
+
+def _of_metric(metric: str, boards: Sequence[Board], cells: Cells, named) -> Iterator[Drawn]:  # type: ignore[no-untyped-def]
+    wide = [board for board in boards if board.load is None and board.judgement is not None]
+    if not wide:
+        return
+    first = wide[0].judgement
+    assert first is not None  # noqa: S101  # for mypy: see above
+    unit = f" [{UNITS[metric]}]" if UNITS.get(metric) else ""
+    if len(first.blocks.schedulers) > 2:
+        about = f"mean ranks by {metric}, {first.blocks.better} is better: {wide[0].scope}"
+        yield _as_files(f"ranks-{metric}", about, rank_diagram(first, f"Mean ranks by {metric}: {wide[0].scope}"))
+    if any(s.relative.is_there for board in wide if board.judgement for s in board.judgement.standings):
+        about = f"differences in {metric} from {first.control}, with 95 % intervals"
+        better = f"{first.blocks.better} is better"
+        shown = list(dict.fromkeys(name for board in wide for name in board.letters))  # by rank in the first
+        yield _as_files(f"differences-{metric}", about, differences(wide, shown, f"{metric}, {better}"))
+    if can_be_drawn(first):
+        about = f"performance profiles of {metric}: {wide[0].scope}"
+        yield _as_files(f"profiles-{metric}", about, profiles(first, named, f"Profiles of {metric}: {wide[0].scope}"))
+    by_scenario = {
+        board.scenario: board.judgement
+        for board in wide
+        if board.scenario is not None and board.judgement is not None and len(board.judgement.blocks.strata) > 1
+    }
+    if by_scenario:
+        yield _as_files(
+            f"loads-{metric}",
+            f"{metric} at each load, with 95 % intervals",
+            loads(by_scenario, named, f"{metric} by load", f"{metric}{unit}"),
+        )
+
+
+def _as_files(name: str, about: str, figure: Figure) -> Drawn:
+    matplotlib.rcParams["svg.hashsalt"] = name  # so that no two figures of a page share a mark
+    return Drawn(name, about, as_bytes(figure, "svg").decode(), as_bytes(figure, "pdf"))
+
+
+_BEFORE = re.compile(r"^.*?(?=<svg)", re.DOTALL)
+_METADATA = re.compile(r"<metadata>.*?</metadata>\s*", re.DOTALL)
+_STYLE = re.compile(r"<defs>\s*<style.*?</style>\s*</defs>\s*", re.DOTALL)
+_ID = re.compile(r' id="([^"]+)"')
+_LINK = re.compile(r'#([\w-]+)["\')]')
+
+
+def in_page(figure: Drawn, label: str) -> str:
+    """The SVG as it stands within HTML; ``label`` is what a screen reader says of it, escaped."""
+    svg = _STYLE.sub("", _METADATA.sub("", _BEFORE.sub("", figure.svg)))
+    used = {*_LINK.findall(svg)}
+    svg = _ID.sub(lambda found: found[0] if found[1] in used else "", svg)
+    svg = svg.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1).rstrip()
