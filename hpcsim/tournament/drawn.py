@@ -1,4 +1,4 @@
-"""The figures of a tournament as bytes: SVG to stand in a page, PDF to stand in a paper."""
+"""The figures of a tournament as SVG: the same text for the same tables."""
 
 from __future__ import annotations
 
@@ -24,24 +24,23 @@ from hpcsim.tournament.leaderboard import Board
 
 
 class Drawn(NamedTuple):
-    """A figure: its name as a file, what it shows, and its bytes."""
+    """A figure: its name as a file, what it shows in a sentence, and the SVG."""
 
     name: str
     about: str
     svg: str
-    pdf: bytes
 
 
 def drawn(cells: Cells, boards: Sequence[Board], fronts: Sequence[Front]) -> Iterator[Drawn]:
-    """All figures of a tournament, the same bytes for the same tables."""
+    """All figures of a tournament."""
     named = styles(cells.schedulers)
     with inked():
         matplotlib.rcParams["svg.fonttype"] = "none"  # texts stay texts, to be found and read aloud
         for metric in dict.fromkeys(board.metric for board in boards):
             yield from _of_metric(metric, [board for board in boards if board.metric == metric], cells, named)
         for number, front in enumerate(fronts, 1):
-            about = f"energy, slowdown and lost node-hours of each scheduler in {front.scenario}"
-            yield _as_files(f"front-{number}", about, front_figure(front, named))
+            about = f"Means of each scheduler in {front.scenario} over windows and loads, with 95 % intervals."
+            yield _as_svg(f"front-{number}", about, front_figure(front, named))
 
 
 def _of_metric(metric: str, boards: Sequence[Board], cells: Cells, named) -> Iterator[Drawn]:  # type: ignore[no-untyped-def]
@@ -52,32 +51,41 @@ def _of_metric(metric: str, boards: Sequence[Board], cells: Cells, named) -> Ite
     assert first is not None  # noqa: S101  # for mypy: see above
     unit = f" [{UNITS[metric]}]" if UNITS.get(metric) else ""
     if len(first.blocks.schedulers) > 2:
-        about = f"mean ranks by {metric}, {first.blocks.better} is better: {wide[0].scope}"
-        yield _as_files(f"ranks-{metric}", about, rank_diagram(first, f"Mean ranks by {metric}: {wide[0].scope}"))
+        about = (
+            f"Mean ranks by {metric} in {wide[0].scope}, over {first.blocks.windows:,} windows. A bar joins schedulers "
+            "that are not separable: their mean ranks differ by less than the critical distance (Nemenyi, alpha 0.05)."
+        )
+        yield _as_svg(f"ranks-{metric}", about, rank_diagram(first, f"Mean ranks by {metric}: {wide[0].scope}"))
     if any(s.relative.is_there for board in wide if board.judgement for s in board.judgement.standings):
-        about = f"differences in {metric} from {first.control}, with 95 % intervals"
+        about = (
+            f"By how much {metric} differs from that of {first.control}, paired by window, with 95 % intervals; "
+            "rows are in the order of the first panel's mean ranks."
+        )
         better = f"{first.blocks.better} is better"
         shown = list(dict.fromkeys(name for board in wide for name in board.letters))  # by rank in the first
-        yield _as_files(f"differences-{metric}", about, differences(wide, shown, f"{metric}, {better}"))
+        yield _as_svg(f"differences-{metric}", about, differences(wide, shown, f"{metric}, {better}"))
     if can_be_drawn(first):
-        about = f"performance profiles of {metric}: {wide[0].scope}"
-        yield _as_files(f"profiles-{metric}", about, profiles(first, named, f"Profiles of {metric}: {wide[0].scope}"))
+        about = (
+            f"Performance profiles of {metric} in {wide[0].scope}: the share of windows in which a scheduler is within "
+            "a factor of the best one; where a curve begins is how often it is the best itself. Bands are of 95 %."
+        )
+        yield _as_svg(f"profiles-{metric}", about, profiles(first, named, f"Profiles of {metric}: {wide[0].scope}"))
     by_scenario = {
         board.scenario: board.judgement
         for board in wide
         if board.scenario is not None and board.judgement is not None and len(board.judgement.blocks.strata) > 1
     }
     if by_scenario:
-        yield _as_files(
+        yield _as_svg(
             f"loads-{metric}",
-            f"{metric} at each load, with 95 % intervals",
+            f"Mean {metric} at each load, with 95 % intervals; points of one load stand beside each other.",
             loads(by_scenario, named, f"{metric} by load", f"{metric}{unit}"),
         )
 
 
-def _as_files(name: str, about: str, figure: Figure) -> Drawn:
+def _as_svg(name: str, about: str, figure: Figure) -> Drawn:
     matplotlib.rcParams["svg.hashsalt"] = name  # so that no two figures of a page share a mark
-    return Drawn(name, about, as_bytes(figure, "svg").decode(), as_bytes(figure, "pdf"))
+    return Drawn(name, about, as_bytes(figure, "svg").decode())
 
 
 _BEFORE = re.compile(r"^.*?(?=<svg)", re.DOTALL)

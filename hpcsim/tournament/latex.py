@@ -20,8 +20,8 @@ def escaped(text: str) -> str:
 
 
 def tabular(header: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int = 1) -> str:
-    """A booktabs table; columns from ``numbers_from`` on stand at the right."""
-    columns = "l" * numbers_from + "r" * (len(header) - numbers_from)
+    """A booktabs table; columns from ``numbers_from`` on that have a name stand at the right."""
+    columns = "".join("r" if at >= numbers_from and name else "l" for at, name in enumerate(header))
     lines = [
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",

@@ -21,10 +21,13 @@ from hpcsim.tournament.statistics import Judgement, conclusion, warnings
 from hpcsim.tournament.words import against, ahead, compared, effect, estimate, omnibus, p_value, title
 
 CITES = (
-    "Demsar2006", "Agarwal2021", "ImanDavenport1980", "Holm1979", "Friedman1937", "Nemenyi1963", "Wilcoxon1945", "Benavoli2016",
-    "EfronTibshirani1993", "Hesterberg2015", "DolanMore2002", "Cliff1993", "VarghaDelaney2000", "Piepho2004",
+    "Demsar2006", "Agarwal2021", "ImanDavenport1980", "Holm1979", "Friedman1937", "Nemenyi1963", "Wilcoxon1945",
+    "Benavoli2016", "EfronTibshirani1993", "Hesterberg2015", "DolanMore2002", "Cliff1993", "VarghaDelaney2000",
+    "Piepho2004",
 )  # fmt: skip
 
+_COLOURED = ("better", "worse")
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
@@ -123,7 +126,7 @@ def _metric(metric: str, boards: Sequence[Board], figures: Sequence[Drawn]) -> I
         yield from _figure(f"{name}-{metric}", figures)
     for number, board in enumerate(own):
         if board.load is None:
-            yield from _board(board, unfolded=number == 0)
+            yield from _board(board, unfolded=number == 0, loud=number == 0)
     for name in ("profiles", "loads"):
         yield from _figure(f"{name}-{metric}", figures)
     by_load = [board for board in own if board.load is not None]
@@ -135,7 +138,7 @@ def _metric(metric: str, boards: Sequence[Board], figures: Sequence[Drawn]) -> I
     yield "</section>"
 
 
-def _board(board: Board, *, unfolded: bool) -> Iterator[str]:
+def _board(board: Board, *, unfolded: bool, loud: bool = False) -> Iterator[str]:
     if not unfolded:
         yield f"<details><summary>{escape(board.scope)}</summary>"
     else:
@@ -145,7 +148,8 @@ def _board(board: Board, *, unfolded: bool) -> Iterator[str]:
         yield f'<p class="said">{escape(board.refused)}</p>'
     else:
         yield f'<p class="said">{escape(compared(judged))} {escape(conclusion(judged))} {escape(omnibus(judged))}</p>'
-        yield from (f'<p class="warning">{escape(said)}</p>' for said in warnings(judged))
+        kind = "warning" if loud else "note"
+        yield from (f'<p class="{kind}">{escape(said)}</p>' for said in warnings(judged))
         yield _standings(board, judged)
     if not unfolded:
         yield "</details>"
@@ -153,22 +157,21 @@ def _board(board: Board, *, unfolded: bool) -> Iterator[str]:
 
 def _standings(board: Board, judged: Judgement) -> str:
     one = judged.standings[0].mean is not None
+    shares = any(each.relative.is_there for each in judged.standings)
     header = [
-        "scheduler", "mean rank", "group", *(["mean", f"difference from {judged.control}"] if one else []),
-        f"against {judged.control} [%]", "IQM", "better in [% of windows]", "A12", "Cliff's δ",
-        "d", "p", "p (Holm)", "",
+        "scheduler", "mean rank", "", *(["mean"] if one else []),
+        f"against {judged.control} [%]" if shares or not one else f"difference from {judged.control}", "", "IQM",
+        "better in [%]", "A12", "d", "p (Holm)",
     ]  # fmt: skip
     rows = []
     for each in judged.standings:
         difference = None if each.verdict == "control" else each.difference
-        means = [estimate(each.mean), estimate(difference)] if one else []
-        rows.append(
-            (
-                each.scheduler, f"{each.mean_rank:.2f}", board.letters[each.scheduler], *means, against(each),
-                estimate(each.iqm, 3), ahead(each), effect(each.a12), effect(each.cliffs_delta),
-                effect(each.standardised), p_value(each.p_wilcoxon), p_value(each.p_holm), each.verdict,
-            )
-        )  # fmt: skip
+        means = [estimate(each.mean)] if one else []
+        rows.append((
+            each.scheduler, f"{each.mean_rank:.2f}", board.letters[each.scheduler], *means,
+            against(each) if shares or not one else estimate(difference), each.verdict.replace(" ", _NO_BREAK),
+            estimate(each.iqm, 3), ahead(each), effect(each.a12), effect(each.standardised), p_value(each.p_holm),
+        ))  # fmt: skip
     return _table(Table(tuple(header), rows))
 
 
@@ -224,15 +227,15 @@ def _reading() -> Iterator[str]:
         "drawn again within each scenario, so that each scenario and load keeps its number. Were the tournament "
         "repeated on other windows of the same kind, about 95 in 100 such intervals would hold the true figure; "
         "fewer where few windows differ much more than the rest.",
-        "mean rank, group": "1 is the best of each window. Schedulers that share a letter are not separable by their "
+        "mean rank, letters": "1 is the best of each window. Schedulers that share a letter are not separable by their "
         "mean ranks (Nemenyi, alpha 0.05), as those that a bar joins in the figure.",
         "against": "The mean difference from the control, as a share of the control's mean, paired by window.",
-        "IQM": "The mean of the middle half of all windows, 1 being the control's mean; extreme windows do not move it.",
+        "IQM": "The mean of the middle half of all windows, 1 being the control's mean; extreme ones do not move it.",
         "better in": "Probability of improvement: the share of windows in which it is better than the control.",
-        "A12, Cliff's δ": "The probability that one window of it is better than one of the control taken at random, "
-        "ties counting half, and twice that less 1.",
+        "A12": "The probability that one window of it is better than one of the control taken at random, ties counting "
+        "half. Cliff's delta is twice that less 1.",
         "d": "The mean of the paired differences over their standard deviation; positive is better.",
-        "p, p (Holm)": "Of Wilcoxon's signed-rank test against the control, alone and adjusted for how many there are.",
+        "p (Holm)": "Of Wilcoxon's signed-rank test against the control, adjusted for how many are compared with it.",
         "better, worse": "Said only where p (Holm) is below 0.05 and the interval of paired differences is on one side "
         "of zero; else they are not separated.",
     }  # fmt: skip
@@ -251,19 +254,19 @@ def _figure(name: str, figures: Sequence[Drawn]) -> Iterator[str]:
 
 
 def _table(table: Table) -> str:
-    lines = ['<div class="scroll"><table><thead><tr>']
-    lines += [
-        f'<th scope="col"{_of(column, table.words)}>{escape(name)}</th>' for column, name in enumerate(table.header)
-    ]
-    lines.append("</tr></thead><tbody>")
+    kinds = ["" if at < table.words or not name else "number" for at, name in enumerate(table.header)]
+    head = "".join(
+        f'<th scope="col"{_class(kind)}>{escape(name)}</th>' for name, kind in zip(table.header, kinds, strict=True)
+    )
+    lines = [f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>']
     for first, *rest in table.rows:
-        cells = [f"<td{_of(column, table.words, text)}>{escape(text)}</td>" for column, text in enumerate(rest, 1)]
-        lines.append(f'<tr><th scope="row">{escape(first)}</th>{"".join(cells)}</tr>')
-    lines.append("</tbody></table></div>")
-    return "\n".join(lines)
+        cells = "".join(
+            f"<td{_class(text if text in _COLOURED else kind)}>{escape(text)}</td>"
+            for text, kind in zip(rest, kinds[1:], strict=True)
+        )
+        lines.append(f'<tr><th scope="row">{escape(first)}</th>{cells}</tr>')
+    return "\n".join([*lines, "</tbody></table></div>"])
 
 
-def _of(column: int, words: int, text: str = "") -> str:
-    if text in ("better", "worse"):
-        return f' class="{text}"'
-    return "" if column < words else ' class="number"'
+def _class(name: str) -> str:
+    return f' class="{name}"' if name else ""

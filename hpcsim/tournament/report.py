@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def write_report(directory: str | Path, *, control: str | None = None, name: str
     """Write what the cells of the tournament in ``directory`` say, and return the leaderboards.
 
     It reads ``cells.csv``, and ``failures.csv`` and ``timing.csv`` where they are; it writes ``leaderboard.csv``,
-    ``report.html``, ``tables/`` (CSV and LaTeX) and ``figures/`` (SVG and PDF): the same bytes for the same input.
+    ``report.html``, ``tables/`` (CSV and LaTeX) and ``figures/`` (SVG): the same bytes for the same input.
     ``control`` is the scheduler that all are compared with, ``name`` the title of the page; what is not given is as in
     the last report, or else the first scheduler and ``tournament``.
 
@@ -48,8 +49,7 @@ def write_report(directory: str | Path, *, control: str | None = None, name: str
         for file, text in _tables(found, parts):
             _put(directory / "tables" / file, text)
         for figure in figures:
-            _put(directory / "figures" / f"{figure.name}.svg", figure.svg)
-            _put(directory / "figures" / f"{figure.name}.pdf", figure.pdf)
+            _put(directory / "figures" / f"{_as_file(figure.name)}.svg", figure.svg)
         _put(directory / "report.html", page(called, cells, found, figures, parts))
     except OSError as error:
         raise InputError(f"{error.filename or directory}: cannot be written: {error.strerror or error}") from error
@@ -59,13 +59,18 @@ def write_report(directory: str | Path, *, control: str | None = None, name: str
 def _tables(found: list[Board], parts: Parts) -> Iterator[tuple[str, str]]:
     for metric in dict.fromkeys(board.metric for board in found):
         own = [board_as_latex(board) for board in found if board.metric == metric]
-        yield f"leaderboard-{metric}.tex", "\n\n".join(own) + "\n"
+        yield f"leaderboard-{_as_file(metric)}.tex", "\n\n".join(own) + "\n"
     both = {"tests": tests_table(found), "front": parts.front, "cost": parts.cost, "cells": parts.states}
     for name, table in both.items():
         yield f"{name}.csv", csv_text(table.header, table.rows)
         yield f"{name}.tex", tabular(table.header, table.rows, table.words) + "\n"
     paired = paired_table(found)  # as long as the table of cells: for programs, not for a page
     yield "paired.csv", csv_text(paired.header, paired.rows)
+
+
+def _as_file(name: str) -> str:
+    """The name without what no file name may have: a metric is called as its author likes."""
+    return re.sub(r"[^\w.-]", "_", name)
 
 
 def _states(cells: Cells) -> dict[str, dict[str, int]]:
@@ -96,9 +101,9 @@ def _settings(directory: Path) -> dict[str, str]:
         raise InputError(f"{directory / SETTINGS}: cannot be read: {error}; remove it") from error
 
 
-def _put(path: Path, content: str | bytes) -> None:
+def _put(path: Path, content: str) -> None:
     """Write a file that has the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(content.encode("utf-8", "replace") if isinstance(content, str) else content)
+    draft.write_text(content, encoding="utf-8", errors="replace", newline="\n")
     draft.replace(path)

@@ -13,7 +13,7 @@ from hpcsim.tournament.words import NOTHING, estimate, number
 
 
 class Table(NamedTuple):
-    """A table; the first ``words`` columns are text, the others numbers."""
+    """A table; the first ``words`` columns are text, and so are those without a name; the others are numbers."""
 
     header: tuple[str, ...]
     rows: list[tuple[str, ...]]

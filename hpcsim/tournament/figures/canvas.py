@@ -48,7 +48,12 @@ def write(figure: Figure, left: float, top: float, text: str, **how: Any) -> Non
 
 def legend_width(names: Iterable[str]) -> float:
     """How many inches wide the legend of these schedulers is."""
-    return 0.55 + min(NAME_IN, max(width_in(name) for name in names))
+    return 0.55 + widest(names)
+
+
+def widest(names: Iterable[str]) -> float:
+    """How many inches wide the longest of these names is, as it is written out."""
+    return max(width_in(fitted(name, NAME_IN)) for name in names)
 
 
 def legend(figure: Figure, left: float, top: float, named: Mapping[str, Style], *, lines: bool) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from hpcsim.results.plots.ink import BLUE, GREY, VERMILLION, fitted, width_in
+from hpcsim.results.plots.ink import BLUE, GREY, VERMILLION, fitted
 from hpcsim.tournament.figures.canvas import (
     EDGE_IN,
     NAME_IN,
@@ -18,6 +18,7 @@ from hpcsim.tournament.figures.canvas import (
     rows_of,
     spots,
     title,
+    widest,
     write,
 )
 from hpcsim.tournament.leaderboard import Board
@@ -33,7 +34,7 @@ KEY = "filled circle: better than the control, filled square: worse, hollow: not
 def differences(boards: Sequence[Board], schedulers: Sequence[str], heading: str) -> Figure:
     """Draw the boards' relative differences, a row per scheduler, in per cent of the control's mean."""
     judged = [(board, board.judgement) for board in boards if board.judgement is not None]
-    left = EDGE_IN + min(NAME_IN, max(width_in(name) for name in schedulers)) + 0.12
+    left = EDGE_IN + widest(schedulers) + 0.12
     tall = _ROW_IN * len(schedulers)
     height = TITLE_IN + EDGE_IN + 0.22 + rows_of(len(judged), _MOST) * (TITLE_IN + tall + TICKS_IN)
     figure = Figure(figsize=(WIDTH_IN, height))

@@ -54,7 +54,7 @@ def loads(judged: dict[str, Judgement], named: dict[str, Style], heading: str, l
             axes.plot(x, [p.value for p in points], color=style.colour, linestyle=style.line, lw=1.0, alpha=0.8)
             axes.plot(x, [p.value for p in points], linestyle="", marker=style.marker, color=style.colour, ms=4)
             axes.vlines(x, [p.low for p in points], [p.high for p in points], color=style.colour, lw=1.0)
-        axes.set_xticks(range(len(at_loads)), at_loads)
+        axes.set_xticks(range(len(at_loads)), [fitted(load, spot.width / len(at_loads)) for load in at_loads])
         axes.set_xlim(-0.5, len(at_loads) - 0.5)
         axes.margins(y=0.06)
         means = [point.value for of_all in each.mean_of_strata.values() for point in of_all.values()]

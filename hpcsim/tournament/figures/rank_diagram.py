@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from hpcsim.results.plots.ink import BLACK, GREY, fitted, width_in
-from hpcsim.tournament.figures.canvas import EDGE_IN, NAME_IN, TITLE_IN, WIDTH_IN, at, title
+from hpcsim.results.plots.ink import BLACK, GREY, fitted
+from hpcsim.tournament.figures.canvas import EDGE_IN, NAME_IN, TITLE_IN, WIDTH_IN, at, title, widest
 from hpcsim.tournament.statistics import Judgement
 
 _AXIS_IN, _BAR_IN, _ROW_IN, _TAIL_IN = 0.75, 0.11, 0.24, 0.2
@@ -27,7 +27,7 @@ def rank_diagram(judged: Judgement, heading: str) -> Figure:
     axes.set_xlim(0, WIDTH_IN)
     axes.set_ylim(height - TITLE_IN, 0)
     said = {name: f"{rank[name]:.2f}" for name in names}
-    room = min(NAME_IN, max(width_in(name) for name in names)) + 0.6
+    room = widest(names) + 0.6
     left, right = room + _TAIL_IN + EDGE_IN, WIDTH_IN - room - _TAIL_IN - EDGE_IN
 
     def x_of(value: float) -> float:
