@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import re
 from math import sqrt
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from made_tournaments import FIELD, write_cells
 from scipy import stats
 
 from hpcsim.errors import InputError
+from hpcsim.results.citations import references
 from hpcsim.results.figures import FIGURES, FIGURES_OF_MACHINE, FIGURES_OF_WORKFLOW
 from hpcsim.tournament import directions
 from hpcsim.tournament.blocks import complete_blocks
@@ -288,3 +291,17 @@ def test_a_table_that_is_none_is_refused_with_its_place(tmp_path, change, messag
     path.write_text(path.read_text().replace(*change, 1))
     with pytest.raises(InputError, match=message):
         complete_blocks(read_cells(path), "mean_wait_s")
+
+
+def test_the_documentation_has_the_directions_and_distances_that_hold():
+    text = (Path(__file__).parents[1] / "docs" / "statistics.md").read_text()
+    rows = [
+        line.split("|")[1:3] for line in text.splitlines() if line.startswith(("| lower ", "| higher ", "| neither"))
+    ]
+    said = [{*re.findall(r"`(\w+)`", names)} for _, names in rows]
+    assert said == [directions.LOWER, directions.HIGHER, directions.NEITHER]
+    shown = " | ".join(f"{nemenyi_distance(8, windows):.2f}" for windows in (10, 20, 30, 40))
+    assert f"| windows | 10 | 20 | 30 | 40 |\n|---|---|---|---|---|\n| ranks, of at most 7 | {shown} |" in text
+    keys = {key for cited in re.findall(r"\[([A-Z]\w+\d{4}(?:, \w+)*)\]", text) for key in cited.split(", ")}
+    assert keys <= references().keys()
+    assert len(keys) > 10
