@@ -233,7 +233,7 @@ def test_ten_windows_do_not_separate_eight_schedulers(tmp_path):
     cells = read_cells(write_cells(tmp_path, seeds=1))
     judged = judge(complete_blocks(cells, "mean_wait_s", scenarios=["polaris"]), "easy", resamples=500)
     said = " ".join(warnings(judged))
-    assert "10 windows cannot separate this field of 8 schedulers" in said
+    assert "10 windows cannot separate the whole field of 8 schedulers" in said
     assert "3.32" in said
     assert "20 windows would make that 2.35" in said
     assert conclusion(judged).startswith("Nobody is first: sjf has the lowest mean rank, but is not separable from wfp")

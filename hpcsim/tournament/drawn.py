@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import matplotlib
@@ -13,11 +13,11 @@ from hpcsim.results.plots.files import as_bytes
 from hpcsim.results.plots.ink import inked
 from hpcsim.tournament.cells import Cells
 from hpcsim.tournament.directions import UNITS
-from hpcsim.tournament.figures.canvas import styles
+from hpcsim.tournament.figures.canvas import Style, styles
 from hpcsim.tournament.figures.differences import differences
 from hpcsim.tournament.figures.front import front_figure
 from hpcsim.tournament.figures.loads import loads
-from hpcsim.tournament.figures.profiles import can_be_drawn, profiles
+from hpcsim.tournament.figures.profiles import MOST_BANDS, can_be_drawn, profiles
 from hpcsim.tournament.figures.rank_diagram import rank_diagram
 from hpcsim.tournament.fronts import Front
 from hpcsim.tournament.leaderboard import Board
@@ -43,37 +43,38 @@ def drawn(cells: Cells, boards: Sequence[Board], fronts: Sequence[Front]) -> Ite
             yield _as_svg(f"front-{number}", about, front_figure(front, named))
 
 
-def _of_metric(metric: str, boards: Sequence[Board], cells: Cells, named) -> Iterator[Drawn]:  # type: ignore[no-untyped-def]
-    wide = [board for board in boards if board.load is None and board.judgement is not None]
+def _of_metric(metric: str, boards: Sequence[Board], cells: Cells, named: Mapping[str, Style]) -> Iterator[Drawn]:
+    wide = [(board, board.judgement) for board in boards if board.load is None and board.judgement is not None]
     if not wide:
         return
-    first = wide[0].judgement
-    assert first is not None  # noqa: S101  # for mypy: see above
+    widest, first = wide[0]
     unit = f" [{UNITS[metric]}]" if UNITS.get(metric) else ""
     if len(first.blocks.schedulers) > 2:
         about = (
-            f"Mean ranks by {metric} in {wide[0].scope}, over {first.blocks.windows:,} windows. A bar joins schedulers "
+            f"Mean ranks by {metric} in {widest.scope}, over {first.blocks.windows:,} windows. A bar joins schedulers "
             "that are not separable: their mean ranks differ by less than the critical distance (Nemenyi, alpha 0.05)."
         )
-        yield _as_svg(f"ranks-{metric}", about, rank_diagram(first, f"Mean ranks by {metric}: {wide[0].scope}"))
-    if any(s.relative.is_there for board in wide if board.judgement for s in board.judgement.standings):
+        yield _as_svg(f"ranks-{metric}", about, rank_diagram(first, f"Mean ranks by {metric}: {widest.scope}"))
+    if any(each.relative.is_there for _, judged in wide for each in judged.standings):
         about = (
             f"By how much {metric} differs from that of {first.control}, paired by window, with 95 % intervals; "
             "rows are in the order of the first panel's mean ranks."
         )
         better = f"{first.blocks.better} is better"
-        shown = list(dict.fromkeys(name for board in wide for name in board.letters))  # by rank in the first
-        yield _as_svg(f"differences-{metric}", about, differences(wide, shown, f"{metric}, {better}"))
+        shown = list(dict.fromkeys(name for board, _ in wide for name in board.letters))  # by rank in the first
+        yield _as_svg(
+            f"differences-{metric}", about, differences([board for board, _ in wide], shown, f"{metric}, {better}")
+        )
     if can_be_drawn(first):
         about = (
-            f"Performance profiles of {metric} in {wide[0].scope}: the share of windows in which a scheduler is within "
-            "a factor of the best one; where a curve begins is how often it is the best itself. Bands are of 95 %."
+            f"Performance profiles of {metric} in {widest.scope}: the share of windows in which a scheduler is within "
+            "a factor of the best one; where a curve begins is how often it is the best itself."
         )
-        yield _as_svg(f"profiles-{metric}", about, profiles(first, named, f"Profiles of {metric}: {wide[0].scope}"))
+        if len(first.blocks.schedulers) <= MOST_BANDS:
+            about += " Bands are of 95 %."
+        yield _as_svg(f"profiles-{metric}", about, profiles(first, named, f"Profiles of {metric}: {widest.scope}"))
     by_scenario = {
-        board.scenario: board.judgement
-        for board in wide
-        if board.scenario is not None and board.judgement is not None and len(board.judgement.blocks.strata) > 1
+        board.scenario: judged for board, judged in wide if board.scenario is not None and len(judged.blocks.strata) > 1
     }
     if by_scenario:
         yield _as_svg(

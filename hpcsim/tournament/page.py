@@ -40,7 +40,9 @@ class Parts(NamedTuple):
     failures: Table
 
 
-def page(name: str, cells: Cells, boards: Sequence[Board], figures: Sequence[Drawn], parts: Parts) -> str:
+def page(
+    name: str, description: str, cells: Cells, boards: Sequence[Board], figures: Sequence[Drawn], parts: Parts
+) -> str:
     """The whole page."""
     metrics = list(dict.fromkeys(board.metric for board in boards))
     styles = (files("hpcsim.results.page") / "page.css").read_text("utf-8")
@@ -69,7 +71,7 @@ def page(name: str, cells: Cells, boards: Sequence[Board], figures: Sequence[Dra
         "</head>",
         "<body>",
         f'<header id="top"><h1>{escape(name)}</h1>',
-        f'<p id="what">{escape(_what(cells))}</p>',
+        f'<p id="what">{escape(description)}{"<br>" if description else ""}{escape(_what(cells))}</p>',
         '<nav aria-label="Parts of this page">',
         *(f'<a href="#{escape(to)}">{escape(said)}</a>' for to, said in links),
         "</nav>",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from hpcsim.errors import InputError
+from hpcsim.strict_yaml import read_mapping
 from hpcsim.tournament.cells import KEYS, Cells, read_cells
 from hpcsim.tournament.cost import costs
 from hpcsim.tournament.drawn import drawn
@@ -19,38 +20,35 @@ from hpcsim.tournament.leaderboard import Board, as_csv, boards, control_of, csv
 from hpcsim.tournament.page import Parts, page
 from hpcsim.tournament.report_tables import Table, cost_table, front_table, paired_table, states_table, tests_table
 
-SETTINGS = "report.json"  # what the last report was asked for, so that the next one need not be told again
+ITS_FILE = "tournament.yaml"
 
 
-def write_report(directory: str | Path, *, control: str | None = None, name: str | None = None) -> list[Board]:
+def write_report(directory: str | Path, *, control: str | None = None) -> list[Board]:
     """Write what the cells of the tournament in ``directory`` say, and return the leaderboards.
 
     It reads ``cells.csv``, and ``failures.csv`` and ``timing.csv`` where they are; it writes ``leaderboard.csv``,
     ``report.html``, ``tables/`` (CSV and LaTeX) and ``figures/`` (SVG): the same bytes for the same input.
-    ``control`` is the scheduler that all are compared with, ``name`` the title of the page; what is not given is as in
-    the last report, or else the first scheduler and ``tournament``.
+    ``control`` is the scheduler that all are compared with; when not given, that of ``tournament.yaml``, or else the
+    first. The name and the description on the page are those of that file too.
 
     Raises InputError for a table that is none, a control that did not take part, and what cannot be written.
     """
     directory = Path(directory).expanduser()
     cells = read_cells(directory / "cells.csv")
-    last = _settings(directory)
-    against = control_of(cells, control or last.get("control"))
-    called = name or last.get("name") or "tournament"
+    its = _its_file(directory)
+    against = control_of(cells, control or its.get("control"))
+    called = str(its.get("name") or "tournament"), str(its.get("description") or "")
     found = [*boards(cells, metrics_of(cells), against)]
     there = [*fronts(cells, against, found)]
     parts = Parts(front_table(there), cost_table(costs(directory)), states_table(_states(cells)), _failures(directory))
     figures = [*drawn(cells, found, there)]
     try:
-        _put(
-            directory / SETTINGS, json.dumps({"control": against, "name": called}, indent=1, ensure_ascii=False) + "\n"
-        )
         _put(directory / "leaderboard.csv", as_csv(found))
         for file, text in _tables(found, parts):
             _put(directory / "tables" / file, text)
         for figure in figures:
             _put(directory / "figures" / f"{_as_file(figure.name)}.svg", figure.svg)
-        _put(directory / "report.html", page(called, cells, found, figures, parts))
+        _put(directory / "report.html", page(*called, cells, found, figures, parts))
     except OSError as error:
         raise InputError(f"{error.filename or directory}: cannot be written: {error.strerror or error}") from error
     return found
@@ -91,14 +89,10 @@ def _failures(directory: Path) -> Table:
     return Table(header, rows[1:], len(header))
 
 
-def _settings(directory: Path) -> dict[str, str]:
-    try:
-        found: dict[str, str] = json.loads((directory / SETTINGS).read_text("utf-8"))
-        return found
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{directory / SETTINGS}: cannot be read: {error}; remove it") from error
+def _its_file(directory: Path) -> dict[str, Any]:
+    path = directory / ITS_FILE
+    found: dict[str, Any] = read_mapping(path).data if path.exists() else {}
+    return found
 
 
 def _put(path: Path, content: str) -> None:

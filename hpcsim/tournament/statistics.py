@@ -39,6 +39,8 @@ from hpcsim.tournament.ranks import (
     wilcoxon,
 )
 
+_MOST_NAMES = 6  # in a sentence
+
 Verdict = Literal["better", "worse", "not separated", "control"]
 
 
@@ -248,8 +250,8 @@ def _too_few(windows: int, k: int, distance: float) -> list[str]:
         )
     elif distance > 1:
         said.append(
-            f"{_count(windows, 'window')} cannot separate this field of {k} schedulers: mean ranks that differ by less "
-            f"than {distance:.2f}, of at most {k - 1}, are not separable (Nemenyi, alpha 0.05){better}."
+            f"{_count(windows, 'window')} cannot separate the whole field of {k} schedulers: mean ranks that differ by "
+            f"less than {distance:.2f}, of at most {k - 1}, are not separable (Nemenyi, alpha 0.05){better}."
         )
     if windows and 2.0 ** (1 - windows) * (k - 1) >= ALPHA:
         said.append(
@@ -309,4 +311,6 @@ def conclusion(judgement: Judgement) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
+    if len(names) > _MOST_NAMES:
+        names = [*names[: _MOST_NAMES - 1], f"{len(names) - _MOST_NAMES + 1} others"]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

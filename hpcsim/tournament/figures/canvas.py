@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 WIDTH_IN = 9.5
 TITLE_IN, TICKS_IN, EDGE_IN, LINE_IN = 0.28, 0.62, 0.1, 0.21
 NAME_IN = 2.3  # the longest name of a scheduler that is written out
+_DECADES = 200  # from which ratio on a logarithmic axis has a tick for each decade only
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 
 
@@ -108,11 +109,13 @@ def few_ticks(axes: Axes, x: bool = True) -> None:
     axis.set_major_formatter(_PLAIN)
 
 
-def log_ticks(axes: Axes) -> None:
-    """Ticks of a logarithmic y axis: 1, 2, 5, 10, as plain numbers."""
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(_PLAIN)
-    axes.yaxis.set_minor_locator(NullLocator())
+def log_ticks(axes: Axes, x: bool = True) -> None:
+    """Ticks of a logarithmic axis: 1, 2, 5, 10, or only 1, 10 if that is enough; as plain numbers."""
+    axis = axes.xaxis if x else axes.yaxis
+    low, high = sorted(axis.get_view_interval())
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < _DECADES else (1.0,)))
+    axis.set_major_formatter(_PLAIN)
+    axis.set_minor_locator(NullLocator())
 
 
 _PLAIN = FuncFormatter(lambda value, _: f"{value:,.6g}".replace("-", "−"))

@@ -15,6 +15,7 @@ from hpcsim.tournament.figures.canvas import (
     WIDTH_IN,
     at,
     few_ticks,
+    log_ticks,
     rows_of,
     spots,
     title,
@@ -22,8 +23,10 @@ from hpcsim.tournament.figures.canvas import (
     write,
 )
 from hpcsim.tournament.leaderboard import Board
+from hpcsim.tournament.statistics import Judgement
 
 _ROW_IN, _MOST = 0.24, 3
+_FAR = 2.0  # from three times the control on the axis is logarithmic
 _LOOK = {
     "better": (BLUE, "o", BLUE), "worse": (VERMILLION, "s", VERMILLION), "not separated": (GREY, "o", "white"),
     "control": (GREY, "|", GREY),
@@ -32,8 +35,11 @@ KEY = "filled circle: better than the control, filled square: worse, hollow: not
 
 
 def differences(boards: Sequence[Board], schedulers: Sequence[str], heading: str) -> Figure:
-    """Draw the boards' relative differences, a row per scheduler, in per cent of the control's mean."""
+    """Draw the boards' relative differences, a row per scheduler: in per cent of the control's mean, or as multiples
+    of it on a logarithmic axis where some are many times as large.
+    """
     judged = [(board, board.judgement) for board in boards if board.judgement is not None]
+    far = _far(judged)
     left = EDGE_IN + widest(schedulers) + 0.12
     tall = _ROW_IN * len(schedulers)
     height = TITLE_IN + EDGE_IN + 0.22 + rows_of(len(judged), _MOST) * (TITLE_IN + tall + TICKS_IN)
@@ -46,17 +52,29 @@ def differences(boards: Sequence[Board], schedulers: Sequence[str], heading: str
     ):
         axes = at(figure, *spot[:4])
         write(figure, spot.left, spot.top - 0.22, fitted(board.scope, spot.width))
-        axes.axvline(0, color=GREY, lw=0.9)
+        axes.axvline(1.0 if far else 0.0, color=GREY, lw=0.9)
         for each in judgement.standings:
             row = schedulers.index(each.scheduler)
             colour, marker, face = _LOOK[each.verdict]
-            value, low, high = (100 * bound for bound in each.relative)
+            value, low, high = (1 + bound if far else 100 * bound for bound in each.relative)
             axes.plot([low, high], [row, row], color=colour, lw=1.6, solid_capstyle="butt")
             axes.plot([value], [row], linestyle="", marker=marker, color=colour, markerfacecolor=face, markersize=5.5)
         axes.set_ylim(len(schedulers) - 0.5, -0.5)
         axes.margins(x=0.06)
         axes.set_yticks(range(len(schedulers)), [fitted(name, NAME_IN) if spot.first else "" for name in schedulers])
         axes.tick_params(axis="y", length=0)
-        few_ticks(axes)
-        axes.set_xlabel(fitted(f"against {judgement.control} [%]", spot.width))
+        if far:
+            axes.set_xscale("log")
+            log_ticks(axes)
+        else:
+            few_ticks(axes)
+        label = f"times that of {judgement.control}" if far else f"against {judgement.control} [%]"
+        axes.set_xlabel(fitted(label, spot.width))
     return figure
+
+
+def _far(judged: Sequence[tuple[Board, Judgement]]) -> bool:
+    """Whether some are so many times the control that per cents would hide all others, and none is nothing at all."""
+    shares = [each.relative for _, judgement in judged for each in judgement.standings if each.relative.is_there]
+    lowest = min(min(share.value, share.low) if share.low == share.low else share.value for share in shares)
+    return max(share.value for share in shares) > _FAR and lowest > -1

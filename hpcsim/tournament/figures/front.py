@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from matplotlib.figure import Figure
 
 from hpcsim.results.plots.ink import GREY, fitted
@@ -28,7 +30,7 @@ KEY = (
 )
 
 
-def front_figure(front: Front, named: dict[str, Style]) -> Figure:
+def front_figure(front: Front, named: Mapping[str, Style]) -> Figure:
     """Draw it."""
     shown = {name: named[name] for name in front.means}
     tall = max(2.9, LINE_IN * len(shown))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -30,7 +32,7 @@ _LOG = 8  # from which ratio of largest and smallest mean on the axis is logarit
 _DODGE = 0.6  # of the way from one load to the next, over which schedulers stand beside each other
 
 
-def loads(judged: dict[str, Judgement], named: dict[str, Style], heading: str, label: str) -> Figure:
+def loads(judged: dict[str, Judgement], named: Mapping[str, Style], heading: str, label: str) -> Figure:
     """Draw the judgements by scenario, each of all its loads."""
     tall = 2.3
     below = rows_of(len(judged), _MOST) * (TITLE_IN + tall + TICKS_IN)
@@ -60,7 +62,7 @@ def loads(judged: dict[str, Judgement], named: dict[str, Style], heading: str, l
         means = [point.value for of_all in each.mean_of_strata.values() for point in of_all.values()]
         if min(means) > 0 and max(means) / min(means) > _LOG:
             axes.set_yscale("log")
-            log_ticks(axes)
+            log_ticks(axes, x=False)
         else:
             few_ticks(axes, x=False)
         axes.set_xlabel("offered load")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
 from hpcsim.tournament.bootstrap import drawn_again, factor_of_best, interval, profile
 from hpcsim.tournament.figures.canvas import (
@@ -21,10 +23,11 @@ from hpcsim.tournament.figures.canvas import (
 )
 from hpcsim.tournament.statistics import Judgement
 
-_POINTS, _RESAMPLES, _MOST_BANDS, _MOST = 80, 1_000, 8, 20.0
+_FACTORS = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0)  # ticks of an axis that goes beyond the third
+_POINTS, _RESAMPLES, MOST_BANDS, _MOST = 80, 1_000, 8, 20.0
 
 
-def profiles(judged: Judgement, named: dict[str, Style], heading: str) -> Figure:
+def profiles(judged: Judgement, named: Mapping[str, Style], heading: str) -> Figure:
     """Draw them, with bands of 95 % where few enough schedulers are there to tell the bands apart."""
     blocks = judged.blocks
     shown = {name: named[name] for name in blocks.schedulers}
@@ -41,12 +44,13 @@ def profiles(judged: Judgement, named: dict[str, Style], heading: str) -> Figure
     axes = at(figure, 0.75, TITLE_IN + EDGE_IN, wide, tall)
     for k, style in enumerate(shown.values()):
         axes.plot(factor_T, 100 * share_BTK[0, :, k], color=style.colour, linestyle=style.line, lw=1.6)
-        if len(shown) <= _MOST_BANDS:
+        if len(shown) <= MOST_BANDS:
             axes.fill_between(factor_T, 100 * low[:, k], 100 * high[:, k], color=style.colour, alpha=0.1, lw=0)
     axes.set_xscale("log")
     axes.set_xlim(1, most)
     axes.set_ylim(0, 102)
-    axes.xaxis.set_major_locator(MaxNLocator(6))
+    wide_range = most > _FACTORS[2]
+    axes.xaxis.set_major_locator(FixedLocator([f for f in _FACTORS if f <= most]) if wide_range else MaxNLocator(6))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("times as bad as the best scheduler of the window, or less")

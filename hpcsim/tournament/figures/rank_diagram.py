@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from matplotlib.figure import Figure
 
 from hpcsim.results.plots.ink import BLACK, GREY, fitted
 from hpcsim.tournament.figures.canvas import EDGE_IN, NAME_IN, TITLE_IN, WIDTH_IN, at, title, widest
 from hpcsim.tournament.statistics import Judgement
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _AXIS_IN, _BAR_IN, _ROW_IN, _TAIL_IN = 0.75, 0.11, 0.24, 0.2
 
@@ -56,7 +61,7 @@ def rank_diagram(judged: Judgement, heading: str) -> Figure:
     return figure
 
 
-def _ruler(axes, distance: float, k: int, left: float, right: float) -> None:  # type: ignore[no-untyped-def]
+def _ruler(axes: Axes, distance: float, k: int, left: float, right: float) -> None:
     """The critical distance as a length of the axis, if it is no longer than that."""
     if distance > k - 1:
         said = f"critical distance {distance:.2f} ranks: longer than the axis, nothing is separable"
