@@ -88,7 +88,7 @@ def begin(
     observers, metrics, telemetry. Raises InputError where the scenario, its trace or a plug-in file is wrong.
     """
     loaded, found = _loaded(scenario, overrides, plugins)
-    simulation = _made(loaded, found).simulation
+    simulation = made(loaded, found).simulation
     simulation.scenario_yaml = dump_yaml(loaded.resolved())
     return simulation
 
@@ -124,7 +124,7 @@ def _loaded(
     return loaded, found
 
 
-class _Made(NamedTuple):
+class Made(NamedTuple):
     """A simulation, and what it was made of; ``scheduler`` is that of the scenario, inside its ``levers``."""
 
     simulation: Simulation
@@ -142,12 +142,12 @@ def source_of(loaded: LoadedScenario, plugins: Plugins) -> Source:
     return build.jobs_and_machine(loaded, readers, plugins.machines)
 
 
-def _made(
+def made(
     loaded: LoadedScenario,
     plugins: Plugins,
     readings: Callable[[build.Cut], Take | None] = lambda piece: None,
     source: Source | None = None,
-) -> _Made:
+) -> Made:
     """The simulation of a scenario at its first second; ``readings`` says who takes the telemetry of its jobs."""
     workload, spec, nodes = source or source_of(loaded, plugins)
     piece = build.cut(loaded, workload, nodes)
@@ -164,7 +164,7 @@ def _made(
     simulation = build.make_simulation(loaded, piece, nodes, scheduler, twins, spec, readings(piece))
     if levers and simulation.site is not None:
         refuse_impossible(loaded, levers, simulation.site)
-    return _Made(simulation, piece, inner, levers)
+    return Made(simulation, piece, inner, levers)
 
 
 def replay(
@@ -191,7 +191,7 @@ def replay(
         telemetry = TelemetryFile.begin()
         return telemetry.writer(piece.workload.table.column("name"))
 
-    simulation, piece, scheduler, levers = _made(loaded, plugins, readings, source)
+    simulation, piece, scheduler, levers = made(loaded, plugins, readings, source)
     workload, nodes = piece.workload, simulation.nodes
     observers = parts.make_observers(loaded, plugins.offers["observers"])
     if observers:
@@ -281,7 +281,7 @@ def replay(
         "checked": check,
         "metric_units": {name: plugins.offers["metrics"][name].unit for name in values},
         "plugins": [plugin.as_data() for plugin in plugins.found],
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
+        "versions": versions(),
     }
     clock.lap("results")
     return Run(tables, summary, manifest, dump_yaml(loaded.resolved()), clock.timing(simulation), telemetry)
@@ -370,6 +370,11 @@ class _Clock:
             "decision_latency_p50_s": p50,
             "decision_latency_p99_s": p99,
         }
+
+
+def versions() -> dict[str, str | None]:
+    """The versions of Python and of the libraries that results hang on."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}}
 
 
 def _sha256(file: str | None) -> str | None:
