@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
@@ -281,7 +282,7 @@ def replay(
         "checked": check,
         "metric_units": {name: plugins.offers["metrics"][name].unit for name in values},
         "plugins": [plugin.as_data() for plugin in plugins.found],
-        "versions": versions(),
+        "versions": {**versions()},
     }
     clock.lap("results")
     return Run(tables, summary, manifest, dump_yaml(loaded.resolved()), clock.timing(simulation), telemetry)
@@ -372,6 +373,7 @@ class _Clock:
         }
 
 
+@cache
 def versions() -> dict[str, str | None]:
     """The versions of Python and of the libraries that results hang on."""
     return {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}}

@@ -132,7 +132,9 @@ class Run:
             ) from error
         return directory
 
-    def write_into(self, folder: Path, *, tables: bool = True, timing: Mapping[str, Any] = MappingProxyType({})) -> None:
+    def write_into(
+        self, folder: Path, *, tables: bool = True, timing: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
         """Write everything but plots into a folder that is there; without ``tables`` only what is text.
 
         ``timing`` is what else a clock measured.

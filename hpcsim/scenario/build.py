@@ -159,9 +159,7 @@ def _changed(loaded: LoadedScenario, piece: Cut, end: int, nodes: int, rhythm: R
     if scenario.shake is not None:
         submit_s, runtime = scenario.shake.submit, scenario.shake.runtime
         try:
-            workload = shaken(
-                workload, submit_s=submit_s, runtime=runtime, seed=scenario.seed, start=start, end=end
-            )
+            workload = shaken(workload, submit_s=submit_s, runtime=runtime, seed=scenario.seed, start=start, end=end)
         except InputError as error:
             raise InputError(f"{loaded.place('shake')}: shake: {error}") from None
         piece = replace(piece, workload=workload)

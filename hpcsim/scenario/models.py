@@ -319,8 +319,8 @@ class Scenario(Section):
         "their submissions are scaled to it, the daily and weekly cycle stays. As it is when left out",
     )
     shake: Shake | None = Field(
-        default=None, description="every job a little earlier or later, shorter or longer, by the seed; none when "
-        "left out"
+        default=None,
+        description="every job a little earlier or later, shorter or longer, by the seed; none when left out",
     )
     strict: bool = Field(default=False, description="refuse a trace with a bad row instead of counting bad rows")
     reservations: Literal["drop", "keep"] = Field(

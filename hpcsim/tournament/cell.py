@@ -58,12 +58,7 @@ def run_cell(order: Order) -> Ended:
     directory = Directory(Path(order.root))
     try:
         with _part("loading"):
-            plugins = _plugins(order.plugin_files)
-            _refuse_other_versions(order, plugins)
-            loaded = load_scenario(
-                order.content, schedulers=plugins.schedulers, twins=plugins.twins, parts=plugins.offers
-            )
-            source = _source(loaded, plugins)
+            loaded, plugins, source = prepared(order)
         with _part("simulating"):
             run = replay(loaded, plugins, source=source)
         took = {"cell_s": round(time.perf_counter() - began, 4)}
@@ -77,6 +72,14 @@ def run_cell(order: Order) -> Ended:
     except Failed as failed:
         write_failure(directory, order, failed.origin, failed.cause)
         return Ended(FAILED, time.perf_counter() - began, said=f"{failed.origin}: {_line(failed.cause)}")
+
+
+def prepared(order: Order) -> tuple[LoadedScenario, Plugins, Source]:
+    """The scenario of a cell, the plug-ins, and the jobs and the machine; what neighbouring cells share is remembered."""
+    plugins = _plugins(order.plugin_files)
+    _refuse_other_versions(order, plugins)
+    loaded = load_scenario(order.content, schedulers=plugins.schedulers, twins=plugins.twins, parts=plugins.offers)
+    return loaded, plugins, _source(loaded, plugins)
 
 
 def write_failure(directory: Directory, order: Order, origin: str, cause: BaseException) -> None:

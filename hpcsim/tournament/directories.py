@@ -51,7 +51,9 @@ class Directory:
         except FileNotFoundError:
             return None
         except ValueError:
-            raise InputError(f"{self.cells / key / name}: not JSON; remove the folder, and --resume runs it again") from None
+            raise InputError(
+                f"{self.cells / key / name}: not JSON; remove the folder, and --resume runs it again"
+            ) from None
 
     def write(self, key: str, record: Mapping[str, Any], fill: Callable[[Path], None] = lambda draft: None) -> None:
         """Keep a cell: ``record`` as ``cell.json``, and what ``fill`` writes into a folder."""

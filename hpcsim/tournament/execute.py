@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 
 from hpcsim.tournament.cell import Ended, Order, run_cell, write_failure
 from hpcsim.tournament.directories import FAILED, PENDING, Directory
 from hpcsim.tournament.plan import Cell, Plan
-from hpcsim.tournament.pool import WorkerDied
 
 Told = Callable[[Cell, Ended], None]
-
-AHEAD = 4  # cells that lie ready for each worker
 
 
 def missing(plan: Plan, directory: Directory, shard: tuple[int, int] = (1, 1)) -> list[Cell]:
@@ -34,12 +31,9 @@ def missing(plan: Plan, directory: Directory, shard: tuple[int, int] = (1, 1)) -
 
 
 def run_cells(
-    cells: Sequence[Cell], plan: Plan, directory: Directory, executor: Executor, told: Told, *, workers: int
+    cells: Sequence[Cell], plan: Plan, directory: Directory, executor: Executor, told: Told, *, ahead: int
 ) -> None:
-    """Run cells to their end, whatever becomes of each; ``told`` hears of each.
-
-    Only so many are handed out that ``workers`` stay busy: who interrupts a tournament does not wait for the rest.
-    """
+    """Run cells to their end, whatever becomes of each; ``told`` hears of each. ``ahead`` are handed out at once."""
     waiting = iter(cells)
     running: dict[Future[Ended], tuple[Cell, Order]] = {}
 
@@ -47,7 +41,7 @@ def run_cells(
         for cell in waiting:
             order = order_of(cell, plan, directory)
             running[executor.submit(run_cell, order)] = (cell, order)
-            if len(running) >= AHEAD * workers:
+            if len(running) >= ahead:
                 return
 
     hand_out()
@@ -58,6 +52,8 @@ def run_cells(
             error = future.exception()
             if error is None:
                 told(cell, future.result())
+            elif isinstance(error, OSError):  # the folder cannot be written: every other cell would fail as well
+                raise error
             else:  # not the cell's own failure, which it writes itself
                 write_failure(directory, order, "worker", error)
                 told(cell, Ended(FAILED, 0.0, said=f"worker: {error}"))

@@ -58,7 +58,9 @@ class Entrant(Section):
         max_length=60,
         description="what tables call it; its name, options and levers when left out",
     )
-    levers: Any = Field(default=None, description="the levers around it, as in a scenario; the scenario's when left out")
+    levers: Any = Field(
+        default=None, description="the levers around it, as in a scenario; the scenario's when left out"
+    )
     twins: Any = Field(default=None, description="the twins that it can ask, as in a scenario; likewise")
 
     @property
@@ -81,7 +83,9 @@ class Windows(Section):
 
     measured: Seconds = Field(description="length of the part of each that metrics count")
     warm_up: Seconds = Field(default=0, description="seconds before it that no metric counts")
-    cool_down: Seconds = Field(default=0, description="seconds after it in which jobs still come, that no metric counts")
+    cool_down: Seconds = Field(
+        default=0, description="seconds after it in which jobs still come, that no metric counts"
+    )
     count: int | None = Field(
         default=None, ge=1, le=100_000, description="how many, the earliest; as many as fit when left out"
     )
@@ -142,9 +146,7 @@ def _seeds(value: Any) -> Any:
 class Tournament(Section):
     """A grid of cells, scenario x window x load x seed x scheduler, and what is compared."""
 
-    name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100, description="name of the tournament"
-    )
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100, description="name of the tournament")
     description: str = Field(default="", description="what it is for, in a sentence")
     scenarios: list[Any] = Field(
         min_length=1, description="each a file, a packaged name, or a scenario that begins with base"

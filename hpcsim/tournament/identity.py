@@ -35,7 +35,11 @@ def key(of: Mapping[str, Any]) -> str:
 def made_by(plugins: Plugins) -> dict[str, Any]:
     """The versions of what computes a run in this process, and the plug-ins; files of these by their bytes."""
     own = [
-        {name: value for name, value in plugin.as_data().items() if name in ("name", "version", "distribution", "sha256")}
+        {
+            name: value
+            for name, value in plugin.as_data().items()
+            if name in ("name", "version", "distribution", "sha256")
+        }
         for plugin in plugins.found
         if plugin.error is None
     ]

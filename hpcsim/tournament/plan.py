@@ -12,8 +12,8 @@ from hpcsim.errors import HpcsimError, InputError
 from hpcsim.plugin.loader import Plugins
 from hpcsim.replay import Source, made, source_of
 from hpcsim.results.figures import FIGURES, FIGURES_OF_MACHINE, FIGURES_OF_WORKFLOW
-from hpcsim.scenario.layers import Layer, did_you_mean, text_layers
 from hpcsim.scenario.build import DEFAULT_DAYS
+from hpcsim.scenario.layers import Layer, did_you_mean, text_layers
 from hpcsim.scenario.load import LoadedScenario, checked
 from hpcsim.scenario.models import Window
 from hpcsim.strict_yaml import Place, Steps, YamlText
@@ -99,7 +99,12 @@ def plan(grid: Grid, plugins: Plugins, *, plugin_files: Sequence[Path] = (), dat
     if wrong:
         raise InputError("\n".join(dict.fromkeys(wrong)))
     cells = [cell for field in placed for cell in _cells(grid, field, plugins)]
-    return Plan(grid, tuple(cells), {field.name: field.placed for field in placed}, tuple(str(Path(file).absolute()) for file in plugin_files))
+    return Plan(
+        grid,
+        tuple(cells),
+        {field.name: field.placed for field in placed},
+        tuple(str(Path(file).absolute()) for file in plugin_files),
+    )
 
 
 def _place(grid: Grid, said: str, part: str) -> Place:
@@ -206,9 +211,7 @@ def _entrant_layer(grid: Grid, number: int, entrant: Entrant) -> Layer:
     )
 
 
-def _extent(
-    grid: Grid, place: Place, loaded: LoadedScenario, plugins: Plugins
-) -> tuple[Extent, Source]:
+def _extent(grid: Grid, place: Place, loaded: LoadedScenario, plugins: Plugins) -> tuple[Extent, Source]:
     """What windows can be cut from; and the jobs, but of a profile only one: it is drawn when its cells run."""
     scenario = loaded.scenario
     cut = grid.windows is not None or grid.tournament.protocol.name != "windows"
