@@ -177,8 +177,10 @@ def _changed(loaded: LoadedScenario, piece: Cut, end: int, nodes: int, rhythm: R
             f"none is left to scale to {scenario.load:g}"
         )
     pace = Pace(start, end, start + length, rhythm)
-    measured = [None if limit is None else int(pace.moved(limit)) for limit in (piece.measured_from, piece.measured_to)]
-    return Cut(paced(workload, pace), start, *measured, piece.running, was)
+    first, last = (
+        None if limit is None else int(pace.moved(limit)) for limit in (piece.measured_from, piece.measured_to)
+    )
+    return Cut(paced(workload, pace), start, first, last, piece.running, was)
 
 
 def make_scheduler(loaded: LoadedScenario, kind: type) -> Scheduler:

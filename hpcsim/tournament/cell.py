@@ -75,7 +75,7 @@ def run_cell(order: Order) -> Ended:
 
 
 def prepared(order: Order) -> tuple[LoadedScenario, Plugins, Source]:
-    """The scenario of a cell, the plug-ins, and the jobs and the machine; what neighbouring cells share is remembered."""
+    """The scenario of a cell, the plug-ins, the jobs and the machine; what neighbours share is remembered."""
     plugins = _plugins(order.plugin_files)
     _refuse_other_versions(order, plugins)
     loaded = load_scenario(order.content, schedulers=plugins.schedulers, twins=plugins.twins, parts=plugins.offers)

@@ -1,8 +1,8 @@
 """The directory of a tournament: one folder for each finished cell, by the digest of what it hangs on.
 
-A cell is written under ``drafts/`` and then renamed to ``cells/KEY``, so what stands there is whole, whoever was killed
-when. No lock and no database: several programs may work in one directory, and who comes second with a cell that is there
-throws his own away, which has the same bytes.
+A cell is written under ``drafts/`` and then renamed to ``cells/KEY``, so what stands there is whole, whoever was
+killed when. No lock and no database: several programs may work in one directory, and who comes second with a cell that
+is there throws his own away, which has the same bytes.
 """
 
 from __future__ import annotations

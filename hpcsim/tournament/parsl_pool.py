@@ -1,7 +1,7 @@
 """Workers that Parsl starts: on other machines, through a batch system, as its own configuration says.
 
-Needs the extra ``parsl``. Workers write into the tournament's folder themselves, so that has to be on a file system that
-all share.
+Needs the extra ``parsl``. Workers write into the tournament's folder themselves, so that has to be on a file system
+that all share.
 
 Reference: Babuji et al. (2019), Parsl: Pervasive Parallel Programming in Python.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -99,12 +100,8 @@ def plan(grid: Grid, plugins: Plugins, *, plugin_files: Sequence[Path] = (), dat
     if wrong:
         raise InputError("\n".join(dict.fromkeys(wrong)))
     cells = [cell for field in placed for cell in _cells(grid, field, plugins)]
-    return Plan(
-        grid,
-        tuple(cells),
-        {field.name: field.placed for field in placed},
-        tuple(str(Path(file).absolute()) for file in plugin_files),
-    )
+    windows = {field.name: field.placed for field in placed}
+    return Plan(grid, tuple(cells), windows, tuple(os.path.abspath(file) for file in plugin_files))
 
 
 def _place(grid: Grid, said: str, part: str) -> Place:

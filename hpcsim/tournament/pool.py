@@ -1,8 +1,8 @@
-"""A pool of processes that outlives its workers: one that dies takes only its own cell with it, and that is tried again.
+"""A pool of processes that outlives its workers: one that dies takes only its own task along, which is tried again.
 
-``ProcessPoolExecutor`` gives up all of its tasks when one process dies, and does not say which task it had. Here a thread
-attends to each process and knows. Processes are spawned, with one thread each for linear algebra: more threads than cores
-slow all of them down, and change the last bits of sums.
+``ProcessPoolExecutor`` gives up all of its tasks when one process dies, and does not say which task it had. Here a
+thread attends to each process and knows. Processes are spawned, with one thread each for linear algebra: more threads
+than cores slow all of them down, and change the last bits of sums.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def by_pattern(windows: Windows, extent: Extent) -> list[Placed]:
     every = whole if windows.every is None else windows.every
     if every < windows.measured:
         raise InputError(
-            f"windows.every: windows that begin every {every} s overlap in what is measured, {windows.measured} s of each"
+            f"windows.every: windows that begin every {every} s overlap in what they measure, {windows.measured} s each"
         )
     first = extent.first if windows.start is None else windows.start.seconds(extent.t0_utc)
     last = extent.last if windows.end is None else windows.end.seconds(extent.t0_utc)

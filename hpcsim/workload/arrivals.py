@@ -4,9 +4,8 @@ Multiplying all times between submissions by one number would move the morning p
 the week is kept: times are stretched on a clock that runs as fast as jobs come in that hour of the week, mean over the
 whole trace (of the day, in less than two weeks; on an even clock in less than two days).
 
-References: Feitelson (2015), Workload Modeling for Computer Systems Performance Evaluation, section 9.6, on changing the
-load and the daily cycle; Tsafrir, Ouaknine and Feitelson (2007), Reducing performance evaluation sensitivity and
-variability by input shaking.
+References: Feitelson (2015), Workload Modeling for Computer Systems Performance Evaluation; Tsafrir, Ouaknine and
+Feitelson (2007), Reducing performance evaluation sensitivity and variability by input shaking.
 """
 
 from __future__ import annotations
