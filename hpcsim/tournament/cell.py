@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 import traceback
 from collections import OrderedDict
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hpcsim.errors import BadDecision, HpcsimError, InputError, SchedulerError, TwinError
 from hpcsim.plugin.loader import Plugins, load_plugins
@@ -31,6 +32,7 @@ class Order:
     identity: dict[str, Any]
     content: dict[str, Any]
     keep: str
+    limit_s: int | None
     plugin_files: tuple[str, ...]
 
 
@@ -59,7 +61,7 @@ def run_cell(order: Order) -> Ended:
     try:
         with _part("loading"):
             loaded, plugins, source = prepared(order)
-        with _part("simulating"):
+        with _part("simulating"), _within(order.limit_s):
             run = replay(loaded, plugins, source=source)
         took = {"cell_s": round(time.perf_counter() - began, 4)}
 
@@ -93,6 +95,25 @@ def write_failure(directory: Directory, order: Order, origin: str, cause: BaseEx
         "traceback": [line.rstrip() for line in traceback.format_exception(cause)],
     }
     directory.write(order.key, {"state": FAILED, "failure": error, **order.identity})
+
+
+@contextmanager
+def _within(limit_s: int | None) -> Iterator[None]:
+    """Raise TimeoutError in what runs for longer, also in the code of a plug-in."""
+    if limit_s is None:
+        yield
+        return
+
+    def ring(_number: int, _frame: object) -> NoReturn:
+        raise TimeoutError(f"the cell ran for longer than cell_limit, {limit_s} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @contextmanager

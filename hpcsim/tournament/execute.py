@@ -62,5 +62,5 @@ def run_cells(
 
 def order_of(cell: Cell, plan: Plan, directory: Directory) -> Order:
     """A cell as workers get it."""
-    keep = plan.grid.tournament.keep
-    return Order(os.path.abspath(directory.root), cell.key, cell.identity, cell.content, keep, plan.plugin_files)
+    given, root = plan.grid.tournament, os.path.abspath(directory.root)
+    return Order(root, cell.key, cell.identity, cell.content, given.keep, given.cell_limit, plan.plugin_files)

@@ -173,6 +173,9 @@ class Tournament(Section):
     shake: Shake | None = Field(
         default=None, description="every job a little off by the seed, as in a scenario; none when left out"
     )
+    cell_limit: Seconds | None = Field(
+        default=None, description="seconds by the clock after which a cell is given up as failed; none when left out"
+    )
     keep: Literal["summary", "tables"] = Field(
         default="summary", description="what is kept of each cell besides its summary: nothing, or all tables of a run"
     )

@@ -9,6 +9,7 @@ Reference: Babuji et al. (2019), Parsl: Pervasive Parallel Programming in Python
 from __future__ import annotations
 
 import os
+import sys
 from concurrent.futures import Executor
 from pathlib import Path
 from runpy import run_path
@@ -27,6 +28,8 @@ def parsl_executor(file: Path) -> Executor:
     if not file.is_file():
         raise InputError(f"--executor: {file}: there is no such file")
     os.environ.update(ONE_THREAD)  # workers that are started here inherit it; others need it in worker_init
+    beside = str(Path(sys.executable).parent)  # where Parsl's own programs are, also if that is not on the path
+    os.environ["PATH"] = os.pathsep.join([beside, os.environ.get("PATH", "")])
     try:
         config = run_path(str(file)).get("config")
     except Exception as error:
