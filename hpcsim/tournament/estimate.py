@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,8 +19,8 @@ from hpcsim.replay import replay
 from hpcsim.tournament.cell import Order, prepared
 from hpcsim.tournament.plan import Cell, Plan
 
-PILOT_S: Final = 4.0  # after which a pilot is broken off and its rest reckoned
-PILOTS_S: Final = 40.0  # after which no further pilot begins
+PILOT_S: Final = 2.0  # after which a pilot is broken off and its rest reckoned
+PILOTS_S: Final = 45.0  # after which no further pilot begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,12 @@ def pilots(plan: Plan) -> list[Cell]:
     for cell in plan.cells:
         groups.setdefault((cell.scenario, cell.scheduler, cell.load), []).append(cell)
     ranks = [{name: at for at, name in enumerate(dict.fromkeys(names))} for names in zip(*groups, strict=True)]
-    loads = len(ranks[2])
+    scenarios, loads = len(ranks[0]), len(ranks[2])
 
     def turn(of: tuple[str, str, str]) -> tuple[int, int, int]:
+        """Each round has every scheduler once, and the rounds all its scenarios and loads."""
         scenario, scheduler, load = (rank[name] for rank, name in zip(ranks, of, strict=True))
-        return (load - scenario - scheduler) % loads, scenario, scheduler  # every load is met in the first round
+        return (load - scheduler // scenarios - scenario) % loads, (scenario - scheduler) % scenarios, scheduler
 
     # the windows differ too: a middle one first, and then the next ones
     return [groups[of][(len(groups[of]) // 2 + at) % len(groups[of])] for at, of in enumerate(sorted(groups, key=turn))]
@@ -51,15 +52,19 @@ def measured(orders: Sequence[tuple[Cell, Order]], executor: Executor, *, worker
     """Run pilots, as many as there is time for; nothing is kept of them but how long they took."""
     until = time.monotonic() + PILOTS_S
     found: list[Pilot] = []
-    waiting = list(reversed(orders))
-    while waiting and (time.monotonic() < until or not found):
-        batch = [waiting.pop() for _ in range(min(len(waiting), workers))]
-        futures = {executor.submit(time_cell, order): cell for cell, order in batch}
-        for future in as_completed(futures):
-            seconds = future.result()
+    waiting = iter(orders)
+    running: dict[Future[float | None], Cell] = {}
+    while True:
+        for cell, order in waiting if time.monotonic() < until else ():
+            running[executor.submit(time_cell, order)] = cell
+            if len(running) == workers:
+                break
+        if not running:
+            return found
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            cell, seconds = running.pop(future), future.result()
             if seconds is not None:
-                found.append(Pilot(futures[future], seconds))
-    return found
+                found.append(Pilot(cell, seconds))
 
 
 def time_cell(order: Order) -> float | None:
@@ -121,18 +126,16 @@ def reckoned(cells: Iterable[Cell], pilots: Sequence[Pilot]) -> float:
         direct[_group(pilot.cell)] = each_s
         rows[number, _columns(pilot.cell, names)] = 1.0
         logs[number] = math.log(each_s)
-    factors, *_ = np.linalg.lstsq(rows, logs, rcond=None)
+    usual = float(logs.mean())
+    factors, *_ = np.linalg.lstsq(rows, logs - usual, rcond=None)
     jobs: Counter[tuple[str, str, str]] = Counter()
     cell_of = {}
     for cell in cells:
         jobs[_group(cell)] += cell.jobs
         cell_of[_group(cell)] = cell
-    usual = float(logs.mean())
     total = 0.0
     for of, count in jobs.items():
-        columns = _columns(cell_of[of], names)
-        fitted = factors[columns].sum() if len(columns) == len(_AXES) else usual
-        total += count * direct.get(of, math.exp(fitted))
+        total += count * direct.get(of, math.exp(usual + factors[_columns(cell_of[of], names)].sum()))
     return total
 
 
@@ -146,7 +149,7 @@ def _group(cell: Cell) -> tuple[str, str, str]:
 
 
 def _columns(cell: Cell, names: Sequence[Sequence[str]]) -> list[int]:
-    """The columns of a cell's three factors; fewer if a pilot lacks one."""
+    """The columns of a cell's three factors; fewer where no pilot has one, which then counts as usual."""
     found, before = [], 0
     for axis, known in zip(_AXES, names, strict=True):
         if axis(cell) in known:
@@ -156,25 +159,27 @@ def _columns(cell: Cell, names: Sequence[Sequence[str]]) -> list[int]:
 
 
 class Remaining:
-    """How long the cells that are left will take, from those of their kind that have ended."""
+    """How long the cells that are left will take, from those that have ended: of their kind, or else by their jobs."""
 
     def __init__(self, cells: Iterable[Cell]) -> None:
-        self._left = Counter(map(_group, cells))
+        self._left: Counter[tuple[str, str, str]] = Counter()
         self._done: Counter[tuple[str, str, str]] = Counter()
         self._seconds: defaultdict[tuple[str, str, str], float] = defaultdict(float)
+        for cell in cells:
+            self._left[_group(cell)] += cell.jobs
 
     def ended(self, cell: Cell, seconds: float) -> None:
         """Take note of a cell that has ended."""
         of = _group(cell)
-        self._left[of] -= 1
-        self._done[of] += 1
+        self._left[of] -= cell.jobs
+        self._done[of] += cell.jobs
         self._seconds[of] += seconds
 
     def seconds(self) -> float | None:
         """Seconds of one worker; None before the first cell has ended."""
-        done = self._done.total()
-        if not done:
+        jobs = self._done.total()
+        if not jobs:
             return None
-        mean = sum(self._seconds.values()) / done
+        usual = sum(self._seconds.values()) / jobs
         known = {of: self._seconds[of] / count for of, count in self._done.items()}
-        return float(sum(count * known.get(of, mean) for of, count in self._left.items()))
+        return sum(count * known.get(of, usual) for of, count in self._left.items())
