@@ -127,7 +127,7 @@ def _load(value: Any) -> Any:
         if value not in (AS_IS, SATURATION):
             guess = did_you_mean(value, (AS_IS, SATURATION))
             raise PydanticCustomError(
-                "load", "Input should be a number, {as_is!r} or {saturation!r}.{guess}",
+                "load", "Input should be a number, '{as_is}' or '{saturation}'.{guess}",
                 {"as_is": AS_IS, "saturation": SATURATION, "guess": guess},
             )  # fmt: skip
     elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 10:
