@@ -23,6 +23,7 @@ from hpcsim.errors import HpcsimError, InputError
 # name: (where the command is, what --help says of it)
 COMMANDS = {
     "run": ("hpcsim.cli.run:run", "Simulate a scenario and write a run directory."),
+    "tournament": ("hpcsim.cli.tournament:tournament", "Run many schedulers on the same windows, and compare them."),
     "top": ("hpcsim.cli.top:top", "Watch a scenario run, or a finished run again, in the terminal."),
     "explain": ("hpcsim.cli.explain:explain", "Say why a job of a run waited and started when it did."),
     "plot": ("hpcsim.cli.plot:plot", "Draw figures of a run, or of several beside one another."),
