@@ -1,1 +1,1 @@
-"""Many runs, compared: cells of scenario, window, scheduler, seed and load, and what they say of the schedulers."""
+"""Tournaments: many schedulers on the same windows of the same jobs, compared."""
