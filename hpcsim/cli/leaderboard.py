@@ -80,7 +80,7 @@ def _board(console: Console, board: Board) -> None:
     table = Table(box=None, pad_edge=False)
     wide = console.width >= _WIDE
     one = judged.standings[0].mean is not None
-    table.add_column("scheduler", overflow="fold", max_width=40 if wide else 22)
+    table.add_column("scheduler", overflow="fold", max_width=48)
     for name in ["rank", "", *(["mean"] if one else []), f"vs {_cut(judged.control)}, %", *(_MORE if wide else ()), ""]:
         table.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
     for each in judged.standings:

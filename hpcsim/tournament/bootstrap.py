@@ -17,6 +17,7 @@ edge of the statistical precipice. Dolan and More (2002), Benchmarking optimizat
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -25,6 +26,7 @@ from hpcsim.streams import stream
 from hpcsim.tournament.blocks import Blocks, Floats, Ints
 
 RESAMPLES: Final = 10_000
+RESAMPLES_OF_IQM: Final = 2_000  # each has to be sorted through
 LEVEL: Final = 0.95
 
 
@@ -40,17 +42,24 @@ def drawn_again(scenario_U: Ints, resamples: int = RESAMPLES, seed: int = 1) -> 
 
 def interval(statistic_B: Floats, scenario_U: Ints, level: float = LEVEL) -> tuple[Floats, Floats]:
     """The two ends of the interval of a statistic whose first row is of the sample itself; NaN with one window each."""
-    from scipy import stats
-
     windows, strata = scenario_U.size, np.unique(scenario_U).size
     free = windows - strata
     if not free:
         nothing = np.full(statistic_B.shape[1:], np.nan)
         return nothing, nothing
-    tail = stats.norm.cdf(np.sqrt(windows / free) * stats.t.ppf((1 - level) / 2, free))
+    tail = _tail(windows, free, level)
+    side_by_side = np.ascontiguousarray(np.moveaxis(statistic_B[1:], 0, -1))  # three times as fast
     with np.errstate(invalid="ignore"):
-        low, high = np.quantile(statistic_B[1:], [tail, 1 - tail], axis=0)
+        low, high = np.quantile(side_by_side, [tail, 1 - tail], axis=-1)
     return low, high
+
+
+@cache
+def _tail(windows: int, free: int, level: float) -> float:
+    """The lower level of the expanded percentile interval, with so many degrees of freedom."""
+    from scipy import stats
+
+    return float(stats.norm.cdf(np.sqrt(windows / free) * stats.t.ppf((1 - level) / 2, free)))
 
 
 def means_of_strata(blocks: Blocks, count_BU: Floats) -> Floats:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -65,6 +66,7 @@ def friedman(rank_UK: Floats) -> Friedman | None:
     return Friedman(float(chi2), float(p_chi2), float(f), df, float(stats.f.sf(f, *df)))
 
 
+@cache
 def nemenyi_distance(k: int, windows: int, alpha: float = ALPHA) -> float:
     """By how much two of ``k`` mean ranks over ``windows`` have to differ: Nemenyi's critical difference."""
     from scipy import stats

@@ -19,6 +19,7 @@ from hpcsim.scenario.layers import did_you_mean
 from hpcsim.tournament.blocks import Blocks, Floats
 from hpcsim.tournament.bootstrap import (
     RESAMPLES,
+    RESAMPLES_OF_IQM,
     drawn_again,
     improvement,
     interquartile_mean,
@@ -129,7 +130,7 @@ def judge(blocks: Blocks, control: str, *, resamples: int = RESAMPLES) -> Judgem
     mean = estimates(mean_BK) if one_machine else None
     difference = estimates(mean_BK - mean_BK[:, [at]]) if one_machine else None
     shares = estimates(relative(means_BSK, at))
-    iqm = estimates(interquartile_mean(scaled, count_BU[:, blocks.window_R]))
+    iqm = estimates(interquartile_mean(scaled, count_BU[: RESAMPLES_OF_IQM + 1, blocks.window_R]))
     better_in = estimates(improvement(blocks, at, count_BU))
     rank_UK = ranks(blocks)
     mean_rank = rank_UK.mean(axis=0)

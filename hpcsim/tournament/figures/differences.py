@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from hpcsim.results.plots.ink import BLUE, GREY, VERMILLION, fitted
@@ -53,12 +54,13 @@ def differences(boards: Sequence[Board], schedulers: Sequence[str], heading: str
         axes = at(figure, *spot[:4])
         write(figure, spot.left, spot.top - 0.22, fitted(board.scope, spot.width))
         axes.axvline(1.0 if far else 0.0, color=GREY, lw=0.9)
-        for each in judgement.standings:
-            row = schedulers.index(each.scheduler)
-            colour, marker, face = _LOOK[each.verdict]
-            value, low, high = (1 + bound if far else 100 * bound for bound in each.relative)
-            axes.plot([low, high], [row, row], color=colour, lw=1.6, solid_capstyle="butt")
-            axes.plot([value], [row], linestyle="", marker=marker, color=colour, markerfacecolor=face, markersize=5.5)
+        for verdict, (colour, marker, face) in _LOOK.items():
+            those = [each for each in judgement.standings if each.verdict == verdict]
+            row = [schedulers.index(each.scheduler) for each in those]
+            share = np.array([each.relative for each in those]).reshape(-1, 3)
+            value, low, high = (1 + share if far else 100 * share).T
+            axes.hlines(row, low, high, color=colour, lw=1.6)
+            axes.plot(value, row, linestyle="", marker=marker, color=colour, markerfacecolor=face, markersize=5.5)
         axes.set_ylim(len(schedulers) - 0.5, -0.5)
         axes.margins(x=0.06)
         axes.set_yticks(range(len(schedulers)), [fitted(name, NAME_IN) if spot.first else "" for name in schedulers])

@@ -53,8 +53,8 @@ def loads(judged: dict[str, Judgement], named: Mapping[str, Style], heading: str
             style = named[name]
             points = [each.mean_of_strata[stratum][name] for stratum in each.blocks.strata]
             x = np.arange(len(points)) + offset
-            axes.plot(x, [p.value for p in points], color=style.colour, linestyle=style.line, lw=1.0, alpha=0.8)
-            axes.plot(x, [p.value for p in points], linestyle="", marker=style.marker, color=style.colour, ms=4)
+            value = [point.value for point in points]
+            axes.plot(x, value, color=style.colour, linestyle=style.line, lw=1.0, marker=style.marker, ms=4)
             axes.vlines(x, [p.low for p in points], [p.high for p in points], color=style.colour, lw=1.0)
         axes.set_xticks(range(len(at_loads)), [fitted(load, spot.width / len(at_loads)) for load in at_loads])
         axes.set_xlim(-0.5, len(at_loads) - 0.5)
