@@ -215,6 +215,7 @@ def test_the_tournament_of_the_documentation_can_be_planned(data, tmp_path):
     assert len(found.cells) == 2 * 3 * 10 * 2 * 3
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Parsl leaves sockets open
 def test_the_configuration_of_parsl_in_the_documentation_is_one():
     pytest.importorskip("parsl", reason="Parsl is not installed: pip install 'hpcsim[parsl]'")
     names: dict[str, object] = {}
