@@ -58,7 +58,7 @@ def tournament(
     parsl_config = _parsl_config(executor)
     if data is not None and not data.is_dir():
         raise InputError(f"--data {data}: there is no such folder")
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or _cores()
     grid = read_grid(file)
     planned = plan(grid, load_and_complain(plugins), plugin_files=plugins, data=data)
     directory = Directory(out.expanduser() if out is not None else Path("tournaments") / grid.tournament.name)
@@ -111,7 +111,7 @@ def _say_plan(plan: Plan, directory: Directory, part: tuple[int, int], workers: 
         raise InputError("no pilot cell ended well, so there is no estimate; run the tournament to see why they fail")
     seconds = reckoned(to_run, found) / workers
     console.print(
-        f"about {span(seconds)} with {workers} workers, reckoned from pilot cells of {len(found)} of the "
+        f"about {span(seconds)} with {workers} {'worker' if workers == 1 else 'workers'}, reckoned from pilot cells of {len(found)} of the "
         f"{len(candidates)} kinds (scenario, scheduler, load)",
         soft_wrap=True,
     )
@@ -128,6 +128,12 @@ def _say_end(plan: Plan, directory: Directory, states: dict[str, int]) -> None:
     click.echo(f"{len(plan.cells):,} cells: {', '.join(parts)}")
     names = ["cells.csv", "leaderboard.csv", *(["failures.csv"] if states["failed"] else [])]
     click.echo(f"{directory.root}: {', '.join(names)}")
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    may_use = getattr(os, "sched_getaffinity", None)
+    return len(may_use(0)) if may_use else os.cpu_count() or 1
 
 
 def _shard(text: str | None) -> tuple[int, int]:
