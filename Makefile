@@ -23,6 +23,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.machine_speed
 	$(BIN)/python -m benchmarks.env_speed
 	$(BIN)/python -m benchmarks.fork
+	$(BIN)/python -m benchmarks.seeing
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import hpcsim
 from hpcsim.results.figures import FIGURES, FIGURES_OF_MACHINE, FIGURES_OF_WORKFLOW
+from hpcsim.results.plots import PLOTS, STANDARD
 from hpcsim.testing import scheduler_checks, twin_checks
 from hpcsim.workload.cleaning import ALCF_RULES, READER_RULES, SWF_RULES
 
@@ -41,6 +42,20 @@ def test_every_figure_is_documented_as_it_describes_itself():
     for names, unit, formula in figures:
         assert f"| {', '.join(f'`{name}`' for name in names)} | {unit} | {formula} |".replace("|  |", "| |") in text
     assert {name for figure in figures for name in figure.names} == set(hpcsim.simulate("workflows").summary)
+
+
+def test_every_plot_is_documented_with_its_question():
+    text = (DOCS / "seeing.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (.+\?) \|(.*)\|(.*)\|$", text, re.MULTILINE)
+    assert [(name, question) for name, question, _, _ in rows] == [
+        (plot.name, plot.question) for plot in PLOTS.values()
+    ]
+    assert tuple(name for name, _, _, always in rows if always.strip()) == STANDARD
+    assert [name for name, _, needs, _ in rows if "physics" not in needs] == [
+        plot.name
+        for plot in PLOTS.values()
+        if not (plot.key or {"power", "temperature", "interrupts"} & set(plot.tables))
+    ]
 
 
 def test_every_check_of_the_kit_is_documented_as_it_describes_itself():

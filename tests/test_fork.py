@@ -53,7 +53,9 @@ class Restless(EASY):
             yield SetCap(None if chance[6] < 0.3 else view.power.facility_w * (0.9 + 0.2 * float(chance[6])))
         if self.levers and chance[5] > 0.95:
             yield SetCooling(list(view.power.cooling_modes)[int(chance[6] * len(view.power.cooling_modes))])
-        if self.levers and chance[7] < 0.1 and view.asleep_nodes:
+        if self.levers and view.asleep_nodes and not view.running:
+            yield Wake(view.asleep_nodes)  # the next job may need all of them
+        elif self.levers and chance[7] < 0.1 and view.asleep_nodes:
             yield Wake(1)
         elif self.levers and chance[7] > 0.9 and view.free_nodes > 40 and not started:
             yield Sleep(1)

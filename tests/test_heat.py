@@ -319,7 +319,7 @@ def test_many_changes_in_one_log_are_the_same_as_few(monkeypatch: pytest.MonkeyP
     lazy, often, now = heat(units=40, units_per_rack=14), heat(units=40, units_per_rack=14), 0
     for _ in range(2500):  # the log of `lazy` fills up more than once
         now += int(rng.integers(0, 200))
-        which = rng.choice(40, int(rng.integers(1, 40)), replace=False)
+        which = np.sort(rng.choice(40, int(rng.integers(1, 40)), replace=False))
         node_w, gpu_w = load(float(rng.random()))
         for each in (lazy, often):
             set_alike(each, now, which, node_w, gpu_w)

@@ -18,8 +18,9 @@ from hpcsim.workload.swf import write_swf
 from hpcsim.workload.trace import read_trace
 
 FILES = {
-    "attempts.parquet", "decisions.parquet", "jobs.parquet", "manifest.json", "plots/utilisation.png", "scenario.yaml",
-    "summary.json", "timeline.parquet", "timing.json",
+    "attempts.parquet", "decisions.parquet", "jobs.parquet", "manifest.json", "plots/makespan.png",
+    "plots/utilisation.png", "plots/waits.png", "report.html", "scenario.yaml", "summary.json", "timeline.parquet",
+    "timing.json", "trace.json.gz",
 }  # fmt: skip
 
 

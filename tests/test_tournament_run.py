@@ -248,9 +248,7 @@ def test_a_dry_run_says_how_many_cells_and_how_long_and_touches_nothing(tmp_path
     assert _hpcsim(written(tmp_path), "--out", tmp_path / "out", "--dry-run", "--workers", 1) == 0
     said = capsys.readouterr().out
     assert re.search(r"^cells +12 ", said, re.MULTILINE)
-    assert re.search(
-        r"^about [0-9]+ s with 1 workers, reckoned from pilot cells of 3 of the 3 kinds", said, re.MULTILINE
-    )
+    assert re.search(r"^about [0-9]+ s with 1 worker, reckoned from pilot cells of 3 of the 3 kinds", said, re.M)
     assert not (tmp_path / "out").exists()
 
 

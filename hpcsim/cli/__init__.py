@@ -25,6 +25,8 @@ COMMANDS = {
     "run": ("hpcsim.cli.run:run", "Simulate a scenario and write a run directory."),
     "top": ("hpcsim.cli.top:top", "Watch a scenario run, or a finished run again, in the terminal."),
     "explain": ("hpcsim.cli.explain:explain", "Say why a job of a run waited and started when it did."),
+    "plot": ("hpcsim.cli.plot:plot", "Draw figures of a run, or of several beside one another."),
+    "report": ("hpcsim.cli.report:report", "Write the page of a run, or of several side by side."),
     "perfetto": ("hpcsim.cli.perfetto:perfetto", "Write the trace of a run that Perfetto opens."),
     "tournament": ("hpcsim.cli.tournament:tournament", "Run many schedulers on the same windows, and compare them."),
     "validate": ("hpcsim.cli.scenario:validate", "Check scenarios and say all that is wrong with them."),

@@ -49,7 +49,7 @@ _OPTIONS = (
     plugin_option,
     click.option("--observer", "observers", metavar="NAME", multiple=True, help="Have an observer of a plug-in watch."),
     click.option("--strict", is_flag=True, help="Refuse a trace with rows that would be dropped or mended."),
-    click.option("--no-plots", is_flag=True, help="Make no pictures."),
+    click.option("--no-plots", is_flag=True, help="Make no plots, no report and no trace for Perfetto."),
     click.option("--check", is_flag=True, help="Verify the laws of a run at its end."),
 )
 

@@ -111,8 +111,8 @@ def _say_plan(plan: Plan, directory: Directory, part: tuple[int, int], workers: 
         raise InputError("no pilot cell ended well, so there is no estimate; run the tournament to see why they fail")
     seconds = reckoned(to_run, found) / workers
     console.print(
-        f"about {span(seconds)} with {workers} {'worker' if workers == 1 else 'workers'}, reckoned from pilot cells of {len(found)} of the "
-        f"{len(candidates)} kinds (scenario, scheduler, load)",
+        f"about {span(seconds)} with {workers} worker{'' if workers == 1 else 's'}, reckoned from pilot cells of "
+        f"{len(found)} of the {len(candidates)} kinds (scenario, scheduler, load)",
         soft_wrap=True,
     )
 

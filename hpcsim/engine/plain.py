@@ -17,6 +17,7 @@ import numpy as np
 
 from hpcsim.engine.attempts import Attempts
 from hpcsim.engine.availability import Profile, Releases
+from hpcsim.engine.by_queue import ProfileByQueue
 from hpcsim.engine.centre import Centre
 from hpcsim.engine.decided import Decided
 from hpcsim.engine.ledger import Ledger
@@ -57,7 +58,7 @@ KEPT: Final[dict[type, frozenset[str]]] = {
         Temperatures: "racks _mode_n",
         Course: "_every_s",
         PowerLog: "n _most _joined _by_block",
-        Crossings: "_n _idle_w _idle_gpu_w thresholds_c _w_per_inlet_k",
+        Crossings: "_n _idle_w thresholds_c _w_per_inlet_k",
         FailureProcess: "_spec _units _units_per_rack _block_sizes _block_cdf _proneness_U _errors_per_s_U "
         "_heat_per_first _heat_warned _weibull_scale_s _heat_gap_s",
         Facility: "spec carbon price solar _t0_utc",
@@ -74,6 +75,7 @@ KEPT: Final[dict[type, frozenset[str]]] = {
         Ledger: "",
         Releases: "",
         Profile: "",
+        ProfileByQueue: "",
     }.items()
 }
 """The classes whose objects have a state, and what of them never changes or follows from the rest."""

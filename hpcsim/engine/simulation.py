@@ -589,11 +589,12 @@ class Simulation:
 
     def _await_site(self) -> None:
         """Note when the machine next does something by itself, as long as there are jobs that it could concern."""
-        if self.site is None or self.is_over:
+        site = self.site
+        if site is None:
             return
-        if not (self.running or self._coming or self._holds or self.site.changes):
-            return  # the queue waits for nothing that the machine could bring
-        at = self.site.next_s
+        if not (self.running or self._coming) and (self.is_over or not (self._holds or site.changes)):
+            return  # nobody waits, or for nothing that the machine could bring
+        at = site.next_s
         if at != self._site_at and at < _NEVER:
             self._site_at = at
             self._schedule(max(0, at - self.now), _AFTER_ENDS, self._site_is_due, at)

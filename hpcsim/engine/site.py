@@ -165,7 +165,8 @@ class Site:
     @property
     def next_s(self) -> int:
         """The second at which the machine next does something by itself, or what is around it changes."""
-        return min(self.cluster.next_s, self._outside_s)
+        at = self.cluster.next_s
+        return at if at < self._outside_s else self._outside_s
 
     @property
     def changes(self) -> bool:
@@ -174,8 +175,9 @@ class Site:
 
     def only_counts(self, start_s: int) -> bool:
         """Whether any job that starts at ``start_s`` needs nothing but enough free nodes."""
-        closes_s = self.closes_s
-        return self.cluster.places.blocks is None and (closes_s < 0 or start_s + self._longest_s <= closes_s)
+        cluster = self.cluster
+        maintenance = cluster.maintenance
+        return cluster.places.blocks is None and (maintenance is None or start_s + self._longest_s <= maintenance[0])
 
     @property
     def torus(self) -> Places | None:

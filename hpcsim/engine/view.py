@@ -358,10 +358,11 @@ class View:
     def room(self) -> Room:
         """The nodes that are free now, to be given away in this pass."""
         sim = self._simulation
-        if sim.site is not None and sim.site.cluster.classes is not None:
+        site = sim.site
+        if site is not None and site.cluster.classes is not None:
             from hpcsim.engine.class_room import RoomByClass  # for few runs
 
-            room_by_class = RoomByClass(sim, sim.site, sim.site.cluster.classes)
+            room_by_class = RoomByClass(sim, site, site.cluster.classes)
             sim.chosen = room_by_class.chosen
             return room_by_class
         if sim.special:
@@ -370,14 +371,14 @@ class View:
             from hpcsim.engine.sharing import RoomToShare  # for few runs
 
             return RoomToShare(sim, sim.sharing)
-        if sim.site is None or sim.site.only_counts(sim.now + sim.launch_latency):
+        if site is None or site.only_counts(sim.now + sim.launch_latency):
             return Room(sim.free_nodes)
-        blocks = sim.site.cluster.places.blocks
+        blocks = site.cluster.places.blocks
         if blocks is not None:
-            torus_room = RoomOnTorus(sim, sim.site, blocks)
+            torus_room = RoomOnTorus(sim, site, blocks)
             sim.chosen = torus_room.chosen
             return torus_room
-        return RoomOnSite(sim.site, sim.now + sim.launch_latency)
+        return RoomOnSite(site, sim.now + sim.launch_latency)
 
     def shadow(self, job: Job, room: Room, busy: int = 0) -> Shadow:
         """When the blocked ``job`` can start at the latest, after what ``room`` has given away in this pass.

@@ -129,8 +129,8 @@ class Cluster:
         self.executions: dict[int, Execution] = {}
         self.interrupts: list[Interrupt] = []
         self.failed_U = np.zeros(spec.units)  # how often each unit was seen to fail: what an operator may know
-        self._power_log = History(time_s="q", it_w="d")
-        self._logged_s = -NEVER
+        self._power_log = History(time_s="q", it_w="d")  # up to the last change, which may be of this second
+        self._logged_s, self._logged_w = start, 0.0
         self.nodes_in = dict.fromkeys(_STATES, 0)
         self.node_seconds = dict.fromkeys(_STATES, 0)
         self._supply_c = supply_c
@@ -305,13 +305,13 @@ class Cluster:
         if execution.shared is not None:
             self._leave_shared(execution, execution.shared, now)
             return
-        units, nodes, places = execution.units, execution.nodes, self.places
-        places.release(units)
+        units, nodes = execution.units, execution.nodes
+        down = self.places.release(units)
         self._jobs_w -= execution.watts
         self.it_w -= execution.watts
         self._move(now, nodes, "busy", "idle")
-        if places.down_units:
-            self._move(now, self._unit_nodes * int(np.count_nonzero(~places.up_U[units])), "idle", "down")
+        if down:
+            self._move(now, self._unit_nodes * down, "idle", "down")
         if self.heat is not None:
             self.heat.set_power(now, units, self._idle_w, self._gpu_idle_w, execution.node_w, execution.node_gpu_w)
             if execution.heat < 1.0:
@@ -436,14 +436,12 @@ class Cluster:
 
     def _log(self, now: int) -> None:
         """Note what the machine draws from ``now`` on."""
-        if self._logged_s == now:
-            (_, it_w), at = self._power_log.to_change(len(self._power_log) - 1)
-            it_w[at] = self.it_w
-        else:
+        if self._logged_s != now:
             times_s, it_w = self._power_log.to_append()
-            times_s.append(now)
-            it_w.append(self.it_w)
+            times_s.append(self._logged_s)
+            it_w.append(self._logged_w)
             self._logged_s = now
+        self._logged_w = self.it_w
 
     @property
     def power_log(self) -> tuple[npt.NDArray[np.int64], Floats]:
@@ -451,13 +449,14 @@ class Cluster:
         return self.power_log_since(0)
 
     def power_log_since(self, row: int) -> tuple[npt.NDArray[np.int64], Floats]:
-        """The same from a row on."""
-        return self._power_log.column("time_s", row), self._power_log.column("it_w", row)
+        """The same from a row on, the last at most."""
+        log = self._power_log
+        return np.append(log.column("time_s", row), self._logged_s), np.append(log.column("it_w", row), self._logged_w)
 
     @property
     def power_log_rows(self) -> int:
         """How many rows it has so far."""
-        return len(self._power_log)
+        return len(self._power_log) + 1
 
     def hold_cap(self, now: int, cap_w: float) -> list[Execution]:
         """Slow all jobs alike, or let them go faster, so that the IT power keeps a cap; the jobs that changed pace."""

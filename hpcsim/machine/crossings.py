@@ -39,7 +39,7 @@ _WARMER_K: Final = 2.0
 
 
 class Crossings:
-    """The crossings ahead of the units of ``temperatures``, whose idle nodes and GPUs draw ``node_w`` and ``gpu_w``.
+    """The crossings ahead of the units of ``temperatures``, whose idle nodes draw ``node_w``.
 
     It is to be told of every change after it was made. ``thresholds_c`` are those of nodes and of GPUs, by kind.
     ``seen_c`` is the highest temperature of a node that examinations came upon; the GPUs', which change with the powers
@@ -47,11 +47,11 @@ class Crossings:
     both that and its throttle since this was last cleared.
     """
 
-    def __init__(self, temperatures: Temperatures, spec: ThermalSpec, *, node_w: float, gpu_w: float) -> None:
+    def __init__(self, temperatures: Temperatures, spec: ThermalSpec, *, node_w: float) -> None:
         self._temperatures = temperatures
         racks = temperatures.racks
         self._n, blocks, size = racks.n, racks.blocks, racks.blocks * racks.n
-        self._idle_w, self._idle_gpu_w = node_w, gpu_w
+        self._idle_w = node_w
         self.thresholds_c = (
             (spec.cpu_throttle_c, spec.gpu_throttle_c if racks.has_gpus else np.inf),
             (spec.node_shutdown_c, spec.gpu_shutdown_c if racks.has_gpus else np.inf),
@@ -76,6 +76,7 @@ class Crossings:
         self._most_w, self._warmest_supply_c = node_w * _MORE_WATTS, temperatures.supply_c + _WARMER_K
         self._set_alone()
         self._limit_w_N, self._limit_gpu_w_N = self._alone_w_N.copy(), self._alone_gpu_w_N.copy()
+        self._least_w_K, self._least_gpu_w_K = [-np.inf] * blocks, [-np.inf] * blocks  # of the limits of a block
         # Since a block was examined no GPU of it has drawn more than this.
         self._drawn_gpu_w_N = self._limit_gpu_w_N.copy()
         # When a block was examined, no GPU of it was warmer, beyond its inlet, than its power or this one would make it
@@ -89,11 +90,13 @@ class Crossings:
     def powered(self, units: Units, node_w: float, gpu_w: float) -> None:
         """``units`` now draw that.
 
-        Need not be told of what is at most ``quiet_w`` and ``quiet_gpu_w``, unless it was less than idle units draw.
+        Need not be told of what is at most ``quiet_w`` and ``quiet_gpu_w``.
         """
         if node_w > self._most_w:
             self._reckon_with(node_w * _MORE_WATTS, self._warmest_supply_c)
-        else:
+            return
+        blocks = slice(int(units[0]) // self._n, int(units[-1]) // self._n + 1)
+        if node_w > min(self._least_w_K[blocks]) or gpu_w > min(self._least_gpu_w_K[blocks]):
             passes = (self._limit_w_N[units] < node_w) | (self._limit_gpu_w_N[units] < gpu_w)
             if np.count_nonzero(passes):
                 self._soil(units[passes] // self._n)
@@ -202,14 +205,7 @@ class Crossings:
 
     def _set_quiet(self) -> None:
         """Watts up to which no change of power needs a look."""
-        state = int(self._state_K.max())
-        if state == _CALM:
-            self.quiet_w = min(self._most_w, float(self._alone_w_N.min()))
-            self.quiet_gpu_w = float(self._alone_gpu_w_N.min())
-        elif state == _TENSE:  # no limit is below what an idle unit draws, but for units asleep
-            self.quiet_w, self.quiet_gpu_w = self._idle_w, self._idle_gpu_w
-        else:
-            self.quiet_w = self.quiet_gpu_w = -np.inf
+        self.quiet_w, self.quiet_gpu_w = min(self._most_w, *self._least_w_K), min(self._least_gpu_w_K)
 
     def _enter(self, block: int, state: int, missing_k: float = 0.0) -> None:
         """Have a block be in a state, with the limits of that; its inlets may get warmer by ``missing_k``."""
@@ -227,6 +223,8 @@ class Crossings:
             more_w = np.minimum(self._alone_w_N[here], node_w + missing_k * self._w_per_inlet_k)
             self._limit_w_N[here] = np.maximum(node_w, more_w)
             self._limit_gpu_w_N[here] = np.maximum(log.gpu_w_N[here], self._alone_gpu_w_N[here])
+        self._least_w_K[block] = float(np.minimum.reduce(self._limit_w_N[here]))
+        self._least_gpu_w_K[block] = float(np.minimum.reduce(self._limit_gpu_w_N[here]))
         self._drawn_gpu_w_N[here] = self._limit_gpu_w_N[here] if state != _RESTLESS else log.gpu_w_N[here]
 
     # -- examining ----------------------------------------------------------------------------

@@ -59,7 +59,7 @@ class Heat:
         self.gpu_r_U = racks.gpu_r_N[:units] if racks.has_gpus else None
         self._idle_w, self._idle_gpu_w = node_w, gpu_w
         self._now = Temperatures(racks, now=now, supply_c=supply_c, node_w=node_w, gpu_w=gpu_w)
-        self._ahead = Crossings(self._now, spec, node_w=node_w, gpu_w=gpu_w)
+        self._ahead = Crossings(self._now, spec, node_w=node_w)
         self.course: Course | None = None
         self._hottest_c = float(self._now.node_c_N[:units].max())
         self._hottest_gpu_c = float(self._now.gpu_c_N[:units].max()) if racks.has_gpus else None
@@ -73,7 +73,7 @@ class Heat:
     def set_power(
         self, now: int, units: Units, node_w: float, gpu_w: float, node_was_w: float, gpu_was_w: float
     ) -> None:
-        """From ``now`` on a node of each of ``units``, no two alike, draws ``node_w``, and one GPU of it ``gpu_w``.
+        """From ``now`` on a node of each of ``units``, ascending, draws ``node_w``, and one GPU of it ``gpu_w``.
 
         All of them have drawn ``node_was_w`` and ``gpu_was_w`` before. The array is kept: leave it as it is.
         """
@@ -89,8 +89,7 @@ class Heat:
         temperatures.set_power(now, units, node_w, gpu_w, node_was_w, gpu_was_w)
         if now == ahead.sighted_s:
             ahead.unsee(units)
-        wakes = node_was_w < self._idle_w
-        if wakes or node_w > ahead.quiet_w or gpu_w > ahead.quiet_gpu_w:
+        if node_w > ahead.quiet_w or gpu_w > ahead.quiet_gpu_w:
             ahead.powered(units, node_w, gpu_w)
 
     def set_supply(self, now: int, supply_c: float) -> None:

@@ -22,15 +22,20 @@ from hpcsim.machine.torus import TorusBlocks, Units
 FREE: Final = -1
 POLICIES = ("packed", "spread", "contiguous", "coolest", "most-reliable", "torus")
 
-_Parts = list[tuple[int, int]]  # (rack, the units of it as bits), or (rack or group, how many units of it)
+_Counts = list[tuple[int, int]]  # (rack or group, how many units of it)
+_Parts = list[tuple[int, int, int]]  # (rack, the units of it as bits, how many)
 
 
 class Held(NamedTuple):
-    """What one job holds: its units, the same as bits of racks (ascending), and its torus block (-1: none)."""
+    """What one job holds: its units, the same as bits of racks (ascending), and its torus block (-1: none).
+
+    ``marked``: how often units had become ready or ceased to be when it got them.
+    """
 
     units: Units
     parts: _Parts
     block: int
+    marked: int
 
 
 class Places:
@@ -153,7 +158,7 @@ class Places:
         spread = 0.0 if racks == 1 else _beyond_least(racks, units.size, self._rack_units, len(self._count_R))
         if group_racks == 1 or racks == 1:
             return spread
-        touched = len({rack // group_racks for rack, _ in parts})
+        touched = len({rack // group_racks for rack, _, _ in parts})
         per_group = self._rack_units * self._group_racks
         return (spread + _beyond_least(touched, units.size, per_group, len(self._count_G))) / 2
 
@@ -188,10 +193,10 @@ class Places:
             raise ValueError(f"a job of {nodes} nodes takes {size}, but only {self.free_nodes} are free")
         elif self.policy == "packed":
             parts = self._first_open(self._packed(count))
-            units = self._units(parts)
+            units = self._units(parts, count)
         elif self.policy == "spread":
             parts = self._first_open(self._evenly(count))
-            units = self._units(parts)
+            units = self._units(parts, count)
         elif self.policy == "contiguous":
             units = self._run(count)
             parts = self._bits(units)
@@ -207,7 +212,7 @@ class Places:
             self.blocks.start(block)
         self.holder_U[units] = holder
         self._change(parts, -1)
-        self._held[int(units[0])] = Held(units, parts, block)
+        self._held[int(units[0])] = Held(units, parts, block, self.marked)
         return units
 
     def take_beside(
@@ -233,11 +238,11 @@ class Places:
         else:
             units = np.sort(own)
         self.holder_U[own] = holder
-        self._held[int(units[0])] = Held(units, self._bits(units), -1)
+        self._held[int(units[0])] = Held(units, self._bits(units), -1, -1)  # some of them were not ready
         return units
 
-    def release(self, units: Units) -> None:
-        """Take back exactly what one ``take`` gave; raises ValueError for anything else."""
+    def release(self, units: Units) -> int:
+        """Take back exactly what one ``take`` gave; how many of the units are down. ValueError for anything else."""
         held = self._held.get(int(units[0])) if units.size else None
         if held is None or (held.units is not units and not np.array_equal(held.units, units)):
             raise ValueError(f"units {_some(units)} are not what one job holds")
@@ -245,8 +250,12 @@ class Places:
         if self.blocks is not None:
             self.blocks.end(held.block)
         self.holder_U[units] = FREE
+        if held.marked == self.marked:  # they are all ready, as when they were taken
+            self._change(held.parts, 1)
+            return 0
         ready_R = self._ready_R
-        self._change([(rack, bits & ready_R[rack]) for rack, bits in held.parts], 1)
+        self._change([(rack, ready := bits & ready_R[rack], ready.bit_count()) for rack, bits, _ in held.parts], 1)
+        return units.size - int(np.count_nonzero(self.up_U[units]))
 
     # -- units that go and come ---------------------------------------------------------------
 
@@ -288,7 +297,7 @@ class Places:
         if self.blocks is not None:
             for unit in changed.tolist():
                 self.blocks.close(unit, not ready)
-        for rack, bits in self._bits(changed):
+        for rack, bits, _ in self._bits(changed):
             self._ready_R[rack] ^= bits
         self._change(self._bits(changed[self.holder_U[changed] == FREE]), 1 if ready else -1)
 
@@ -299,26 +308,26 @@ class Places:
 
     # -- choosing: how many units of which racks, or which units --------------------------------
 
-    def _packed(self, count: int) -> _Parts:
+    def _packed(self, count: int) -> _Counts:
         if count <= self._rack_units:
             rack = _best_fit(self._count_R, count)
             if rack is not None:
                 return [(rack, count)]
         if self._group_racks == 1:
             return _fewest(self._count_R, count)
-        parts: _Parts = []
+        parts: _Counts = []
         for group, part in _fewest(self._count_G, count):
             parts += self._in_group(group, part)
         return parts
 
-    def _in_group(self, group: int, count: int) -> _Parts:
+    def _in_group(self, group: int, count: int) -> _Counts:
         first = group * self._group_racks
         open_units = self._count_R[first : first + self._group_racks]
         if count == self._count_G[group]:
             return [(rack, part) for rack, part in enumerate(open_units, first) if part]
         return [(first + rack, part) for rack, part in _fewest(open_units, count)]
 
-    def _evenly(self, count: int) -> _Parts:
+    def _evenly(self, count: int) -> _Counts:
         """At most ``level`` units of every rack, and one more of those that have the most open."""
         open_R = np.array(self._count_R)
         level, high = 0, self._rack_units
@@ -338,7 +347,7 @@ class Places:
         starts = edges[::2]
         run = _best_fit((edges[1::2] - starts).tolist(), count)
         if run is None:
-            return self._units(self._first_open(self._packed(count)))
+            return self._units(self._first_open(self._packed(count)), count)
         return np.arange(starts[run], starts[run] + count, dtype=np.int64)
 
     def _lowest(self, count: int, scores_U: npt.NDArray[np.floating] | None) -> Units:
@@ -377,34 +386,33 @@ class Places:
         """These units cease to be open (-1), or become open again (+1)."""
         open_R, count_R, count_G, group_racks = self._open_R, self._count_R, self._count_G, self._group_racks
         total = 0
-        for rack, bits in parts:
-            change = sign * bits.bit_count()
+        for rack, bits, count in parts:
+            change = sign * count
             open_R[rack] ^= bits
             count_R[rack] += change
             count_G[rack // group_racks] += change
             total += change
         self.free_nodes += total * self.spec.unit_nodes
 
-    def _first_open(self, parts: _Parts) -> _Parts:
-        """From (rack, how many) to (rack, bits): the lowest-numbered open units of each rack, racks ascending."""
-        parts.sort()
-        open_R, count_R = self._open_R, self._count_R
+    def _first_open(self, counts: _Counts) -> _Parts:
+        """The lowest-numbered open units of each of some racks, so many of it; racks ascending."""
+        counts.sort()
+        open_R, count_R, width = self._open_R, self._count_R, self._rack_units
         return [
-            (rack, open_R[rack] if count == count_R[rack] else _lowest_bits(open_R[rack], count, self._rack_units))
-            for rack, count in parts
+            (rack, open_R[rack] if count == count_R[rack] else _lowest_bits(open_R[rack], count, width), count)
+            for rack, count in counts
         ]
 
-    def _units(self, parts: _Parts) -> Units:
-        """The units, ascending, that are these bits of racks."""
-        first, bits = parts[0]
-        begin = first * self._rack_units
-        for rack, part in parts[1:]:
-            bits |= part << (rack - first) * self._rack_units
-        lowest = bits & -bits
-        if not bits & (bits + lowest):  # a run
-            begin += lowest.bit_length() - 1
-            return self._all_U[begin : begin + bits.bit_count()]
-        return (_ones_of_rack(bits) if len(parts) == 1 else _ones(bits)) + begin
+    def _units(self, parts: _Parts, count: int) -> Units:
+        """The ``count`` units, ascending, that are these bits of racks."""
+        (rack, bits, _), (last_rack, last_bits, _), rack_units = parts[0], parts[-1], self._rack_units
+        first = rack * rack_units + (bits & -bits).bit_length() - 1
+        end = last_rack * rack_units + last_bits.bit_length()
+        if end - first == count:  # a run
+            return self._all_U[first:end]
+        if len(parts) == 1:
+            return _ones_from(rack * rack_units, bits)
+        return np.concatenate([_ones_from(rack * rack_units, bits) for rack, bits, _ in parts])
 
     def _bits(self, units: Units) -> _Parts:
         """Units, ascending, as bits of their racks."""
@@ -419,7 +427,7 @@ class Places:
         parts: _Parts = []
         while bits:
             if part := bits & whole:
-                parts.append((rack, part))
+                parts.append((rack, part, part.bit_count()))
             bits >>= self._rack_units
             rack += 1
         return parts
@@ -431,13 +439,13 @@ def _best_fit(open_units: list[int], count: int) -> int | None:
     return None if fewest is None else open_units.index(fewest)
 
 
-def _fewest(open_units: list[int], count: int) -> _Parts:
+def _fewest(open_units: list[int], count: int) -> _Counts:
     """The fewest places that together hold ``count``, and how much each gives.
 
     The emptiest ones whole, until one of the others can hold all the rest: of those the one left with the least.
     """
     order = sorted(range(len(open_units)), key=open_units.__getitem__, reverse=True)  # equals: lowest number first
-    parts: _Parts = []
+    parts: _Counts = []
     for place in order:
         whole = open_units[place]
         if whole >= count:
@@ -454,15 +462,16 @@ def _fewest(open_units: list[int], count: int) -> _Parts:
     return parts
 
 
-def _ones(bits: int) -> Units:
-    """The places of the ones, ascending."""
+@lru_cache(maxsize=2**14)  # jobs ask for the same few patterns again and again
+def _ones_from(begin: int, bits: int) -> Units:
+    """The places of the ones, ascending, counted from ``begin``."""
     octets = np.frombuffer(bits.to_bytes((bits.bit_length() + 7) // 8, "little"), np.uint8)
-    return np.unpackbits(octets, bitorder="little").nonzero()[0]
+    ones: Units = np.unpackbits(octets, bitorder="little").nonzero()[0] + begin
+    ones.setflags(write=False)
+    return ones
 
 
-_ones_of_rack = lru_cache(maxsize=4096)(_ones)  # small jobs ask for the same few patterns again and again
-
-
+@lru_cache(maxsize=2**14)
 def _lowest_bits(bits: int, count: int, width: int) -> int:
     """The ``count`` lowest of the ones among ``width`` bits, by bisection of where to cut."""
     low, high = count, width

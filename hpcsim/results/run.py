@@ -111,7 +111,8 @@ class Run:
         """Write everything into ``directory``, which must not exist or be empty.
 
         It is written under a temporary name beside it and then renamed, so that what stands under ``directory``
-        is always complete. Raises InputError if it cannot be written there.
+        is always complete. With ``plots`` there are pictures and a report as well. Raises InputError if it cannot be
+        written there.
         """
         directory = Path(directory).expanduser()
         refuse_used(directory)
@@ -156,24 +157,15 @@ class Run:
     def _write_into(self, draft: Path, plots: bool) -> None:
         self.write_into(draft)
         if plots:
-            # matplotlib takes longer to load than a small run
-            from hpcsim.results.plots import plot_power, plot_utilisation
+            from hpcsim.results.page import write_report  # these are for runs that are looked at
+            from hpcsim.results.perfetto import FILE, write_trace
 
-            (draft / "plots").mkdir()
-            plot_utilisation(
-                self.tables["timeline"],
-                nodes=self.manifest["machine"]["nodes"],
-                t0_utc=self.manifest["t0_utc"],
-                title=f"{self.manifest['scenario']} under {self.manifest['scheduler']}: utilisation and queue",
-                path=draft / "plots" / "utilisation.png",
-            )
-            if "power" in self.tables:
-                plot_power(
-                    self.tables["power"],
-                    t0_utc=self.manifest["t0_utc"],
-                    title=f"{self.manifest['scenario']} under {self.manifest['scheduler']}: power",
-                    path=draft / "plots" / "power.png",
-                )
+            write_report(draft / "report.html", [self])
+            write_trace(self, draft / FILE)
+            # matplotlib takes longer to load than a small run
+            from hpcsim.results.plots import write_standard
+
+            write_standard(self, draft / "plots")
 
     @classmethod
     def open(cls, directory: str | Path) -> Run:

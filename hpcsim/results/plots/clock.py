@@ -1,0 +1,55 @@
+"""The axis of time: dates in UTC, or time since the beginning where runs have no time in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.ticker import Locator, MaxNLocator
+
+from hpcsim.results.plots.drawn import Drawn
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_DAY_S = 86_400
+_SHORTEST_S = 10  # that the axis shows
+_UNITS = (("days", _DAY_S), ("hours", 3_600), ("minutes", 60), ("seconds", 1))
+
+
+class Clock:
+    """Where seconds of a run are on the axis: days since 1970 (as matplotlib has them), or a unit since it began."""
+
+    def __init__(self, runs: Sequence[Drawn]) -> None:
+        begins, ends = ([each.t0_utc + at for each, at in zip(runs, of, strict=True)] for of in (
+            [each.begin for each in runs], [each.end for each in runs]))  # fmt: skip
+        longest = max(end - begin for begin, end in zip(begins, ends, strict=True))
+        self.has_dates = max(begins) <= min(ends)
+        if self.has_dates:
+            self._unit_s = _DAY_S
+            self.label = "date (UTC)"
+            self.limits = (min(begins) / _DAY_S, max(*ends, min(begins) + _SHORTEST_S) / _DAY_S)
+        else:
+            name, self._unit_s = next((unit for unit in _UNITS if longest >= 3 * unit[1]), _UNITS[-1])
+            self.label = f"{name} since the beginning of each run"
+            self.limits = (0.0, max(longest, _SHORTEST_S) / self._unit_s)
+
+    def x(self, run: Drawn, seconds: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Where seconds of this run are."""
+        return (np.asarray(seconds, np.float64) + (run.t0_utc if self.has_dates else -run.begin)) / self._unit_s
+
+    def dress(self, axes: Axes) -> None:
+        """Make time the axis of these axes, which may share it with others above."""
+        locator: Locator
+        if self.has_dates:
+            # matplotlib's dates have no types
+            locator = AutoDateLocator()  # type: ignore[no-untyped-call]
+            axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+        else:
+            locator = MaxNLocator(nbins=10, steps=[1, 2, 5, 10])
+        axes.xaxis.set_major_locator(locator)
+        axes.set_xlabel(self.label)
+        axes.set_xlim(*self.limits)
