@@ -1,6 +1,7 @@
 """From a tournament file to its cells: what is wrong is told with its place before any cell runs."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hpcsim.scenario.layers import packaged_tournaments
 from hpcsim.tournament.directories import Directory
 from hpcsim.tournament.estimate import Pilot, pilots, reckoned
 from hpcsim.tournament.execute import missing
-from hpcsim.tournament.grid import read_grid
+from hpcsim.tournament.grid import Tournament, Windows, read_grid
 from hpcsim.tournament.plan import Plan, plan
 
 PLUGINS = load_plugins()
@@ -197,3 +198,26 @@ def test_a_packaged_tournament_can_be_planned(name):
         assert ruled == set(PLUGINS.schedulers) - {"recorded", "cpop"}  # neither is a baseline of such jobs
     json.dumps(found.cells[0].content)
     assert np.all([cell.jobs > 0 for cell in found.cells])
+
+
+DOC = (Path(__file__).parents[1] / "docs" / "tournament.md").read_text()
+
+
+def test_every_key_of_a_tournament_is_documented_and_no_other():
+    keys = DOC[DOC.index("## Keys") : DOC.index("## What it leaves")]
+    described = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", keys, re.MULTILINE))))
+    assert described == (set(Tournament.model_fields) | set(Windows.model_fields)) - {"name", "description"}
+
+
+def test_the_tournament_of_the_documentation_can_be_planned(data, tmp_path):
+    (tmp_path / "mine.yaml").write_text(re.findall(r"```yaml\n(.*?)```", DOC, re.DOTALL)[0])
+    found = plan(read_grid(tmp_path / "mine.yaml"), PLUGINS, data=data / "traces" / "swf")
+    assert len(found.cells) == 2 * 3 * 10 * 2 * 3
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Parsl leaves sockets open
+def test_the_configuration_of_parsl_in_the_documentation_is_one():
+    pytest.importorskip("parsl", reason="Parsl is not installed: pip install 'hpcsim[parsl]'")
+    names: dict[str, object] = {}
+    exec(re.findall(r"```python\n(.*?)```", DOC, re.DOTALL)[0], names)
+    assert type(names["config"]).__name__ == "Config"

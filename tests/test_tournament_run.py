@@ -5,10 +5,12 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -240,3 +242,27 @@ def test_a_table_is_whole_and_in_the_order_of_the_file_while_cells_are_missing(f
     part = (out / "cells.csv").read_text().splitlines()
     assert [line.split(",")[:5] for line in part] == [line.split(",")[:5] for line in whole]
     assert sum(",pending," in line for line in part) == 1
+
+
+def test_a_dry_run_says_how_many_cells_and_how_long_and_touches_nothing(tmp_path, capsys):
+    assert _hpcsim(written(tmp_path), "--out", tmp_path / "out", "--dry-run", "--workers", 1) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^cells +12 ", said, re.MULTILINE)
+    assert re.search(r"^about [0-9]+ s with 1 worker, reckoned from pilot cells of 3 of the 3 kinds", said, re.M)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_ends_it_at_once_and_says_how_to_go_on(tmp_path, number, code):
+    (tmp_path / "bad.py").write_text(PLUGIN)
+    file, out = written(tmp_path, TINY.replace("  - fcfs\n", "").replace("  - easy\n", "  - easy\n  - hangs\n")), "out"
+    command = [sys.executable, "-m", "hpcsim", "tournament", str(file), "--out", out, "--plugin", "bad.py"]
+    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    began = time.monotonic()
+    while not (tmp_path / out / "cells").is_dir() and time.monotonic() - began < 30:
+        time.sleep(0.05)
+    running.send_signal(number)
+    _, said = running.communicate(timeout=30)
+    assert running.returncode == code
+    assert said.endswith("interrupted; --resume goes on with what is missing\n")
+    assert not (tmp_path / out / "drafts").exists()

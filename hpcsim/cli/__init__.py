@@ -23,12 +23,12 @@ from hpcsim.errors import HpcsimError, InputError
 # name: (where the command is, what --help says of it)
 COMMANDS = {
     "run": ("hpcsim.cli.run:run", "Simulate a scenario and write a run directory."),
-    "tournament": ("hpcsim.cli.tournament:tournament", "Run many schedulers on the same windows, and compare them."),
     "top": ("hpcsim.cli.top:top", "Watch a scenario run, or a finished run again, in the terminal."),
     "explain": ("hpcsim.cli.explain:explain", "Say why a job of a run waited and started when it did."),
     "plot": ("hpcsim.cli.plot:plot", "Draw figures of a run, or of several beside one another."),
     "report": ("hpcsim.cli.report:report", "Write the page of a run, or of several side by side."),
     "perfetto": ("hpcsim.cli.perfetto:perfetto", "Write the trace of a run that Perfetto opens."),
+    "tournament": ("hpcsim.cli.tournament:tournament", "Run many schedulers on the same windows, and compare them."),
     "validate": ("hpcsim.cli.scenario:validate", "Check scenarios and say all that is wrong with them."),
     "schema": ("hpcsim.cli.scenario:schema", "Print the JSON schema of scenario files."),
     "schedulers": ("hpcsim.cli.offered:schedulers", "List the schedulers, or say all about one."),

@@ -64,7 +64,7 @@ class CellProgress:
 
     def interrupted(self) -> None:
         """Say how to go on."""
-        self._say(f"interrupted with {self._there + self._done:,} of {self._total:,} cells there; --resume goes on")
+        self._say("interrupted; --resume goes on with what is missing")
 
     def _say(self, text: str) -> None:
         if self._live is not None:

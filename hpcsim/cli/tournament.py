@@ -55,10 +55,10 @@ def tournament(
     from hpcsim.tournament.tables import write_tables
 
     part = _shard(shard)
-    parsl_file = _parsl_file(executor)
+    parsl_config = _parsl_config(executor)
     if data is not None and not data.is_dir():
         raise InputError(f"--data {data}: there is no such folder")
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or _cores()
     grid = read_grid(file)
     planned = plan(grid, load_and_complain(plugins), plugin_files=plugins, data=data)
     directory = Directory(out.expanduser() if out is not None else Path("tournaments") / grid.tournament.name)
@@ -67,7 +67,7 @@ def tournament(
         return 0
     _claim(planned, directory, resume=resume or retry, retry=retry, sharded=shard is not None)
     to_run = missing(planned, directory, part)
-    code = _run(planned, directory, to_run, workers, parsl_file)
+    code = _run(planned, directory, to_run, workers, parsl_config)
     states = write_tables(planned, directory)
     _say_end(planned, directory, states)
     return code or (1 if states["failed"] else 0)
@@ -111,8 +111,8 @@ def _say_plan(plan: Plan, directory: Directory, part: tuple[int, int], workers: 
         raise InputError("no pilot cell ended well, so there is no estimate; run the tournament to see why they fail")
     seconds = reckoned(to_run, found) / workers
     console.print(
-        f"about {span(seconds)} with {workers} workers, reckoned from pilot cells of {len(found)} of the "
-        f"{len(candidates)} kinds (scenario, scheduler, load)",
+        f"about {span(seconds)} with {workers} worker{'' if workers == 1 else 's'}, reckoned from pilot cells of "
+        f"{len(found)} of the {len(candidates)} kinds (scenario, scheduler, load)",
         soft_wrap=True,
     )
 
@@ -130,6 +130,12 @@ def _say_end(plan: Plan, directory: Directory, states: dict[str, int]) -> None:
     click.echo(f"{directory.root}: {', '.join(names)}")
 
 
+def _cores() -> int:
+    """The cores that this process may use."""
+    may_use = getattr(os, "sched_getaffinity", None)
+    return len(may_use(0)) if may_use else os.cpu_count() or 1
+
+
 def _shard(text: str | None) -> tuple[int, int]:
     if text is None:
         return 1, 1
@@ -140,13 +146,15 @@ def _shard(text: str | None) -> tuple[int, int]:
     return number, of
 
 
-def _parsl_file(executor: str | None) -> Path | None:
+def _parsl_config(executor: str | None) -> Any:
     if executor is None:
         return None
     kind, _, file = executor.partition(":")
     if kind != "parsl" or not file:
         raise InputError(f"--executor {executor}: expected parsl:FILE; without it cells run in processes here")
-    return Path(file)
+    from hpcsim.tournament.parsl_pool import config_in
+
+    return config_in(Path(file))
 
 
 def _claim(plan: Plan, directory: Directory, *, resume: bool, retry: bool, sharded: bool) -> None:
@@ -183,7 +191,7 @@ def _claim(plan: Plan, directory: Directory, *, resume: bool, retry: bool, shard
             directory.forget(key)
 
 
-def _run(plan: Plan, directory: Directory, cells: list[Cell], workers: int, parsl_file: Path | None) -> int:
+def _run(plan: Plan, directory: Directory, cells: list[Cell], workers: int, parsl_config: Any) -> int:
     """Run cells; returns the exit code of an interrupt, else 0."""
     from hpcsim.cli.cell_progress import CellProgress
     from hpcsim.tournament.execute import run_cells
@@ -193,10 +201,10 @@ def _run(plan: Plan, directory: Directory, cells: list[Cell], workers: int, pars
     if not cells:
         return 0
     executor: Executor
-    if parsl_file is not None:
+    if parsl_config is not None:
         from hpcsim.tournament.parsl_pool import parsl_executor
 
-        executor, ahead = parsl_executor(parsl_file), _AT_ONCE
+        executor, ahead = parsl_executor(parsl_config), _AT_ONCE
     else:
         executor = Pool(min(workers, len(cells)))
         ahead = 2 * workers
@@ -204,7 +212,7 @@ def _run(plan: Plan, directory: Directory, cells: list[Cell], workers: int, pars
         try:
             run_cells(cells, plan, directory, executor, progress.ended, ahead=ahead)
         except BaseException as error:
-            executor.shutdown(wait=False, cancel_futures=parsl_file is None)
+            executor.shutdown(wait=False, cancel_futures=parsl_config is None)
             if not isinstance(error, KeyboardInterrupt):
                 raise
             progress.interrupted()

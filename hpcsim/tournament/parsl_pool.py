@@ -13,28 +13,35 @@ import sys
 from concurrent.futures import Executor
 from pathlib import Path
 from runpy import run_path
+from typing import Any
 
 from hpcsim.errors import InputError
 from hpcsim.tournament.pool import ONE_THREAD
 
 
-def parsl_executor(file: Path) -> Executor:
-    """An executor of the ``config`` in a Python file, Parsl's own. Raises InputError if there is none."""
+def config_in(file: Path) -> Any:
+    """The ``config`` that a Python file sets, Parsl's own. Raises InputError if there is none."""
     try:
-        from parsl.concurrent import ParslPoolExecutor
         from parsl.config import Config
     except ImportError:
         raise InputError("--executor parsl: Parsl is not installed; pip install 'hpcsim[parsl]'") from None
     if not file.is_file():
         raise InputError(f"--executor: {file}: there is no such file")
-    os.environ.update(ONE_THREAD)  # workers that are started here inherit it; others need it in worker_init
-    beside = str(Path(sys.executable).parent)  # where Parsl's own programs are, also if that is not on the path
-    os.environ["PATH"] = os.pathsep.join([beside, os.environ.get("PATH", "")])
     try:
         config = run_path(str(file)).get("config")
     except Exception as error:
         raise InputError(f"{file}: {type(error).__name__}: {error}") from error
     if not isinstance(config, Config):
         raise InputError(f"{file}: should set `config` to a parsl.Config (found {type(config).__name__})")
+    return config
+
+
+def parsl_executor(config: Any) -> Executor:
+    """Start what a configuration of Parsl says."""
+    from parsl.concurrent import ParslPoolExecutor
+
+    os.environ.update(ONE_THREAD)  # workers that are started here inherit it; others need it in worker_init
+    beside = str(Path(sys.executable).parent)  # where Parsl's own programs are, also if that is not on the path
+    os.environ["PATH"] = os.pathsep.join([beside, os.environ.get("PATH", "")])
     executor: Executor = ParslPoolExecutor(config)
     return executor
