@@ -34,6 +34,7 @@ control: easy
 """
 
 KILLS = 20
+CLOCKED = re.compile(rb'<section id="cost">.*?</section>', re.DOTALL)
 LONGER = TINY.replace("seeds: 2", "seeds: 6").replace("[0.9]", "[0.8, saturation]").replace("6h", "1d")
 
 
@@ -45,11 +46,11 @@ def written(folder: Path, text: str = TINY) -> Path:
 
 
 def bytes_of(root: Path) -> dict[str, bytes]:
-    """All files of a tournament's directory but those that a clock made."""
+    """All files of a tournament's directory but those that a clock made, and the page without what a clock made."""
     return {
-        str(path.relative_to(root)): path.read_bytes()
+        str(path.relative_to(root)): CLOCKED.sub(b"", path.read_bytes())
         for path in sorted(root.rglob("*"))
-        if path.is_file() and path.name != "timing.json"
+        if path.is_file() and path.name not in {"timing.json", "timing.csv", "cost.csv", "cost.tex"}
     }
 
 

@@ -46,7 +46,8 @@ def tournament(
 ) -> int:
     """Run all cells of a tournament FILE, or of a packaged one: scenario x load x window x seed x scheduler.
 
-    The tables cells.csv, leaderboard.csv and failures.csv are made anew from all cells that are there.
+    The tables cells.csv and failures.csv are made anew from all cells that are there; when none is missing, so are
+    leaderboard.csv, tables/, figures/ and report.html.
     """
     from hpcsim.tournament.directories import Directory
     from hpcsim.tournament.execute import missing
@@ -69,7 +70,12 @@ def tournament(
     to_run = missing(planned, directory, part)
     code = _run(planned, directory, to_run, workers, parsl_config)
     states = write_tables(planned, directory)
-    _say_end(planned, directory, states)
+    whole = not states["pending"] and not code
+    if whole:
+        from hpcsim.tournament.report import write_report
+
+        write_report(directory.root)
+    _say_end(planned, directory, states, whole=whole)
     return code or (1 if states["failed"] else 0)
 
 
@@ -123,10 +129,11 @@ def _few(values: list[Any]) -> str:
     return shown if len(values) <= 12 else f"{shown} and {len(values) - 12} more"
 
 
-def _say_end(plan: Plan, directory: Directory, states: dict[str, int]) -> None:
+def _say_end(plan: Plan, directory: Directory, states: dict[str, int], *, whole: bool) -> None:
     parts = [f"{count:,} {state}" for state, count in states.items() if count or state == "done"]
     click.echo(f"{len(plan.cells):,} cells: {', '.join(parts)}")
-    names = ["cells.csv", "leaderboard.csv", *(["failures.csv"] if states["failed"] else [])]
+    names = ["cells.csv", *(["failures.csv"] if states["failed"] else [])]
+    names += ["leaderboard.csv", "report.html"] if whole else []
     click.echo(f"{directory.root}: {', '.join(names)}")
 
 

@@ -78,10 +78,12 @@ class Directory:
 
     def put(self, name: str, text: str) -> None:
         """Write a file of the tournament: it has the old content or the new, never a part."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         with self._draft() as draft:
-            (draft / name).write_text(text, "utf-8")
-            _sync(draft / name)
-            (draft / name).replace(self.root / name)
+            (draft / path.name).write_text(text, "utf-8", newline="\n")
+            _sync(draft / path.name)
+            (draft / path.name).replace(path)
 
     def sweep(self) -> None:
         """Remove what programs left that were killed while they wrote."""

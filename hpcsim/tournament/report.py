@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from hpcsim.errors import InputError
 from hpcsim.strict_yaml import read_mapping
 from hpcsim.tournament.cells import KEYS, Cells, read_cells
 from hpcsim.tournament.cost import costs
+from hpcsim.tournament.directories import Directory
 from hpcsim.tournament.drawn import drawn
 from hpcsim.tournament.fronts import fronts
 from hpcsim.tournament.latex import board_as_latex, tabular
@@ -41,14 +41,15 @@ def write_report(directory: str | Path, *, control: str | None = None) -> list[B
     found = [*boards(cells, metrics_of(cells), against)]
     there = [*fronts(cells, against, found)]
     parts = Parts(front_table(there), cost_table(costs(directory)), states_table(_states(cells)), _failures(directory))
+    files = Directory(directory)
     figures = [*drawn(cells, found, there)]
     try:
-        _put(directory / "leaderboard.csv", as_csv(found))
+        files.put("leaderboard.csv", as_csv(found))
         for file, text in _tables(found, parts):
-            _put(directory / "tables" / file, text)
+            files.put(f"tables/{file}", text)
         for figure in figures:
-            _put(directory / "figures" / f"{_as_file(figure.name)}.svg", figure.svg)
-        _put(directory / "report.html", page(*called, cells, found, figures, parts))
+            files.put(f"figures/{_as_file(figure.name)}.svg", figure.svg)
+        files.put("report.html", page(*called, cells, found, figures, parts))
     except OSError as error:
         raise InputError(f"{error.filename or directory}: cannot be written: {error.strerror or error}") from error
     return found
@@ -93,11 +94,3 @@ def _its_file(directory: Path) -> dict[str, Any]:
     path = directory / ITS_FILE
     found: dict[str, Any] = read_mapping(path).data if path.exists() else {}
     return found
-
-
-def _put(path: Path, content: str) -> None:
-    """Write a file that has the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(content, encoding="utf-8", errors="replace", newline="\n")
-    draft.replace(path)

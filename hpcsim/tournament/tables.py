@@ -1,6 +1,7 @@
-"""The tables of a tournament, made anew from its cells: ``cells.csv``, ``leaderboard.csv``, ``failures.csv``.
+"""The tables of a tournament, made anew from its cells: ``cells.csv``, ``failures.csv``, ``timing.csv``.
 
-Cells are in the order of the tournament file, never in that in which they ended, so the same cells give the same bytes.
+Cells are in the order of the tournament file, never in that in which they ended, so the same cells give the same bytes;
+but ``timing.csv``, which clocks measured.
 """
 
 from __future__ import annotations
@@ -8,13 +9,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from statistics import fmean
 from typing import Any
 
 from hpcsim.tournament.directories import DONE, FAILED, PENDING, Directory
 from hpcsim.tournament.plan import Cell, Plan
 
 KEYS = ("scenario", "window", "scheduler", "seed", "load")
+_CLOCKED = ("cpu_s", "cell_s", "peak_memory_mib", "decision_latency_p50_s", "decision_latency_p99_s")
 _FAILURES = ("origin", "plugin", "error", "message")
 
 
@@ -32,8 +33,8 @@ def write_tables(plan: Plan, directory: Directory) -> dict[str, int]:
             break
         rows = [_row(cell, plan.grid.tournament.metrics, known) for cell in plan.cells]
         directory.put("cells.csv", _csv([[*KEYS, "state", *plan.grid.tournament.metrics], *rows]))
-        directory.put("leaderboard.csv", _csv(_leaderboard(plan, rows)))
         directory.put("failures.csv", _csv([[*KEYS, *_FAILURES, "folder"], *_failures(plan, known)]))
+        directory.put("timing.csv", _csv(_timing(plan, known)))
         if not known:
             break
     states = [row[len(KEYS)] for row in rows]
@@ -46,7 +47,8 @@ def _look(plan: Plan, directory: Directory, known: dict[str, dict[str, Any]]) ->
         record = directory.record(key)
         if record is not None:
             summary = directory.read(key, "summary.json") if record["state"] == DONE else None
-            known[key] = {**record, "summary": summary or {}}
+            timing = directory.read(key, "timing.json") if record["state"] == DONE else None
+            known[key] = {**record, "summary": summary or {}, "timing": timing}
 
 
 def _row(cell: Cell, metrics: Sequence[str], known: Mapping[str, dict[str, Any]]) -> list[str]:
@@ -65,30 +67,16 @@ def _figure(summary: Mapping[str, Any], metric: str) -> Any:
     return (summary.get(whole) or {}).get(part) if part else None
 
 
-def _leaderboard(plan: Plan, rows: Iterable[list[str]]) -> Iterator[list[str]]:
-    """For each metric, scenario, load and scheduler: cells, mean and mean of the middle half of them."""
-    metrics = plan.grid.tournament.metrics
-    values: dict[tuple[str, str, str, str], list[float]] = {}
-    for row in rows:
-        scenario, _, scheduler, _, load = row[: len(KEYS)]
-        for metric, text in zip(metrics, row[len(KEYS) + 1 :], strict=True):
-            mine = values.setdefault((metric, scenario, load, scheduler), [])
-            if text:
-                mine.append(float(text))
-    yield ["metric", "scenario", "load", "scheduler", "cells", "mean", "iqm"]
-    order = {metric: number for number, metric in enumerate(metrics)}
-    for of in sorted(values, key=lambda of: order[of[0]]):  # stable: the rest in the order of the cells
-        mine = values[of]
-        if mine:
-            yield [*of, str(len(mine)), repr(fmean(mine)), repr(_middle_mean(mine))]
-        else:
-            yield [*of, "0", "", ""]
-
-
-def _middle_mean(values: Sequence[float]) -> float:
-    """The mean without the lowest and the highest quarter (IQM)."""
-    cut = len(values) // 4
-    return fmean(sorted(values)[cut : len(values) - cut])
+def _timing(plan: Plan, known: Mapping[str, dict[str, Any]]) -> Iterator[list[str]]:
+    """What clocks measured of each cell that is done, and what training cost, where a scheduler says so."""
+    took = {key: record["timing"] for key, record in known.items() if record["timing"] is not None}
+    trained = sorted({name for timing in took.values() for name in timing if name.startswith("training_")})
+    yield [*KEYS, *_CLOCKED, *trained]
+    for cell in plan.cells:
+        if cell.key in took:
+            timing = {**took[cell.key], "cpu_s": sum(took[cell.key]["cpu_s"].values())}
+            coordinates = [cell.scenario, cell.window, cell.scheduler, str(cell.seed), cell.load]
+            yield [*coordinates, *(_text(timing.get(name)) for name in (*_CLOCKED, *trained))]
 
 
 def _failures(plan: Plan, known: Mapping[str, dict[str, Any]]) -> Iterator[list[str]]:
