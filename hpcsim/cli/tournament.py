@@ -69,6 +69,7 @@ def tournament(
     to_run = missing(planned, directory, part)
     code = _run(planned, directory, to_run, workers, parsl_config)
     states = write_tables(planned, directory)
+    directory.sweep()
     _say_end(planned, directory, states)
     return code or (1 if states["failed"] else 0)
 
@@ -212,7 +213,7 @@ def _run(plan: Plan, directory: Directory, cells: list[Cell], workers: int, pars
         try:
             run_cells(cells, plan, directory, executor, progress.ended, ahead=ahead)
         except BaseException as error:
-            executor.shutdown(wait=False, cancel_futures=parsl_config is None)
+            executor.shutdown(wait=parsl_config is None, cancel_futures=parsl_config is None)
             if not isinstance(error, KeyboardInterrupt):
                 raise
             progress.interrupted()
