@@ -17,6 +17,7 @@ import pytest
 
 import hpcsim
 from hpcsim.cli import main
+from hpcsim.tournament.pool import Pool, WorkerDied
 
 TINY = """
 name: tiny
@@ -267,3 +268,17 @@ def test_an_interrupt_ends_it_at_once_and_says_how_to_go_on(tmp_path, number, co
     assert running.returncode == code
     assert said.endswith("interrupted; --resume goes on with what is missing\n")
     assert not (tmp_path / out / "drafts").exists()
+
+
+def test_a_pool_has_one_thread_for_linear_algebra_and_goes_on_when_a_worker_is_killed():
+    with Pool(1) as pool:
+        assert pool.submit(os.getenv, "OMP_NUM_THREADS").result(30) == "1"
+        first = pool.submit(os.getpid).result(30)
+        assert pool.submit(os.getpid).result(30) == first  # libraries are loaded once
+        os.kill(first, signal.SIGKILL)
+        assert pool.submit(os.getpid).result(30) != first
+        with pytest.raises(ZeroDivisionError):
+            pool.submit(divmod, 1, 0).result(30)
+        with pytest.raises(WorkerDied, match="ended with code 3"):
+            pool.submit(os._exit, 3).result(30)
+        assert pool.submit(len, "ab").result(30) == 2

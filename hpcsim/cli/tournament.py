@@ -75,6 +75,7 @@ def tournament(
         from hpcsim.tournament.report import write_report
 
         write_report(directory.root)
+    directory.sweep()
     _say_end(planned, directory, states, whole=whole)
     return code or (1 if states["failed"] else 0)
 
@@ -219,7 +220,7 @@ def _run(plan: Plan, directory: Directory, cells: list[Cell], workers: int, pars
         try:
             run_cells(cells, plan, directory, executor, progress.ended, ahead=ahead)
         except BaseException as error:
-            executor.shutdown(wait=False, cancel_futures=parsl_config is None)
+            executor.shutdown(wait=parsl_config is None, cancel_futures=parsl_config is None)
             if not isinstance(error, KeyboardInterrupt):
                 raise
             progress.interrupted()

@@ -53,6 +53,7 @@ class Pool(Executor):
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._processes: list[_Process | None] = [None] * workers
         self._closed = self._stopped = False
+        self._lock = threading.Lock()  # so that no worker begins after the last was killed
         self._threads = [
             threading.Thread(target=self._attend, args=(number,), daemon=True) for number in range(workers)
         ]
@@ -71,13 +72,14 @@ class Pool(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the processes when all tasks are done; with ``cancel_futures`` at once, whatever they are at."""
-        self._closed = True
-        self._stopped = self._stopped or cancel_futures
+        with self._lock:
+            self._closed = True
+            self._stopped = self._stopped or cancel_futures
+            for process in self._processes if cancel_futures else ():
+                if process is not None:
+                    process.kill()
         for _ in self._threads:
             self._tasks.put(None)
-        for process in self._processes if cancel_futures else ():
-            if process is not None:
-                process.kill()
         for thread in self._threads if wait else ():
             thread.join()
 
@@ -94,17 +96,20 @@ class Pool(Executor):
     def _do(self, number: int, task: _Task) -> None:
         said = ""
         for _ in range(TRIES):
-            process = self._processes[number]
-            if process is None or not process.is_alive():
-                process = self._processes[number] = _Process()
+            try:
+                process = self._living(number)
+            except OSError as error:  # this machine has no room for another process, perhaps only now
+                said = f"could not be begun ({error})"
+                time.sleep(1.0)
+                continue
+            if process is None:
+                break
             self.busy[number] = Busy(task.arguments[0] if task.arguments else None, time.monotonic())
             try:
                 done, answer = process.call(task.function, task.arguments)
             except (EOFError, OSError):
                 said = process.last_words()
                 self._processes[number] = None
-                if self._stopped:
-                    break
                 continue
             finally:
                 self.busy[number] = None
@@ -114,6 +119,16 @@ class Pool(Executor):
                 task.future.set_exception(answer)
             return
         task.future.set_exception(WorkerDied(f"the worker {said} each of the {TRIES} times that it ran this"))
+
+    def _living(self, number: int) -> _Process | None:
+        """The worker of that number, a new one if it died; None if the pool was told to stop at once."""
+        with self._lock:
+            process = self._processes[number]
+            if self._stopped:
+                return None
+            if process is None or not process.is_alive():
+                process = self._processes[number] = _Process()
+            return process
 
 
 class _Process:
