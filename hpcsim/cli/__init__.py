@@ -38,6 +38,7 @@ COMMANDS = {
     "machines": ("hpcsim.cli.machines:machines", "List the machines of the catalogue, or the facts of one."),
     "metrics": ("hpcsim.cli.metrics:metrics", "List the figures of a run and the metrics of plug-ins."),
     "check": ("hpcsim.cli.check:check", "Check that a plug-in keeps the contract."),
+    "tune": ("hpcsim.cli.tune:tune", "Search options of a tournament's schedulers, with as many trials for each."),
     "leaderboard": ("hpcsim.cli.leaderboard:leaderboard", "Say who stands where in a tournament, with intervals."),
     "cite": ("hpcsim.cli.cite:cite", "Print the BibTeX of what runs used."),
     "trace": ("hpcsim.cli.trace:trace", "Look at, check and convert traces of jobs."),
