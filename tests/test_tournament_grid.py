@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import hpcsim
 from hpcsim.errors import InputError
 from hpcsim.plugin.loader import load_plugins
 from hpcsim.scenario.layers import packaged_tournaments
@@ -221,3 +222,21 @@ def test_the_configuration_of_parsl_in_the_documentation_is_one():
     names: dict[str, object] = {}
     exec(re.findall(r"```python\n(.*?)```", DOC, re.DOTALL)[0], names)
     assert type(names["config"]).__name__ == "Config"
+
+
+def test_failures_differ_between_windows_and_are_the_same_for_all_schedulers_and_loads(tmp_path):
+    found = planned(tmp_path, scenarios="[cooley]")
+    seeds: dict[tuple[str, int], set[int]] = {}
+    for cell in found.cells:
+        seeds.setdefault((cell.window, cell.seed), set()).add(cell.content["physics"]["failure_seed"])
+    assert all(len(of) == 1 for of in seeds.values())
+    assert len(set.union(*seeds.values())) == len(seeds) == 6
+
+
+def test_another_failure_seed_breaks_other_nodes_at_other_times_on_the_same_machine():
+    few = {"days": 14, "physics.maintenance": False}
+    one, other = (hpcsim.simulate("cooley", {**few, "physics.failure_seed": seed}) for seed in (None, 7))
+    assert list(one.interrupts["time_s"]) != list(other.interrupts["time_s"])
+    assert list(one.jobs["submit_s"]) == list(other.jobs["submit_s"])
+    same = hpcsim.simulate("cooley", {**few, "physics.failure_seed": 1})  # that of the scenario
+    assert list(one.interrupts["time_s"]) == list(same.interrupts["time_s"])

@@ -116,6 +116,13 @@ class Physics(Section):
         description="whether the queue rules of the machine's centre hold; or a YAML file of others, relative to "
         "this file",
     )
+    failure_seed: int | None = Field(
+        default=None,
+        ge=0,
+        lt=2**63,
+        description="what failures, outages and maintenance are drawn by from the start on; the scenario's seed when "
+        "left out. Which nodes are prone to fail hangs on the scenario's seed in any case",
+    )
     on_failure: Literal["requeue", "lose"] = Field(
         default="requeue", description="what becomes of a job that loses a node"
     )

@@ -160,8 +160,9 @@ def _source(loaded: LoadedScenario, plugins: Plugins) -> Source:
 def _jobs_and_machine(scenario: Mapping[str, Any]) -> list[Any]:
     """What of a resolved scenario ``source_of`` reads."""
     drawn = scenario["seed"] if scenario["trace"] is None else None
-    names = ("machine", "physics", "trace", "trace_format", "profile", "jobs", "days", "strict", "reservations")
-    return [*(scenario[name] for name in names), drawn]
+    names = ("machine", "trace", "trace_format", "profile", "jobs", "days", "strict", "reservations")
+    physics = scenario["physics"] and {**scenario["physics"], "failure_seed": None}  # which differs by window
+    return [*(scenario[name] for name in names), physics, drawn]
 
 
 def _line(cause: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -273,11 +274,20 @@ def _cells(grid: Grid, field: _Field, plugins: Plugins) -> Iterator[Cell]:
             for seed in tournament.seeds:
                 changes = {"seed": seed, **_section(grid, field, window, seed), **_at(load), **(shake or {})}
                 for entrant, content, ident in zip(tournament.schedulers, resolved, idents, strict=True):
-                    mine = {**ident, "scenario": {**ident["scenario"], **changes}}
+                    mine = {**ident, "scenario": _with(ident["scenario"], changes, window, seed)}
                     yield Cell(
                         field.name, window.label, entrant.shown, seed, str(load), key(mine), mine,
-                        {**content, **changes}, window.jobs,
+                        _with(content, changes, window, seed), window.jobs,
                     )  # fmt: skip
+
+
+def _with(scenario: dict[str, Any], changes: dict[str, Any], window: Placed, seed: int) -> dict[str, Any]:
+    """A cell's scenario. Each window has failures of its own, or all would meet the same at the same hour."""
+    physics = scenario["physics"]
+    if window.section is not None and physics is not None and physics["failure_seed"] is None:
+        chance = zlib.crc32(f"{seed} {window.label}".encode())
+        return {**scenario, **changes, "physics": {**physics, "failure_seed": chance}}
+    return {**scenario, **changes}
 
 
 def _at(load: Any) -> dict[str, Any]:
