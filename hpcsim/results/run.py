@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import mkdtemp
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -132,19 +133,29 @@ class Run:
             ) from error
         return directory
 
-    def _write_into(self, draft: Path, plots: bool) -> None:
-        for name, table in self.tables.items():
-            pq.write_table(table, draft / f"{name}.parquet", compression="zstd")
-        if self.telemetry_file is not None:
-            self.telemetry_file.copy_to(draft / TELEMETRY)
-        (draft / "scenario.yaml").write_text(self.scenario_yaml, encoding="utf-8")
+    def write_into(
+        self, folder: Path, *, tables: bool = True, timing: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
+        """Write everything but plots into a folder that is there; without ``tables`` only what is text.
+
+        ``timing`` is what else a clock measured.
+        """
+        if tables:
+            for name, table in self.tables.items():
+                pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
+            if self.telemetry_file is not None:
+                self.telemetry_file.copy_to(folder / TELEMETRY)
+        (folder / "scenario.yaml").write_text(self.scenario_yaml, encoding="utf-8")
         for name, content in (
             ("summary", self.summary),
             ("manifest", self.manifest),
-            ("timing", self.timing),
+            ("timing", {**self.timing, **timing}),
         ):
             text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-            (draft / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+            (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+    def _write_into(self, draft: Path, plots: bool) -> None:
+        self.write_into(draft)
         if plots:
             from hpcsim.results.page import write_report  # these are for runs that are looked at
             from hpcsim.results.perfetto import FILE, write_trace
