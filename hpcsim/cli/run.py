@@ -173,10 +173,10 @@ def _print_summary(console: Console, run: Run) -> None:
     from rich.text import Text
 
     summary, manifest = run.summary, run.manifest
-    levers = f" with {', '.join(manifest['levers'])}" if manifest["levers"] else ""
+    jobs, nodes = summary["jobs"], manifest["machine"]["nodes"]
     title = (
-        f"{manifest['scenario']} under {manifest['scheduler']}{levers}: "
-        f"{summary['jobs']:,} jobs on {manifest['machine']['nodes']:,} nodes, seed {manifest['seed']}"
+        f"{run.title}: {jobs:,} job{'' if jobs == 1 else 's'} on {nodes:,} node{'' if nodes == 1 else 's'}, "
+        f"seed {manifest['seed']}"
     )
     console.print(title, style="italic", markup=False)
     table = Table(box=None, pad_edge=False, show_header=False)

@@ -90,11 +90,13 @@ class _Live:
     def __call__(self, simulation: Simulation) -> None:
         from hpcsim.cli.screen import Pace, plain
         from hpcsim.results.frames import frame_of
+        from hpcsim.results.run import with_levers
 
         now = time.monotonic()
         if now < self._next:
             return
-        frame = frame_of(simulation, f"{self._name} under {simulation.scheduler.name}")
+        levers = [lever.name for lever in getattr(simulation.scheduler, "levers", ())]
+        frame = frame_of(simulation, f"{self._name} under {with_levers(simulation.scheduler.name, levers)}")
         elapsed = max(now - self._began, 1e-3)
         left_s = elapsed * (frame.jobs - frame.ended) / frame.ended if frame.ended else None
         pace = Pace(f"{frame.ended / elapsed:,.0f} jobs/s", left_s)

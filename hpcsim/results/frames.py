@@ -165,7 +165,7 @@ class Recording:
 
     def __init__(self, run: Run) -> None:
         tables, manifest = run.tables, run.manifest
-        self._title = f"{manifest['scenario']} under {manifest['scheduler']}"
+        self._title = run.title
         self._t0_utc, self._nodes = int(manifest["t0_utc"]), int(manifest["machine"]["nodes"])
         self._submit = np.sort(tables["jobs"].column("submit_s").to_numpy())
         self._attempts = attempts = tables["attempts"]

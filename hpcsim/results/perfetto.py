@@ -116,9 +116,7 @@ def _provenance(run: Run, machine: _Machine) -> dict[str, Any]:
 
 
 def _events(run: Run, jobs: _Jobs, machine: _Machine) -> Iterator[str]:
-    yield from _names(
-        _RUN, f"{run.manifest['scenario']} under {run.manifest['scheduler']}", {_DATE_TRACK: "date (UTC)"}
-    )
+    yield from _names(_RUN, run.title, {_DATE_TRACK: "date (UTC)"})
     yield from _dates(jobs.first_s, jobs.end_s, int(run.manifest["t0_utc"]))
     yield from _counters(run, jobs.end_s)
     if machine.joined == 1:

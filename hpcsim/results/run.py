@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -46,8 +46,12 @@ class Run:
     telemetry_file: TelemetryFile | None = None
 
     def __repr__(self) -> str:
-        scenario, scheduler = self.manifest["scenario"], self.manifest["scheduler"]
-        return f"<Run of {scenario} under {scheduler}: {self.tables['jobs'].num_rows} jobs>"
+        return f"<Run of {self.title}: {self.tables['jobs'].num_rows} jobs>"
+
+    @property
+    def title(self) -> str:
+        """Such as ``polaris under easy with power_cap``."""
+        return f"{self.manifest['scenario']} under {scheduler_of(self.manifest)}"
 
     @cached_property
     def jobs(self) -> pd.DataFrame:
@@ -209,6 +213,16 @@ def _refuse_unfit(tables: Mapping[str, pa.Table], texts: Mapping[str, Any]) -> N
         raise ValueError(f"its manifest.json has the t0_utc {t0_utc!r}; it should be a Unix time")
     if not (isinstance(machine, dict) and isinstance(machine.get("nodes"), int) and machine["nodes"] > 0):
         raise ValueError("its manifest.json does not say how many nodes the machine has")
+
+
+def scheduler_of(manifest: Mapping[str, Any]) -> str:
+    """The scheduler of a run, with the levers around it."""
+    return with_levers(str(manifest["scheduler"]), manifest.get("levers") or ())
+
+
+def with_levers(scheduler: str, levers: Iterable[str]) -> str:
+    """Such as ``easy with power_cap``."""
+    return f"{scheduler} with {named}" if (named := ", ".join(levers)) else scheduler
 
 
 class DirectoryTaken(InputError):

@@ -21,7 +21,6 @@ from hpcsim.results.page.facts import (
     cited,
     differences,
     differing_keys,
-    heading,
     names,
     summary_rows,
     tiles,
@@ -66,7 +65,7 @@ def page(runs: Sequence[Run], directories: Sequence[str] = ()) -> str:
     content = {
         "policy": f"default-src 'none'; script-src {_hashes(scripts)}; style-src {_hashes(styles)}; "
         "base-uri 'none'; form-action 'none'",
-        "title": escape(heading(runs[0]) if len(runs) == 1 else f"hpcsim: {len(runs)} runs compared"),
+        "title": escape(runs[0].title if len(runs) == 1 else f"hpcsim: {len(runs)} runs compared"),
         "styles": "\n".join(f"<style>{style}</style>" for style in styles),
         "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
     }

@@ -34,16 +34,9 @@ TILES = (
 Row = dict[str, Any]
 
 
-def heading(run: Run) -> str:
-    """Such as ``polaris under easy with power_cap``."""
-    manifest = run.manifest
-    levers = ", ".join(manifest.get("levers", ()))
-    return f"{manifest['scenario']} under {manifest['scheduler']}" + (f" with {levers}" if levers else "")
-
-
 def names(runs: Sequence[Run], directories: Sequence[str]) -> list[str]:
     """A name for each run, as short as tells them apart: its scheduler, its heading, or its directory."""
-    for found in ([run.manifest["scheduler"] for run in runs], [heading(run) for run in runs]):
+    for found in ([run.manifest["scheduler"] for run in runs], [run.title for run in runs]):
         if len(set(found)) == len(runs):
             return found
     if len(set(directories)) == len(runs):
@@ -55,7 +48,7 @@ def what_ran(run: Run) -> Row:
     """The facts of a run that its page begins with."""
     manifest = run.manifest
     return {
-        "heading": heading(run),
+        "heading": run.title,
         "scenario": manifest["scenario"],
         "description": _scenario(run).get("description") or "",
         "scheduler": manifest["scheduler"],

@@ -15,7 +15,7 @@ from hpcsim.errors import InputError
 from hpcsim.results.curves import by_interval, even_edges, integral, value_at
 from hpcsim.results.period import period_s
 from hpcsim.results.plots.ink import COLOURS, LINES, fitted, line_of
-from hpcsim.results.run import Run
+from hpcsim.results.run import Run, scheduler_of
 from hpcsim.strict_yaml import parse_mapping
 
 MOST_RUNS = len(COLOURS) * len(LINES)
@@ -148,12 +148,6 @@ def _labels(runs: Sequence[tuple[str, Run]]) -> Iterator[list[str]]:
         yield seeds
     yield [place.rstrip("/").rpartition("/")[2] for place, _ in runs]
     yield [place for place, _ in runs]
-
-
-def scheduler_of(manifest: Any) -> str:
-    """The scheduler of a run, with the levers around it."""
-    levers = manifest.get("levers") or []
-    return str(manifest["scheduler"]) + (f" with {', '.join(levers)}" if levers else "")
 
 
 def about(runs: Sequence[Drawn]) -> str:
