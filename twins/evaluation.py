@@ -5,25 +5,28 @@ day began. Of jobs of one day errors hang together, so means are compared by res
 same days for both, which is paired.
 
 Metrics of a job, p predicted and r real seconds: accuracy min(p, r) / max(p, r); the absolute error of ln r and of r;
-whether the 90 % interval holds r, and its width in ln seconds; CRPS of ln r by the ten quantiles of ``baselines.LEVELS``
-(twice the mean pinball loss, Gneiting and Ranjan 2011).
+whether the 90 % interval holds r, and its width in ln seconds; CRPS of ln r by the ten quantiles of
+``baselines.LEVELS`` (twice the mean pinball loss, Gneiting and Ranjan 2011).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from . import learn, lognormal
-from .baselines import LEVELS, Said, log_runtime, predictors
+from .baselines import LEVELS, Said, log_runtime, predictors, unseeded
 from .features import Floats, Int64s
 from .performance_ensemble import WINDOW
 from .records import Records, Split
-from .training import Plan
+from .training import Plan, Trained, train
 
 METRICS: Final = ("accuracy", "log_mae", "mae_min", "coverage", "width", "crps")
+MASSES: Final = LEVELS[::-1][: LEVELS.size // 2] * 2 - 1
+"""What the central intervals between pairs of levels hold: 0.9, 0.7, ... 0.1."""
+
 ENSEMBLE: Final = "runtime-ensemble"
 _DAY_S: Final = 86_400
 _DRAWS: Final = 2000
@@ -63,12 +66,14 @@ def evaluate(
 ) -> Evaluation:
     """Train an ensemble with each seed and judge it beside the baselines; all metrics are means over the seeds."""
     judged: dict[str, list[Judged]] = {}
+    taught = learn.lesson([(rows, parts)])
     for seed in seeds:
         told(f"seed {seed}: ensemble")
-        trained = learn.half(learn.fit(rows, parts, Plan(seed, epochs)))
+        trained = learn.half(train(taught.fit, taught.check, Plan(seed, epochs)))
         judged.setdefault(ENSEMBLE, []).append(_judged_ensemble(trained, rows, parts))
         told(f"seed {seed}: baselines")
-        for name, said in predictors(rows, parts, seed).items():
+        again = unseeded() if seed != seeds[0] else ()
+        for name, said in predictors(rows, parts, seed, again).items():
             judged.setdefault(name, []).append(_judged(said, rows, parts))
     mean = {name: Judged(*(np.mean(part, axis=0) for part in zip(*all_, strict=True))) for name, all_ in judged.items()}
     day = rows.jobs.submit_s[parts.test] // _DAY_S
@@ -84,14 +89,13 @@ def evaluate(
     )
 
 
-def _judged_ensemble(trained: Any, rows: Records, parts: Split) -> Judged:
+def _judged_ensemble(trained: Trained, rows: Records, parts: Split) -> Judged:
     which = np.concatenate([parts.check, parts.test])
-    mixture = learn.mixture(trained, rows, which)
+    mixture = learn.mixture(trained, rows.data(which))
     score = lognormal.central_mass(mixture, rows.runtime_s[which].astype(np.float64))
-    masses = LEVELS[::-1][: LEVELS.size // 2] * 2 - 1  # of the pairs of levels: 0.9, 0.7, ..., 0.1
     levels_TQ = np.zeros((len(parts.test), LEVELS.size))
     for test, known in _days(rows, which, parts):
-        for place, mass in enumerate(masses):
+        for place, mass in enumerate(MASSES):
             wanted = lognormal.conformal_mass(score[known], float(mass))
             levels_TQ[test, place], levels_TQ[test, -1 - place] = (1 - wanted) / 2, (1 + wanted) / 2
     tested = mixture.take(np.arange(len(parts.check), len(which)))

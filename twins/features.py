@@ -95,7 +95,7 @@ def of_trace(jobs: Columns, ends: Ends) -> Floats:
 
 
 def last_runtimes(jobs: Columns, ends: Ends, count: int) -> Floats:
-    """The runtimes in seconds of the last jobs of the same user that had ended when each of J was submitted, (J, count).
+    """Seconds that the last jobs of the same user ran which had ended when each of J was submitted, (J, count).
 
     NaN where there are fewer, or the user has no name.
     """
@@ -170,10 +170,12 @@ class History:
         columns = Columns(
             submit_s, nodes, walltime_s, cores, gpus, user, nothing, nothing, has_after, utc_of_zero, machine_nodes
         )
-        parts = [_request(columns)]
-        for row in row_JG.T:
-            parts.append(_statistics(self._last[row], self._count[row], self._end_s[row, 0], submit_s, walltime_s))
-        return np.concatenate(parts, axis=1)
+        row = row_JG.reshape(-1)
+        group_submit_s, group_walltime_s = np.repeat(submit_s, len(GROUPS)), np.repeat(walltime_s, len(GROUPS))
+        of_groups = _statistics(
+            self._last[row], self._count[row], self._end_s[row, 0], group_submit_s, group_walltime_s
+        )
+        return np.concatenate([_request(columns), of_groups.reshape(len(jobs), -1)], axis=1)
 
     def _row_of(self, key: tuple[Any, ...]) -> int:
         row = self._row.setdefault(key, len(self._row) + 1)
@@ -191,9 +193,9 @@ class History:
         self._count[row] += 1
         if place == LAST:
             return
-        for array, value in ((self._last, kept), (self._end_s, end_s), (self._job, job)):
-            array[row, place + 1 :] = array[row, place:-1].copy()
-            array[row, place] = value
+        for array, value in ((self._last[row], kept), (self._end_s[row], end_s), (self._job[row], job)):
+            array[place + 1 :] = array[place:-1]  # numpy takes care that they overlap
+            array[place] = value
 
 
 def _keys(job: Job) -> tuple[tuple[Any, ...] | None, ...]:
@@ -245,7 +247,7 @@ def _request(jobs: Columns) -> Floats:
         jobs.walltime_s % 3600 == 0, np.log1p(jobs.cores.astype(np.float64)), jobs.gpus, jobs.user >= 0, jobs.has_after,
         np.sin(hour), np.cos(hour), np.sin(weekday), np.cos(weekday), since_monday >= 5 * _DAY_S,
     )  # fmt: skip
-    return np.stack([column.astype(np.float64) for column in columns], axis=1)
+    return _side_by_side(columns)
 
 
 def _statistics(last: Floats, count_J: Int64s, last_end_s: Int64s, submit_s: Int64s, walltime_s: Int64s) -> Floats:
@@ -261,7 +263,7 @@ def _statistics(last: Floats, count_J: Int64s, last_end_s: Int64s, submit_s: Int
     ratio = np.where(is_there, last[..., _RATIO], 0.0)
     mean, ratio_mean = runtime.sum(1) / n, ratio.sum(1) / n
     sorted_up = np.sort(np.where(is_there, runtime, np.inf), axis=1)
-    middle = np.take_along_axis(sorted_up, ((n - 1) // 2)[:, None], 1)[:, 0]
+    middle = sorted_up[np.arange(len(n)), (n - 1) // 2]
     age = np.where(some_J, np.log1p(np.maximum(submit_s - last_end_s, 0).astype(np.float64)), _LONG_AGO)
     columns = (
         np.log1p(count_J.astype(np.float64)), age, runtime[:, 0], runtime[:, 1], mean,
@@ -271,4 +273,11 @@ def _statistics(last: Floats, count_J: Int64s, last_end_s: Int64s, submit_s: Int
         np.where(is_there, last[..., _AT_LIMIT], 0.0).sum(1) / n,
         np.where(is_there, last[..., _FAILED], 0.0).sum(1) / n,
     )  # fmt: skip
-    return np.stack(columns, axis=1)
+    return _side_by_side(columns)
+
+
+def _side_by_side(columns: Sequence[npt.NDArray[Any]]) -> Floats:
+    table = np.empty((len(columns[0]), len(columns)))
+    for place, column in enumerate(columns):
+        table[:, place] = column
+    return table

@@ -27,6 +27,7 @@ WINDOW: Final = 1000
 """Of how many of the last ends the calibration is."""
 
 _EVERY: Final = 50  # ends from one calibration to the next
+_CHUNK: Final = 1024  # jobs: their distributions stay in the cache
 _LEAST_SCALE, _MOST_SCALE = 0.2, 5.0
 
 
@@ -91,7 +92,7 @@ class RuntimeEnsemble:
         point: Literal["median", "mean"] = Field("median", description="what of the distribution is answered")
 
     def __init__(self, options: Options | None = None) -> None:
-        options = options or self.Options()
+        options = options or self.Options.model_validate({})
         self._weights = options.weights
         self._point = options.point
         self._path: Path | None = None if options.weights is None else weights_path(options.weights)
@@ -105,7 +106,7 @@ class RuntimeEnsemble:
         self._first = np.zeros(0, np.int64)  # how many of its user had ended when a job was predicted first,
         self._due = np.zeros(0, np.int64)  # and how many have to have for the next time
         self._scores: list[float] = []
-        self._unused = 0  # ends since the last calibration
+        self._unscored: list[tuple[npt.NDArray[np.float32], int, int]] = []  # output, walltime, runtime of ends
         self._stretch = 0.0
 
     def performance(self, jobs: Sequence[Job], view: View) -> Prediction:
@@ -147,7 +148,9 @@ class RuntimeEnsemble:
                 del self._alike[group]
             self._free.append(row)
             if end.state in COUNTED:
-                self._score(row, job, end.runtime_s)
+                self._unscored.append((self._output[row].copy(), job.walltime, end.runtime_s))
+                if len(self._unscored) == _EVERY:
+                    self._calibrate()
         self._history.add(end)
         alike = self._alike.get(group, {})
         if alike:
@@ -165,7 +168,9 @@ class RuntimeEnsemble:
         walltime_s = np.array([job.walltime for job in jobs], np.int64)
         rows = np.array([self._row(job) for job in jobs])
         self._output[rows] = output
-        self._answer[rows] = self._answers(output, walltime_s, None)
+        for begin in range(0, len(jobs), _CHUNK):
+            part = slice(begin, begin + _CHUNK)
+            self._answer[rows[part]] = self._answers(output[part], walltime_s[part], None)
 
     def _row(self, job: Job) -> int:
         """The row of a job that is predicted now, for the first time or again."""
@@ -211,19 +216,15 @@ class RuntimeEnsemble:
             mean = lognormal.quantiles(mixture, np.full((len(mean), 1), 0.5), elapsed_s)[:, 0]
         return np.stack([mean, aleatoric, epistemic], axis=1)
 
-    def _score(self, row: int, job: Job, runtime_s: int) -> None:
+    def _calibrate(self) -> None:
+        """Score the ends since the last time, and stretch by the scores of the window."""
         from . import lognormal, network
 
-        mixture = network.mixture_of(self._output[row : row + 1], np.array([job.walltime]))
-        self._scores.append(float(lognormal.central_mass(mixture, np.array([float(runtime_s)]))[0]))
-        self._unused += 1
-        if self._unused == _EVERY:
-            self._calibrate()
-
-    def _calibrate(self) -> None:
-        from . import lognormal
-
-        self._unused = 0
+        if self._unscored:
+            outputs, walltimes, runtimes = zip(*self._unscored, strict=True)
+            mixture = network.mixture_of(np.stack(outputs), np.array(walltimes))
+            self._scores += lognormal.central_mass(mixture, np.array(runtimes, np.float64)).tolist()
+            self._unscored = []
         del self._scores[:-WINDOW]
         mass = lognormal.conformal_mass(np.array(self._scores), COVERAGE)
         wanted = NormalDist().inv_cdf((1 + min(mass, 1 - 1e-9)) / 2) if mass > 0 else 0.0
@@ -243,6 +244,7 @@ class RuntimeEnsemble:
         twin._alike = {group: rows.copy() for group, rows in self._alike.items()}
         twin._output, twin._answer = self._output.copy(), self._answer.copy()
         twin._first, twin._due, twin._scores = self._first.copy(), self._due.copy(), self._scores.copy()
+        twin._unscored = self._unscored.copy()
         return twin
 
     def __getstate__(self) -> dict[str, Any]:

@@ -84,9 +84,9 @@ def of_run(table: Any, t0_utc: int, machine_nodes: int) -> Records:
 
 
 def split(rows: Records, shares: tuple[float, float] = (0.6, 0.2)) -> Split:
-    """The jobs by time: ``shares`` of them to fit and to check, the others to test.
+    """The jobs by when they were submitted: in the first ``shares`` of the time to fit and to check, later to test.
 
-    Between two parts lie a twentieth of the whole time, at most a week, in which no job is of either; and no job is of
+    Between two parts lies a twentieth of the whole time, at most a week, in which no job is of either; and no job is of
     a part that ended after the next one began.
     """
     submit_s = rows.jobs.submit_s
@@ -94,9 +94,10 @@ def split(rows: Records, shares: tuple[float, float] = (0.6, 0.2)) -> Split:
     if usable.size < 3 * _FEWEST:
         raise InputError(f"{usable.size} jobs ended; a twin needs {3 * _FEWEST} to learn, to check and to test")
     submit = submit_s[usable]
-    gap_s = min(7 * _DAY_S, int(submit[-1] - submit[0]) // 20)
-    second = int(submit[int(usable.size * shares[0])])
-    third = int(submit[min(int(usable.size * (shares[0] + shares[1])), usable.size - 1)])
+    span_s = int(submit[-1] - submit[0])
+    gap_s = min(7 * _DAY_S, span_s // 20)
+    second = int(submit[0] + span_s * shares[0])
+    third = int(submit[0] + span_s * (shares[0] + shares[1]))
     end = rows.end_s[usable]
     parts = (
         (submit < second - gap_s) & (end < second),

@@ -110,7 +110,7 @@ def train(
             optimizer.zero_grad()
             output = _forward(torch, parameters, x[which], dropout=True)
             loss = _loss(torch, output, y[which], censored[which]).mean(1).sum()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(list(parameters.values()), _CLIP_NORM * MEMBERS)
             optimizer.step()
             total += float(loss.detach()) * which.shape[1] / MEMBERS
@@ -211,7 +211,7 @@ def _leave(
     arrays |= {f"best.{name}": value.numpy() for name, value in best.items()}
     for number, name in enumerate(parameters):
         arrays |= {f"{key}.{name}": state[number][key].numpy().reshape(-1) for key in _MOMENTS}
-    told = json.dumps({"identity": identity, "losses": losses, "best_epoch": best_epoch})
+    told = json.dumps({"identity": identity, "tensors": list(arrays), "losses": losses, "best_epoch": best_epoch})
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     draft = checkpoint.with_name(f".{checkpoint.name}.draft")
     save_file(arrays, draft, {"told": told})
@@ -227,7 +227,7 @@ def _restore(
     try:
         with safe_open(checkpoint, "numpy") as file:
             told = json.loads(file.metadata()["told"])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: it is no dictionary
+            arrays = {name: file.get_tensor(name) for name in told["tensors"]}
         if told["identity"] != identity:
             raise InputError(f"{checkpoint}: of other jobs, or of another plan; train without --resume")
         moments = {}

@@ -91,7 +91,7 @@ def _about(path: Path, kind: str, features: tuple[str, ...]) -> dict[str, Any]:
     for key in ("center", "scale"):
         numbers = about.get(key)
         sound = isinstance(numbers, list) and len(numbers) == len(features) and all(map(_is_number, numbers))
-        if not sound or (key == "scale" and min(numbers) <= 0):
+        if not sound or (key == "scale" and min(about[key]) <= 0):
             raise InputError(f"{path}: {key} should be {len(features)} finite numbers, and a scale above 0")
     return about
 
@@ -104,7 +104,9 @@ def _checked(
     path: Path, tensors: Mapping[str, npt.NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, npt.NDArray[np.float32]]:
     if sorted(tensors) != sorted(shapes):
-        raise InputError(f"{path}: the tensors should be {', '.join(sorted(shapes))}, found {', '.join(sorted(tensors))}")
+        raise InputError(
+            f"{path}: the tensors should be {', '.join(sorted(shapes))}, found {', '.join(sorted(tensors))}"
+        )
     for name, shape in shapes.items():
         tensor = tensors[name]
         if tensor.shape != shape or tensor.dtype.kind != "f":
