@@ -258,6 +258,14 @@ def test_a_file_that_is_no_sound_file_of_weights_is_refused_in_one_sentence(kept
     assert not Path("/tmp/hpcsim-was-here").exists()
 
 
+def test_a_run_with_a_file_that_is_not_sound_does_not_begin(kept):
+    spoil_json(kind="fault")(kept)
+    performance_ensemble.read.cache_clear()
+    twin = {"name": "runtime-ensemble", "weights": str(kept)}
+    with pytest.raises(InputError, match=r"twin runtime-ensemble: .*kind should be"):
+        replay.begin("polaris", {"jobs": 10, "twins.performance": twin})
+
+
 def test_the_weights_that_come_with_hpcsim_are_sound_and_say_what_made_them():
     for machine in ("polaris", "mira", "cooley", "theta", "aurora", "general"):
         path = TRAINED / f"{machine}.performance.json"

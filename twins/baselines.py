@@ -49,11 +49,6 @@ def predictors(rows: Records, parts: Split, seed: int, without: Collection[str] 
     return {name: said(rows, parts, which, seed) for name, said in _BASELINES.items() if name not in without}
 
 
-def unseeded() -> set[str]:
-    """The baselines that say the same with every seed."""
-    return set(_BASELINES) - {"boosting"}
-
-
 def _clipped(rows: Records, which: Int64s, log_point: Floats) -> Said:
     limit = np.log(np.maximum(rows.jobs.walltime_s[which], 1).astype(np.float64))
     point = np.clip(log_point, 0.0, limit)

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from . import learn, lognormal
-from .baselines import LEVELS, Said, log_runtime, predictors, unseeded
+from .baselines import LEVELS, Said, log_runtime, predictors
 from .features import Floats, Int64s
 from .performance_ensemble import WINDOW
 from .records import Records, Split
@@ -64,17 +64,20 @@ class Evaluation(NamedTuple):
 def evaluate(
     rows: Records, parts: Split, seeds: list[int], told: Callable[[str], None] = lambda what: None, epochs: int = 60
 ) -> Evaluation:
-    """Train an ensemble with each seed and judge it beside the baselines; all metrics are means over the seeds."""
+    """Train an ensemble with each seed and judge it beside the baselines; its metrics are means over the seeds.
+
+    The baselines are trained once, with the first seed, which of them only boosting has a use for: it chooses the jobs
+    to stop by.
+    """
     judged: dict[str, list[Judged]] = {}
     taught = learn.lesson([(rows, parts)])
     for seed in seeds:
         told(f"seed {seed}: ensemble")
         trained = learn.half(train(taught.fit, taught.check, Plan(seed, epochs)))
         judged.setdefault(ENSEMBLE, []).append(_judged_ensemble(trained, rows, parts))
-        told(f"seed {seed}: baselines")
-        again = unseeded() if seed != seeds[0] else ()
-        for name, said in predictors(rows, parts, seed, again).items():
-            judged.setdefault(name, []).append(_judged(said, rows, parts))
+    told("baselines")
+    for name, said in predictors(rows, parts, seeds[0]).items():
+        judged[name] = [_judged(said, rows, parts)]
     mean = {name: Judged(*(np.mean(part, axis=0) for part in zip(*all_, strict=True))) for name, all_ in judged.items()}
     day = rows.jobs.submit_s[parts.test] // _DAY_S
     found, day = np.unique(day, return_inverse=True)

@@ -79,6 +79,7 @@ class RuntimeEnsemble:
 
     name = "runtime-ensemble"
     api = 1
+    cites = ("Lakshminarayanan2017", "Chernozhukov2021")
     answers: Literal["performance"] = "performance"
 
     class Options(Options):
@@ -96,6 +97,8 @@ class RuntimeEnsemble:
         self._weights = options.weights
         self._point = options.point
         self._path: Path | None = None if options.weights is None else weights_path(options.weights)
+        if options.weights is not None and self._path is not None and self._path.parent != TRAINED:
+            read(self._path)  # so that a file that is not sound is told of before the run begins
         self._history = History()
         self._fresh: dict[int, int] = {}  # row by job id
         self._stale: dict[int, int] = {}  # of those that are to be predicted again
