@@ -40,8 +40,8 @@ _CHUNK: Final = 4096
 
 def scaled(features: Floats, center: Sequence[float], scale: Sequence[float]) -> npt.NDArray[np.float32]:
     """Features as the network takes them, (J, F)."""
-    clipped = np.clip((features - np.asarray(center)) / np.asarray(scale), -CLIP, CLIP)
-    return clipped.astype(np.float32)
+    x: Floats = (features - np.asarray(center)) / np.asarray(scale)
+    return np.minimum(np.maximum(x, -CLIP), CLIP).astype(np.float32)
 
 
 def outputs(tensors: Mapping[str, npt.NDArray[Any]], x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
