@@ -1,7 +1,7 @@
 """How good predictions of runtimes are, on jobs later than those that were learned from.
 
-Intervals are calibrated as they would be in service, day by day: on the last thousand jobs that had ended before the
-day began. Of jobs of one day errors hang together, so means are compared by resampling days (percentile bootstrap), the
+Intervals are calibrated as they would be in service, hour by hour: on the last thousand jobs that had ended before the
+first one of the hour was submitted. Of jobs of one day errors hang together, so means are compared by resampling days (percentile bootstrap), the
 same days for both, which is paired.
 
 Metrics of a job, p predicted and r real seconds: accuracy min(p, r) / max(p, r); the absolute error of ln r and of r;
@@ -29,6 +29,7 @@ MASSES: Final = LEVELS[::-1][: LEVELS.size // 2] * 2 - 1
 
 ENSEMBLE: Final = "runtime-ensemble"
 _DAY_S: Final = 86_400
+_HOUR_S: Final = 3_600
 _DRAWS: Final = 2000
 
 
@@ -97,7 +98,7 @@ def _judged_ensemble(trained: Trained, rows: Records, parts: Split) -> Judged:
     mixture = learn.mixture(trained, rows.data(which))
     score = lognormal.central_mass(mixture, rows.runtime_s[which].astype(np.float64))
     levels_TQ = np.zeros((len(parts.test), LEVELS.size))
-    for test, known in _days(rows, which, parts):
+    for test, known in _hours(rows, which, parts):
         for place, mass in enumerate(MASSES):
             wanted = lognormal.conformal_mass(score[known], float(mass))
             levels_TQ[test, place], levels_TQ[test, -1 - place] = (1 - wanted) / 2, (1 + wanted) / 2
@@ -116,7 +117,7 @@ def _judged(said: Said, rows: Records, parts: Split) -> Judged:
     first = len(parts.check)
     moved = said.log_quantiles[first:].copy()
     limit = np.log(np.maximum(rows.jobs.walltime_s[parts.test], 1).astype(np.float64))
-    for test, known in _days(rows, which, parts):
+    for test, known in _hours(rows, which, parts):
         n = len(known)
         for place, level in enumerate(LEVELS):
             outward = np.ceil if level > 0.5 else np.floor
@@ -126,15 +127,14 @@ def _judged(said: Said, rows: Records, parts: Split) -> Judged:
     return _metrics(rows, parts.test, said.point[first:], moved)
 
 
-def _days(rows: Records, which: Int64s, parts: Split) -> list[tuple[Int64s, Int64s]]:
-    """For each day of the test: the places of its jobs in the test, and in ``which`` of the last that had ended."""
+def _hours(rows: Records, which: Int64s, parts: Split) -> list[tuple[Int64s, Int64s]]:
+    """For each hour of the test: the places of its jobs in the test, and in ``which`` of the last that had ended."""
     end_s = rows.end_s[which]
     order = np.argsort(end_s, kind="stable")
-    day = rows.jobs.submit_s[parts.test] // _DAY_S
+    hour = rows.jobs.submit_s[parts.test] // _HOUR_S
     found = []
-    for each in np.unique(day):
-        test = np.flatnonzero(day == each)
-        begin = int(rows.jobs.submit_s[parts.test[test]].min())
+    for test in np.split(np.arange(len(hour)), np.flatnonzero(np.diff(hour)) + 1):
+        begin = int(rows.jobs.submit_s[parts.test[test[0]]])
         known = order[: np.searchsorted(end_s[order], begin, side="right")][-WINDOW:]
         found.append((test, known))
     return found
