@@ -26,7 +26,7 @@ from hpcsim.twins.records import Records, of_run, records, split
 from hpcsim.workload.job import FAILED, Workload
 from hpcsim.workload.trace import read_trace
 
-MOST_JOBS = 30_000  # of a trace: its last ones
+MOST_JOBS = 60_000  # of a trace: its last ones
 
 ABOUT = {
     "accuracy": "accuracy", "log_mae": "ln MAE", "mae_min": "MAE, min", "coverage": "90 % interval holds",

@@ -313,7 +313,7 @@ def test_what_the_last_jobs_of_a_user_did_moves_the_prediction(asked):
         twin.ended(Ended(job._replace(id=1000 + n), 20, "completed", 0, None))
         twin.ended(Ended(job._replace(id=2000 + n, user="bob"), 3500, "completed", 0, None))
     short, long = twin.performance([job, job._replace(id=1, user="bob")], view).mean
-    assert short < 300 < 1800 < long <= 3600
+    assert short < 300 < 1200 < long <= 3600
 
 
 def test_no_answer_is_above_the_walltime(asked):
