@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
@@ -36,8 +37,10 @@ from hpcsim.strict_yaml import dump_yaml, parse_mapping
 
 if TYPE_CHECKING:
     from hpcsim.levers import Lever
+    from hpcsim.machine.spec import MachineSpec
     from hpcsim.machine.telemetry import Readings
     from hpcsim.results.telemetry import TelemetryFile
+    from hpcsim.workload.job import Workload
 
     Take = Callable[[Readings], None]
 
@@ -86,7 +89,7 @@ def begin(
     observers, metrics, telemetry. Raises InputError where the scenario, its trace or a plug-in file is wrong.
     """
     loaded, found = _loaded(scenario, overrides, plugins)
-    simulation = _made(loaded, found).simulation
+    simulation = made(loaded, found).simulation
     simulation.scenario_yaml = dump_yaml(loaded.resolved())
     return simulation
 
@@ -122,7 +125,7 @@ def _loaded(
     return loaded, found
 
 
-class _Made(NamedTuple):
+class Made(NamedTuple):
     """A simulation, and what it was made of; ``scheduler`` is that of the scenario, inside its ``levers``."""
 
     simulation: Simulation
@@ -131,12 +134,23 @@ class _Made(NamedTuple):
     levers: list[Lever]
 
 
-def _made(
-    loaded: LoadedScenario, plugins: Plugins, readings: Callable[[build.Cut], Take | None] = lambda piece: None
-) -> _Made:
-    """The simulation of a scenario at its first second; ``readings`` says who takes the telemetry of its jobs."""
+Source = tuple["Workload", "MachineSpec | None", int]  # jobs, the machine where there is physics, its nodes
+
+
+def source_of(loaded: LoadedScenario, plugins: Plugins) -> Source:
+    """All jobs of a scenario as its machine takes them, and the machine: what several runs can share."""
     readers = parts.readers_of(plugins.offers["workloads"], loaded)
-    workload, spec, nodes = build.jobs_and_machine(loaded, readers, plugins.machines)
+    return build.jobs_and_machine(loaded, readers, plugins.machines)
+
+
+def made(
+    loaded: LoadedScenario,
+    plugins: Plugins,
+    readings: Callable[[build.Cut], Take | None] = lambda piece: None,
+    source: Source | None = None,
+) -> Made:
+    """The simulation of a scenario at its first second; ``readings`` says who takes the telemetry of its jobs."""
+    workload, spec, nodes = source or source_of(loaded, plugins)
     piece = build.cut(loaded, workload, nodes)
     scheduler = inner = build.make_scheduler(loaded, plugins.schedulers[loaded.scenario.scheduler.name])
     twins = build.make_twins(loaded, plugins.twins)
@@ -151,11 +165,21 @@ def _made(
     simulation = build.make_simulation(loaded, piece, nodes, scheduler, twins, spec, readings(piece))
     if levers and simulation.site is not None:
         refuse_impossible(loaded, levers, simulation.site)
-    return _Made(simulation, piece, inner, levers)
+    return Made(simulation, piece, inner, levers)
 
 
-def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, progress: Progress | None = None) -> Run:
-    """Run a scenario that has been loaded against ``plugins``; see ``simulate``."""
+def replay(
+    loaded: LoadedScenario,
+    plugins: Plugins,
+    *,
+    check: bool = False,
+    progress: Progress | None = None,
+    source: Source | None = None,
+) -> Run:
+    """Run a scenario that has been loaded against ``plugins``; see ``simulate``.
+
+    ``source`` is what ``source_of`` made of a scenario with the same jobs and machine.
+    """
     clock = _Clock()
     telemetry: TelemetryFile | None = None
 
@@ -168,7 +192,7 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
         telemetry = TelemetryFile.begin()
         return telemetry.writer(piece.workload.table.column("name"))
 
-    simulation, piece, scheduler, levers = _made(loaded, plugins, readings)
+    simulation, piece, scheduler, levers = made(loaded, plugins, readings, source)
     workload, nodes = piece.workload, simulation.nodes
     observers = parts.make_observers(loaded, plugins.offers["observers"])
     if observers:
@@ -184,8 +208,10 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
 
     submit = piece.workload.column("submit_s")
     measured = np.ones(submit.size, bool)
-    if piece.measured_from is not None and piece.measured_to is not None:
-        measured = (submit >= piece.measured_from) & (submit < piece.measured_to)
+    if piece.measured_from is not None:
+        measured &= submit >= piece.measured_from
+    if piece.measured_to is not None:
+        measured &= submit < piece.measured_to
     jobs, attempts, timeline = (
         jobs_table(simulation, measured),
         attempts_table(simulation),
@@ -252,10 +278,11 @@ def replay(loaded: LoadedScenario, plugins: Plugins, *, check: bool = False, pro
         },
         "cites": cites_of_run(loaded.scenario, scheduler, levers, simulation.twins.values()),
         "warm_start_jobs": simulation.found_running,
+        "load": None if piece.load is None else {"asked": loaded.scenario.load, "found": piece.load},
         "checked": check,
         "metric_units": {name: plugins.offers["metrics"][name].unit for name in values},
         "plugins": [plugin.as_data() for plugin in plugins.found],
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
+        "versions": {**versions()},
     }
     clock.lap("results")
     return Run(tables, summary, manifest, dump_yaml(loaded.resolved()), clock.timing(simulation), telemetry)
@@ -344,6 +371,12 @@ class _Clock:
             "decision_latency_p50_s": p50,
             "decision_latency_p99_s": p99,
         }
+
+
+@cache
+def versions() -> dict[str, str | None]:
+    """The versions of Python and of the libraries that results hang on."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}}
 
 
 def _sha256(file: str | None) -> str | None:

@@ -24,6 +24,7 @@ FIELDS = {
     "book": {"author", "title", "publisher", "year"},
     "inproceedings": {"author", "title", "booktitle", "year"},
     "techreport": {"author", "title", "institution", "year"},
+    "phdthesis": {"author", "title", "school", "year"},
     "manual": {"author", "title", "year"},
     "misc": {"author", "title", "howpublished"},
     "software": {"author", "title"},

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import yaml
 from click.testing import CliRunner
 
 import hpcsim
@@ -99,9 +100,8 @@ def test_no_slices_of_a_track_overlap(both):
 def test_every_start_and_end_is_that_of_the_tables(both):
     run, trace = both
     attempts = run.attempts
-    last = max(run.timeline.time_s.max(), attempts.end_s.max(), attempts.start_s.max())
-    if "power" in run.tables:
-        last = max(last, run.power.time_s.max())
+    stopped_s = yaml.safe_load(run.scenario_yaml).get("until")  # where all that runs still is shown to end
+    last = stopped_s or max(run.timeline.time_s.max(), attempts.end_s.max())
     wanted = {
         (each.job_id, each.start_s * MICRO, int((each.end_s if each.end_s == each.end_s else last) * MICRO))
         for each in attempts.itertuples()
@@ -334,6 +334,17 @@ def test_the_command_writes_beside_the_tables_or_where_it_is_told(runs, tmp_path
         cli, ["perfetto", str(tmp_path / "run"), "-o", str(tmp_path / "mine.gz")], catch_exceptions=False
     )
     assert (tmp_path / "mine.gz").read_bytes() == (tmp_path / "run" / "trace.json.gz").read_bytes()
+
+
+def test_a_file_that_is_no_trace_is_not_written_over(runs, tmp_path):
+    runs["nodes only counted"].write(tmp_path / "run", plots=False)
+    words = ["perfetto", str(tmp_path / "run"), "-o", str(tmp_path / "mine.gz")]
+    for content in (b"my thesis", gzip.compress(b'{"my": "thesis"}')):
+        (tmp_path / "mine.gz").write_bytes(content)
+        assert "is no trace of hpcsim" in str(CliRunner().invoke(cli, words).exception)
+        assert (tmp_path / "mine.gz").read_bytes() == content
+    (tmp_path / "mine.gz").unlink()
+    assert [CliRunner().invoke(cli, words).exit_code for _ in range(2)] == [0, 0]
 
 
 def test_what_is_no_run_or_cannot_be_written_is_refused(runs, tmp_path):

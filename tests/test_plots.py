@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +10,7 @@ from dataclasses import replace
 import matplotlib
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -21,10 +23,13 @@ import hpcsim
 from hpcsim.cli import cli
 from hpcsim.cli.plot import NAMES
 from hpcsim.errors import InputError
+from hpcsim.results.frames import Recording
+from hpcsim.results.page.timelines import timelines
 from hpcsim.results.plots import FORMATS, PLOTS, STANDARD, drawn_runs, gantt, inked, write_plots
 from hpcsim.results.plots.files import as_bytes
 from hpcsim.results.plots.ink import fitted, width_in
 from hpcsim.results.plots.node_lanes import node_lanes
+from hpcsim.results.plots.sheet import Numbers
 from hpcsim.results.tables import _spans
 from hpcsim.results.units import spans_of
 from hpcsim.workload.job import workload_from_columns
@@ -102,6 +107,7 @@ def test_the_energy_of_a_run_that_was_stopped_goes_to_where_it_was_stopped(until
     assert set(run.jobs["state"]) & {"running", "waiting"}
     axes = figure("energy", run).axes[0]
     assert of_unit(axes, axes.lines[0].get_ydata()[-1]) == pytest.approx(run.summary["energy_facility_kwh"])
+    assert timelines(run)["end_s"] == Recording(run).end_s == drawn(run)[0].end  # the page and the replay end there too
 
 
 @pytest.mark.parametrize("name", ["polaris", "capped", "workflows"])
@@ -136,6 +142,12 @@ def test_the_mean_of_the_busy_nodes_is_the_utilisation_of_the_summary(runs, name
     assert above.lines[0].get_ydata().mean() / 100 == pytest.approx(runs[name].summary["utilisation"])
     band = [path.vertices[:, 1].max() for shape in below.collections for path in shape.get_paths()]
     assert max([below.lines[0].get_ydata().max(), *band]) == runs[name].timeline["queue"].max()
+
+
+def test_a_utilisation_of_another_time_than_the_one_drawn_is_said_to_be_so():
+    run = hpcsim.simulate("polaris", {"days": 2, "physics": None, "window": {"start": 0, "end": "2d", "warm_up": "1d"}})
+    said = [text.get_text() for text in figure("utilisation", run).texts]
+    assert f"busy ({100 * run.summary['utilisation']:.1f} % in the measured time)" in said
 
 
 def test_temperatures_are_those_of_the_table_beside_the_throttles_of_the_machine(runs):
@@ -304,6 +316,19 @@ def test_runs_of_other_times_are_laid_over_one_another_from_their_beginnings(run
     assert "since the beginning of each run" in axes.get_xlabel()
     assert [line.get_xdata()[0] for line in axes.lines] == [0, 0]
     assert figure("utilisation", runs["polaris"], runs["fcfs"]).axes[-1].get_xlabel() == "date (UTC)"
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([0, 5e6, 1e7], ["0", "5 M", "10 M"]),
+        ([-2.5e6, 0, 5e6], ["−2,500,000", "0", "5,000,000"]),
+        ([0, 0.25, 0.5], ["0", "0.25", "0.5"]),
+        ([0, 1, 10, 1e7], ["0", "1", "10", "10,000,000"]),
+    ],
+)
+def test_all_numbers_of_an_axis_are_in_one_unit(values, shown):
+    assert Numbers().format_ticks(values) == shown
 
 
 def test_dates_are_in_utc(runs):
@@ -524,6 +549,30 @@ def test_what_cannot_be_drawn_is_refused_and_named(directories, tmp_path, monkey
     assert isinstance(done.exception, InputError)
     assert said in str(done.exception)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("jobs.parquet", None, "it has no jobs.parquet"),
+        ("jobs.parquet", pa.table({"job_id": ["1"]}), "its jobs.parquet has no column submit_s"),
+        ("power.parquet", pa.table({"time_s": ["noon"]}), "its power.parquet has a column time_s of string"),
+        ("timing.json", None, "it has no timing.json"),
+        ("summary.json", "[1]", "its summary.json is no object"),
+        ("manifest.json", "{}", "its manifest.json has no hpcsim, scenario, "),
+    ],
+)
+def test_a_run_directory_that_is_not_whole_is_refused_in_a_sentence(directories, tmp_path, file, content, said):
+    copy = shutil.copytree(directories / "polaris", tmp_path / "run")
+    (copy / file).unlink()
+    if isinstance(content, str):
+        (copy / file).write_text(content)
+    elif content is not None:
+        pq.write_table(content, copy / file)
+    for command in ("plot", "report", "perfetto", "top"):
+        failed = CliRunner().invoke(cli, [command, str(copy)]).exception
+        assert isinstance(failed, InputError)
+        assert str(failed).startswith(f"{copy}: not a complete run directory: {said}")
 
 
 def test_the_command_knows_all_figures_without_loading_them():

@@ -275,7 +275,7 @@ def test_a_manifest_that_does_not_say_what_ran_is_refused(run, tmp_path):
     directory = run.write(tmp_path / "run", plots=False)
     manifest = {key: value for key, value in run.manifest.items() if key not in ("scheduler", "seed")}
     (directory / "manifest.json").write_text(json.dumps(manifest))
-    assert refused(directory) == "run: its manifest.json has no scheduler, seed: run it again"
+    assert refused(directory) == f"{directory}: not a complete run directory: its manifest.json has no scheduler, seed"
 
 
 def test_a_file_that_is_no_report_is_not_written_over(run, tmp_path):
@@ -283,6 +283,7 @@ def test_a_file_that_is_no_report_is_not_written_over(run, tmp_path):
     (tmp_path / "mine.html").write_text("<!doctype html> my thesis")
     assert "is no report of hpcsim" in refused(directory, "-o", tmp_path / "mine.html")
     assert (tmp_path / "mine.html").read_text() == "<!doctype html> my thesis"
+    assert "is no report of hpcsim" in refused(directory, "-o", "/dev/full")  # which could be read for ever
 
 
 def test_texts_that_no_file_can_hold_do_no_harm(run, tmp_path):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -195,6 +196,19 @@ def test_words_of_the_search_must_all_fit_and_numbers_compare(page, run):
     assert search(page, "state:failed nodes>=8 wait>1h") == f"{fitting.sum()} of 1,500 jobs"
     assert search(page, "nodes:many") == "nodes: found many, expected a number"
     assert search(page, "nobody-of-this-name") == "0 of 1,500 jobs"
+
+
+def test_dates_of_the_search_are_in_utc_wherever_the_browser_is(page, run):
+    second = run.jobs["submit_s"].iloc[700]
+    later = (run.jobs["submit_s"] > second).sum()
+    moment = datetime.fromtimestamp(run.manifest["t0_utc"] + int(second), UTC)
+    try:
+        page.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "America/Chicago"})
+        for written in (f'"{moment:%Y-%m-%d %H:%M:%S}"', f"{moment:%Y-%m-%dT%H:%M:%S}", f"{moment:%Y-%m-%dT%H:%M:%SZ}"):
+            assert search(page, f"submit>{written}") == f"{later:,} of 1,500 jobs"
+        assert search(page, f"submit>{moment.year}-1-2").startswith("submit: found")
+    finally:
+        page.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})
 
 
 def test_sorting_orders_all_jobs_and_not_only_those_of_a_page(page, run):

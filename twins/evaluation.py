@@ -1,8 +1,8 @@
 """How good predictions of runtimes are, on jobs later than those that were learned from.
 
 Intervals are calibrated as they would be in service, hour by hour: on the last thousand jobs that had ended before the
-first one of the hour was submitted. Of jobs of one day errors hang together, so means are compared by resampling days (percentile bootstrap), the
-same days for both, which is paired.
+first one of the hour was submitted. Of jobs of one day errors hang together, so means are compared by resampling days
+(percentile bootstrap), the same days for both, which is paired.
 
 Metrics of a job, p predicted and r real seconds: accuracy min(p, r) / max(p, r); the absolute error of ln r and of r;
 whether the 90 % interval holds r, and its width in ln seconds; CRPS of ln r by the ten quantiles of

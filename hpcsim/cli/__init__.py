@@ -28,6 +28,7 @@ COMMANDS = {
     "plot": ("hpcsim.cli.plot:plot", "Draw figures of a run, or of several beside one another."),
     "report": ("hpcsim.cli.report:report", "Write the page of a run, or of several side by side."),
     "perfetto": ("hpcsim.cli.perfetto:perfetto", "Write the trace of a run that Perfetto opens."),
+    "tournament": ("hpcsim.cli.tournament:tournament", "Run many schedulers on the same windows, and compare them."),
     "validate": ("hpcsim.cli.scenario:validate", "Check scenarios and say all that is wrong with them."),
     "schema": ("hpcsim.cli.scenario:schema", "Print the JSON schema of scenario files."),
     "schedulers": ("hpcsim.cli.offered:schedulers", "List the schedulers, or say all about one."),
@@ -37,6 +38,8 @@ COMMANDS = {
     "machines": ("hpcsim.cli.machines:machines", "List the machines of the catalogue, or the facts of one."),
     "metrics": ("hpcsim.cli.metrics:metrics", "List the figures of a run and the metrics of plug-ins."),
     "check": ("hpcsim.cli.check:check", "Check that a plug-in keeps the contract."),
+    "tune": ("hpcsim.cli.tune:tune", "Search options of a tournament's schedulers, with as many trials for each."),
+    "leaderboard": ("hpcsim.cli.leaderboard:leaderboard", "Say who stands where in a tournament, with intervals."),
     "cite": ("hpcsim.cli.cite:cite", "Print the BibTeX of what runs used."),
     "trace": ("hpcsim.cli.trace:trace", "Look at, check and convert traces of jobs."),
 }

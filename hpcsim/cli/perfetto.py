@@ -16,11 +16,14 @@ import click
 def perfetto(run: Path, output: Path | None) -> None:
     """Write the run directory RUN as a trace that https://ui.perfetto.dev opens: who was where, and power over time.
 
-    A trace that is there already is written anew.
+    A trace that is there already is written anew; any other file that -o names is kept.
     """
-    from hpcsim.results.perfetto import FILE, write_trace
+    from hpcsim.errors import InputError
+    from hpcsim.results.perfetto import FILE, is_trace, write_trace
     from hpcsim.results.run import Run
 
     path = (run if output is None else output).expanduser() / (FILE if output is None else "")
+    if output is not None and path.exists() and not path.is_dir() and not is_trace(path):
+        raise InputError(f"{path}: exists already and is no trace of hpcsim; choose another -o")
     about = write_trace(Run.open(run), path)
     click.echo(f"{path}: {about}")

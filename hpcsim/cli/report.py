@@ -31,7 +31,7 @@ def report(runs: tuple[Path, ...], out: Path | None) -> None:
     opened = [Run.open(run) for run in runs]
     file = (out or (runs[0] / "report.html" if len(runs) == 1 else _COMPARISON)).expanduser()
     try:
-        if file.exists() and not file.read_bytes().startswith(IS_REPORT.encode()):
+        if file.exists() and not file.is_dir() and not _is_report(file, IS_REPORT.encode()):
             raise InputError(f"{file}: exists already and is no report of hpcsim; choose another -o")
         write_report(file, opened, [run.expanduser().resolve().name for run in runs])
         if len(runs) == 1 and out is None:
@@ -39,3 +39,11 @@ def report(runs: tuple[Path, ...], out: Path | None) -> None:
     except OSError as error:
         raise InputError(f"{file}: cannot be written: {error.strerror or error}; choose another -o") from error
     click.echo(str(file))
+
+
+def _is_report(file: Path, beginning: bytes) -> bool:
+    """Whether hpcsim wrote it; a device such as /dev/full has no end and is not read."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as opened:
+        return opened.read(len(beginning)) == beginning

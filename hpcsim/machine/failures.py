@@ -107,9 +107,12 @@ class FailureProcess:
     ----------
     units, units_per_rack : unit u lies in rack ``u // units_per_rack``; blocks that fit stay within their rack.
     seed : of the scenario; first failures and candidates that heat may bring use streams of their own.
+    chance : seed of these two streams, if that is another.
     """
 
-    def __init__(self, spec: FailureSpec, *, units: int, units_per_rack: int, seed: int, start: int) -> None:
+    def __init__(
+        self, spec: FailureSpec, *, units: int, units_per_rack: int, seed: int, start: int, chance: int | None = None
+    ) -> None:
         self._spec = spec
         self._units = units
         self._units_per_rack = units_per_rack
@@ -130,8 +133,9 @@ class FailureProcess:
         self._heat_per_first = max(self._acceleration(HOTTEST_C) - 1.0, wanted / (1.0 - UNWARNED))
         self._heat_warned = wanted / self._heat_per_first  # share of them with a precursor
 
-        self._first = stream(seed, "failures: first")
-        self._heat = stream(seed, "failures: heat")
+        chance = seed if chance is None else chance
+        self._first = stream(chance, "failures: first")
+        self._heat = stream(chance, "failures: heat")
         self._weibull_scale_s = first_gap_s / gamma(1.0 + 1.0 / spec.weibull_shape)
         self._heat_gap_s = first_gap_s / self._heat_per_first
         self._next_first = begin + self._gap_in_progress()

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from hpcsim.engine.attempts import RUNNING, STATES
 from hpcsim.engine.decided import KINDS
 from hpcsim.results.answer import span
+from hpcsim.results.period import period_s
 
 if TYPE_CHECKING:
     from hpcsim.engine.simulation import Simulation
@@ -173,9 +174,7 @@ class Recording:
         )
         far = np.iinfo(np.int64).max >> _ROW_BITS + 2
         start, end = attempts.column("start_s").to_numpy(), attempts.column("end_s").fill_null(far).to_numpy()
-        times = [self._timeline.time_s, self._power.time_s, start, end[end < far]]
-        self.start_s = int(self._timeline.time_s[0])
-        self.end_s = max(int(each.max()) for each in times if each.size)
+        self.start_s, self.end_s = period_s(run)
         self._job_moments = np.sort(_moments(start, end))
         interrupts, decisions = tables.get("interrupts"), tables.get("decisions")
         self._interrupts = interrupts

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
@@ -21,13 +22,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import yaml
 
 from hpcsim.errors import InputError
 from hpcsim.machine.catalogue import load_machine, machine_names
 from hpcsim.results.lanes import lanes_of
+from hpcsim.results.period import period_s
 from hpcsim.results.run import Run
 from hpcsim.results.units import Spans, spans_of
+from hpcsim.strict_yaml import parse_mapping
 
 Int64s = npt.NDArray[np.int64]
 
@@ -37,6 +39,7 @@ MOST_SLICES: Final = 400_000
 MOST_POINTS: Final = 8_000
 """Of a counter."""
 
+_BEGINNING: Final = b'{"displayTimeUnit":"ms","otherData":{"hpcsim": '
 _RUN, _QUEUE, _MACHINE = 1, 2, 3  # pids
 _DATE_TRACK, _QUEUE_TRACK, _FIRST_TRACK = 11, 12, 100  # tids: a trace has each only once, and none is a pid
 _MOST_DAYS = 1_000  # more are shown as months
@@ -67,6 +70,17 @@ def write_trace(run: Run, path: Path) -> str:
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
     return machine.about
+
+
+def is_trace(path: Path) -> bool:
+    """Whether ``write_trace`` wrote this file."""
+    if not path.is_file():
+        return False
+    try:
+        with gzip.open(path, "rb") as packed:
+            return packed.read(len(_BEGINNING)) == _BEGINNING
+    except (OSError, EOFError, zlib.error):
+        return False
 
 
 def _document(run: Run, jobs: _Jobs, machine: _Machine) -> Iterator[str]:
@@ -195,18 +209,13 @@ class _Jobs:
     """The attempts of a run as columns: when each came into the queue, started and ended, and what is told of it."""
 
     def __init__(self, run: Run) -> None:
-        jobs, attempts, timeline = (run.tables[name] for name in ("jobs", "attempts", "timeline"))
+        jobs, attempts = run.tables["jobs"], run.tables["attempts"]
         self._jobs = jobs
         job_A = pc.index_in(attempts.column("job_id"), value_set=jobs.column("job_id").combine_chunks()).to_numpy()
         self.start_A: Int64s = attempts.column("start_s").to_numpy()
-        times = [timeline.column("time_s"), attempts.column("start_s"), attempts.column("end_s")]
-        if "power" in run.tables:
-            times.append(run.tables["power"].column("time_s"))
-        self.end_s = max((pc.max(time).as_py() for time in times if time.null_count < len(time)), default=0)
         submit = jobs.column("submit_s")
-        self.first_s = min(
-            (pc.min(time).as_py() for time in [*times, submit] if time.null_count < len(time)), default=0
-        )
+        begin_s, self.end_s = period_s(run)
+        self.first_s = min(begin_s, pc.min(submit).as_py()) if len(jobs) else begin_s
         self.end_A: Int64s = attempts.column("end_s").fill_null(self.end_s).to_numpy()
         attempt = attempts.column("attempt").to_numpy()
         self._came_A: Int64s = submit.to_numpy()[job_A]
@@ -331,7 +340,10 @@ class _Machine:
 
 def _unit_name(run: Run, spans: Spans) -> str:
     """What a unit of the machine is called: a midplane on Blue Gene/Q, else a node."""
-    model = yaml.safe_load(run.scenario_yaml)["machine"].get("model")
+    try:
+        model = parse_mapping(run.scenario_yaml, "scenario.yaml").data["machine"]["model"]
+    except (InputError, KeyError, TypeError):  # written by hand, or of a machine without a model
+        model = None
     if model in machine_names():
         return "node" if load_machine(model).unit_nodes == 1 else "midplane"
     nodes = [*run.tables["attempts"].column("nodes").to_pylist(), *run.tables["interrupts"].column("nodes").to_pylist()]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import mkdtemp
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -132,19 +133,29 @@ class Run:
             ) from error
         return directory
 
-    def _write_into(self, draft: Path, plots: bool) -> None:
-        for name, table in self.tables.items():
-            pq.write_table(table, draft / f"{name}.parquet", compression="zstd")
-        if self.telemetry_file is not None:
-            self.telemetry_file.copy_to(draft / TELEMETRY)
-        (draft / "scenario.yaml").write_text(self.scenario_yaml, encoding="utf-8")
+    def write_into(
+        self, folder: Path, *, tables: bool = True, timing: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
+        """Write everything but plots into a folder that is there; without ``tables`` only what is text.
+
+        ``timing`` is what else a clock measured.
+        """
+        if tables:
+            for name, table in self.tables.items():
+                pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
+            if self.telemetry_file is not None:
+                self.telemetry_file.copy_to(folder / TELEMETRY)
+        (folder / "scenario.yaml").write_text(self.scenario_yaml, encoding="utf-8")
         for name, content in (
             ("summary", self.summary),
             ("manifest", self.manifest),
-            ("timing", self.timing),
+            ("timing", {**self.timing, **timing}),
         ):
             text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-            (draft / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+            (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+    def _write_into(self, draft: Path, plots: bool) -> None:
+        self.write_into(draft)
         if plots:
             from hpcsim.results.page import write_report  # these are for runs that are looked at
             from hpcsim.results.perfetto import FILE, write_trace
@@ -162,8 +173,12 @@ class Run:
         directory = Path(directory).expanduser()
         try:
             names = [*TABLES, *(name for name in OF_SOME if (directory / f"{name}.parquet").exists())]
+            for file in (*(f"{name}.parquet" for name in names), *(f"{name}.json" for name in _JSONS), "scenario.yaml"):
+                if not (directory / file).exists():
+                    raise ValueError(f"it has no {file}")
             tables = {name: pq.read_table(directory / f"{name}.parquet") for name in names}
             texts = {name: json.loads((directory / f"{name}.json").read_text("utf-8")) for name in _JSONS}
+            _refuse_unfit(tables, texts)
             telemetry_file = None
             if (directory / TELEMETRY).exists():
                 from hpcsim.results.telemetry import TelemetryFile  # with the machine floor, for few runs
@@ -175,12 +190,45 @@ class Run:
             raise InputError(f"{directory}: not a complete run directory: {error}") from error
 
 
+def _refuse_unfit(tables: Mapping[str, pa.Table], texts: Mapping[str, Any]) -> None:
+    """Raise ValueError for what every reader of a run relies on and is not there, or of another kind."""
+    for name, table in tables.items():
+        for column in _COLUMNS.get(name, ("time_s",)):
+            if column not in table.column_names:
+                raise ValueError(f"its {name}.parquet has no column {column}")
+            if column.endswith("_s") and not pa.types.is_integer(table.schema.field(column).type):
+                kind = table.schema.field(column).type
+                raise ValueError(f"its {name}.parquet has a column {column} of {kind}; it should be whole seconds")
+    for name, needed in _KEYS.items():
+        if not isinstance(texts[name], dict):
+            raise ValueError(f"its {name}.json is no object of keys and values")
+        if lacking := [key for key in needed if key not in texts[name]]:
+            raise ValueError(f"its {name}.json has no {', '.join(lacking)}")
+    t0_utc, machine = texts["manifest"]["t0_utc"], texts["manifest"]["machine"]
+    if not isinstance(t0_utc, int):
+        raise ValueError(f"its manifest.json has the t0_utc {t0_utc!r}; it should be a Unix time")
+    if not (isinstance(machine, dict) and isinstance(machine.get("nodes"), int) and machine["nodes"] > 0):
+        raise ValueError("its manifest.json does not say how many nodes the machine has")
+
+
 class DirectoryTaken(InputError):
     """There is something under the name that a run directory was to have."""
 
 
 TELEMETRY = "telemetry.parquet"
 _JSONS = ("summary", "manifest", "timing")
+_COLUMNS = {
+    "jobs": ("job_id", "submit_s", "start_s", "end_s", "nodes", "runtime_s", "state", "wait_s", "measured"),
+    "attempts": ("job_id", "start_s", "end_s", "nodes"),
+    "timeline": ("time_s", "queue", "running", "busy_nodes"),
+    "interrupts": ("time_s", "until_s", "cause", "nodes"),
+    "power": ("time_s", "it_w", "facility_w"),
+    "temperature": ("time_s", "hottest_c", "mean_c", "supply_c", "throttled_nodes"),
+}
+_KEYS = {
+    "summary": ("utilisation", "makespan_s"),
+    "manifest": ("hpcsim", "scenario", "scheduler", "seed", "t0_utc", "machine", "workload"),
+}
 
 
 def refuse_used(directory: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from hpcsim.engine.simulation import Scheduler, Simulation
 from hpcsim.errors import InputError, SchedulerError, TwinError
 from hpcsim.machine.spec import MachineSpec
 from hpcsim.scenario.load import LoadedScenario
+from hpcsim.workload.arrivals import Pace, Rhythm, offered_load, paced, shaken
 from hpcsim.workload.job import Workload
 from hpcsim.workload.records import PluggedReader
 from hpcsim.workload.synthetic import synthesise
@@ -29,7 +30,8 @@ class Cut:
     """The jobs of a run and its clock: seconds since the trace's zero, ``None`` where nothing limits it.
 
     Only jobs submitted in ``[measured_from, measured_to)`` count in metrics. ``running`` maps the jobs that are
-    on the machine at ``start`` to their recorded starts.
+    on the machine at ``start`` to their recorded starts. ``load`` is what the jobs offered before they were scaled to
+    the scenario's load; None where they were not.
     """
 
     workload: Workload
@@ -37,6 +39,7 @@ class Cut:
     measured_from: int | None
     measured_to: int | None
     running: dict[int, int]
+    load: float | None = None
 
 
 def load_workload(loaded: LoadedScenario, readers: Sequence[PluggedReader] = ()) -> Workload:
@@ -99,24 +102,30 @@ def jobs_and_machine(
 
 
 def cut(loaded: LoadedScenario, workload: Workload, nodes: int) -> Cut:
-    """The jobs of the scenario's window, and those that were there when it began if it starts warm."""
+    """The jobs of the scenario's window, and those that were there when it began if it starts warm; at its load."""
     scenario = loaded.scenario
     window = scenario.window
     submit = workload.column("submit_s")
+    rhythm = None if scenario.load is None else Rhythm(submit)
     if window is None:
         if scenario.jobs is not None:
             workload = workload.first(scenario.jobs)
-        return Cut(workload, int(submit[0]) if len(submit) else 0, None, None, {})
+        submit = workload.column("submit_s")
+        span = (int(submit[0]), int(submit[-1]) + 1) if len(submit) else (0, 0)
+        return _changed(loaded, Cut(workload, span[0], None, None, {}), span[1], nodes, rhythm)
     zero = workload.t0_utc
     start = window.start.seconds(zero) if window.start else int(submit[0])
     end = window.end.seconds(zero) if window.end else int(submit[-1]) + 1
-    measured = start + window.warm_up, end - window.cool_down
-    if not measured[0] < measured[1]:
+    measured: tuple[int, int | None] = start + window.warm_up, end - window.cool_down
+    if not start + window.warm_up < end - window.cool_down:
         raise InputError(
             f"{loaded.place('window')}: window: nothing is left to measure between {measured[0]} and {measured[1]} s "
             f"(start + warm_up, end - cool_down); the trace runs from {submit[0]} to {submit[-1]} s"
         )
     inside = (submit >= start) & (submit < end)
+    if window.jobs is not None:
+        inside &= np.cumsum(inside) <= window.jobs
+        end, measured = int(submit[inside].max(initial=start)) + 1, (start, None)
     recorded = workload.column("recorded_start_s")
     was_running = np.zeros(len(workload), bool)
     if window.warm_start:
@@ -141,7 +150,37 @@ def cut(loaded: LoadedScenario, workload: Workload, nodes: int) -> Cut:
     if scenario.jobs is not None and scenario.jobs < len(part):
         part = part.first(scenario.jobs)
         running = {job_id: began for job_id, began in running.items() if job_id < scenario.jobs}
-    return Cut(part, start, *measured, running)
+    return _changed(loaded, Cut(part, start, *measured, running), end, nodes, rhythm)
+
+
+def _changed(loaded: LoadedScenario, piece: Cut, end: int, nodes: int, rhythm: Rhythm | None) -> Cut:
+    """The piece, whose jobs come before ``end``, shaken and at the load that the scenario asks for."""
+    scenario, workload, start = loaded.scenario, piece.workload, piece.start
+    if scenario.shake is not None:
+        submit_s, runtime = scenario.shake.submit, scenario.shake.runtime
+        try:
+            workload = shaken(workload, submit_s=submit_s, runtime=runtime, seed=scenario.seed, start=start, end=end)
+        except InputError as error:
+            raise InputError(f"{loaded.place('shake')}: shake: {error}") from None
+        piece = replace(piece, workload=workload)
+    if scenario.load is None or rhythm is None:
+        return piece
+    place = loaded.place("load")
+    try:
+        was = offered_load(workload, start=start, end=end, nodes=nodes, overrun=scenario.overrun)
+    except InputError as error:
+        raise InputError(f"{place}: load: {error}") from None
+    length = round((end - start) * was / scenario.load)
+    if length < 2:
+        raise InputError(
+            f"{place}: load: the jobs submitted between {start} and {end} s offer a load of {was:.3g}; "
+            f"none is left to scale to {scenario.load:g}"
+        )
+    pace = Pace(start, end, start + length, rhythm)
+    first, last = (
+        None if limit is None else int(pace.moved(limit)) for limit in (piece.measured_from, piece.measured_to)
+    )
+    return Cut(paced(workload, pace), start, first, last, piece.running, was)
 
 
 def make_scheduler(loaded: LoadedScenario, kind: type) -> Scheduler:

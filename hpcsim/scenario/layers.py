@@ -47,6 +47,7 @@ PLUGGED: Mapping[Steps, str | None] = {
 NAMED: tuple[str, ...] = ("observers", "metrics")
 """The keys whose values are names with options behind them."""
 
+_TOURNAMENT = "tournament"  # what the names of packaged files begin with that are tournaments
 _LONGEST_SHOWN = 60  # characters of a wrong value
 
 
@@ -73,6 +74,11 @@ def source_layers(source: str | Path | Mapping[str, object]) -> list[Layer]:
         data = _plain(source)
         return _with_base(YamlText(data, {}, _places_of(data, Place("mapping"))), Path(), [])
     return _file_layers(_find(source, Path()), [])
+
+
+def text_layers(text: YamlText, folder: Path) -> list[Layer]:
+    """The layers of a scenario that was read already, with files relative to ``folder``; the deepest base first."""
+    return _with_base(text, folder, [])
 
 
 def override_layer(overrides: Overrides) -> Layer:
@@ -115,6 +121,15 @@ def merged(lower: Layer, upper: Layer, *, forget_options: bool = True) -> Layer:
 
 def packaged_scenarios() -> dict[str, Path]:
     """The scenarios that come with hpcsim: file by name."""
+    return {name: path for name, path in _packaged().items() if not name.startswith(_TOURNAMENT)}
+
+
+def packaged_tournaments() -> dict[str, Path]:
+    """The tournaments that come with hpcsim, in the folder of the scenarios: file by name."""
+    return {name: path for name, path in _packaged().items() if name.startswith(_TOURNAMENT)}
+
+
+def _packaged() -> dict[str, Path]:
     folder = Path(str(files("hpcsim"))) / "scenarios"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 

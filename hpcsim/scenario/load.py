@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -76,15 +76,27 @@ def load_scenario(
 
     Raises ``InputError`` with a line for each thing that is wrong, ordered by place.
     """
+    layers = (*source_layers(source), override_layer(overrides))
+    return checked(layers, schedulers=schedulers, twins=twins, parts=parts)
+
+
+def checked(
+    layers: Iterable[Layer],
+    *,
+    schedulers: Mapping[str, type] | None = None,
+    twins: Mapping[str, type] | None = None,
+    parts: Mapping[str, Mapping[str, Any]] | None = None,
+) -> LoadedScenario:
+    """The scenario of these layers, the lowest first; see ``load_scenario``."""
     layer = Layer({})
-    for upper in (*source_layers(source), override_layer(overrides)):
+    for upper in layers:
         layer = merged(layer, upper)
     wrong: list[tuple[Place, str]] = []
     scenario: Scenario | None = None
     try:
         scenario = Scenario.model_validate(layer.data)
     except ValidationError as error:
-        wrong += _told(error, layer, Scenario, ())
+        wrong += complaints(error, layer, Scenario, ())
     options: dict[Steps, BaseModel | None] = {}
     readers = None if parts is None else {**dict.fromkeys(BUILT_IN, object), **parts["workloads"]}
     for path in PLUGGED:
@@ -211,7 +223,7 @@ def _made_options(
     try:
         return model.model_validate(given), wrong
     except ValidationError as error:
-        return None, wrong + _told(error, layer, model, path)
+        return None, wrong + complaints(error, layer, model, path)
     except Exception as error:  # the validators are the plug-in's own code
         text = f"{key}: the options of {name} broke while being checked: {type(error).__name__}: {error}"
         return None, [*wrong, (layer.place(path), text)]
@@ -240,7 +252,7 @@ def _with_options(scenario: Scenario, path: Steps, options: BaseModel, layer: La
     return scenario.model_copy(update={above[0]: part}) if above else part
 
 
-def _told(error: ValidationError, layer: Layer, model: type[BaseModel], above: Steps) -> list[tuple[Place, str]]:
+def complaints(error: ValidationError, layer: Layer, model: type[BaseModel], above: Steps) -> list[tuple[Place, str]]:
     """The errors of pydantic as ``key.path: what was wrong (got VALUE)``, each with its place."""
     told: list[tuple[Place, str]] = []
     for found in error.errors(include_url=False):

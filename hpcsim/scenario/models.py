@@ -116,6 +116,13 @@ class Physics(Section):
         description="whether the queue rules of the machine's centre hold; or a YAML file of others, relative to "
         "this file",
     )
+    failure_seed: int | None = Field(
+        default=None,
+        ge=0,
+        lt=2**63,
+        description="what failures, outages and maintenance are drawn by from the start on; the scenario's seed when "
+        "left out. Which nodes are prone to fail hangs on the scenario's seed in any case",
+    )
     on_failure: Literal["requeue", "lose"] = Field(
         default="requeue", description="what becomes of a job that loses a node"
     )
@@ -211,6 +218,12 @@ class Window(Section):
         default=None,
         description="jobs submitted from it on are left out: seconds from the trace's zero or UTC date",
     )
+    jobs: int | None = Field(
+        default=None,
+        ge=1,
+        le=10**9,
+        description="only so many jobs, the first submitted from the start on; all are measured, and to their ends",
+    )
     warm_start: bool = Field(
         default=False, description="begin with the jobs that the trace shows running or waiting at the start"
     )
@@ -226,6 +239,29 @@ class Window(Section):
         if end.seconds(0) <= start.seconds(0):
             raise PydanticCustomError("window", "Input should be after window.start")
         return end
+
+    @field_validator("jobs")
+    @classmethod
+    def _is_the_end(cls, jobs: int | None, info: ValidationInfo) -> int | None:
+        if jobs is not None and info.data.get("end") is not None:
+            raise PydanticCustomError("window", "Input should not stand beside window.end: it is the end")
+        return jobs
+
+    @field_validator("warm_up", "cool_down")
+    @classmethod
+    def _has_an_interval(cls, span: int, info: ValidationInfo) -> int:
+        if span and info.data.get("jobs") is not None:
+            raise PydanticCustomError("window", "Input should be 0 beside window.jobs, of which all are measured")
+        return span
+
+
+class Shake(Section):
+    """Input shaking: every job a little off, to see whether a result hangs on a coincidence."""
+
+    submit: Seconds = Field(default=60, description="jobs are submitted up to so many seconds earlier or later")
+    runtime: float = Field(
+        default=0.01, ge=0, lt=1, description="and run up to this share of their runtime shorter or longer"
+    )
 
 
 def _by_name(value: Any) -> Any:
@@ -281,6 +317,17 @@ class Scenario(Section):
         gt=0,
         le=36_500,
         description="days of a synthetic workload; 30 when jobs is not given either",
+    )
+    load: float | None = Field(
+        default=None,
+        gt=0,
+        le=10,
+        description="offered load of the jobs that are run, node-seconds over those of the machine; the times between "
+        "their submissions are scaled to it, the daily and weekly cycle stays. As it is when left out",
+    )
+    shake: Shake | None = Field(
+        default=None,
+        description="every job a little earlier or later, shorter or longer, by the seed; none when left out",
     )
     strict: bool = Field(default=False, description="refuse a trace with a bad row instead of counting bad rows")
     reservations: Literal["drop", "keep"] = Field(

@@ -177,7 +177,12 @@ def make_site(
         heat.take_down(interval_s(int(workload.column("submit_s").max(initial=start)) - start))
     if physics.failures:
         failures = FailureProcess(
-            spec.failures, units=spec.units, units_per_rack=spec.units_per_rack, seed=seed, start=start
+            spec.failures,
+            units=spec.units,
+            units_per_rack=spec.units_per_rack,
+            seed=seed,
+            start=start,
+            chance=physics.failure_seed,
         )
     if physics.variation:  # half a normal: the best nodes are as fast as nodes get
         class_U = slowness(spec.units, spec.class_spread, stream(seed, "performance classes"))
@@ -315,6 +320,7 @@ def _outages(loaded: LoadedScenario, workload: Workload, spec: MachineSpec, star
     physics, seed = loaded.scenario.physics, loaded.scenario.seed
     if physics is None:
         return []
+    seed = seed if physics.failure_seed is None else physics.failure_seed
     if physics.recorded_outages is not None:
         if not workload.t0_utc:
             raise InputError(

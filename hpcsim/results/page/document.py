@@ -7,6 +7,7 @@ it as text, never as HTML.
 from __future__ import annotations
 
 import json
+import os
 from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import sha256
@@ -22,7 +23,6 @@ from hpcsim.results.page.facts import (
     differing_keys,
     heading,
     names,
-    refuse_incomplete,
     summary_rows,
     tiles,
     warnings,
@@ -48,14 +48,18 @@ def write_report(path: Path, runs: Sequence[Run], directories: Sequence[str] = (
 
     ``directories`` name the runs where their schedulers and scenarios do not tell them apart.
     """
-    path.write_text(page(runs, directories), encoding="utf-8", errors="replace", newline="\n")
+    draft = path.with_name(f".{path.name}.{os.getpid()}")  # so that no page is lost to half of another
+    try:
+        draft.write_text(page(runs, directories), encoding="utf-8", errors="replace", newline="\n")
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def page(runs: Sequence[Run], directories: Sequence[str] = ()) -> str:
-    """The whole page. Raises InputError for a run whose manifest does not say what ran."""
+    """The whole page."""
     places = directories or [f"run {number}" for number, _ in enumerate(runs, 1)]
-    for run, place in zip(runs, places, strict=True):
-        refuse_incomplete(run, place)
     here = files("hpcsim.results.page")
     styles = [(here / name).read_text("utf-8") for name in _STYLES]
     scripts = [(here / name).read_text("utf-8") for name in _SCRIPTS]

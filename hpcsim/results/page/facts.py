@@ -31,16 +31,7 @@ TILES = (
     ("cost_usd", "cost"),
 )
 
-_NEEDED = ("hpcsim", "scenario", "scheduler", "seed", "t0_utc", "machine", "workload")
-
 Row = dict[str, Any]
-
-
-def refuse_incomplete(run: Run, directory: str) -> None:
-    """Raise InputError if the manifest does not even say what ran."""
-    lacking = [key for key in _NEEDED if key not in run.manifest]
-    if lacking:
-        raise InputError(f"{directory}: its manifest.json has no {', '.join(lacking)}: run it again")
 
 
 def heading(run: Run) -> str:

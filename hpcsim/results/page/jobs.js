@@ -147,7 +147,8 @@ function amountOf(text, kind) {
 /** A date (UTC) or a number of seconds as a second of the run. */
 function secondOf(text, t0) {
   if (/^\d+$/.test(text)) return Number(text);
-  return t0 ? Date.parse(/T/.test(text) ? `${text}Z` : text) / 1000 - t0 : NaN;
+  const [, day, time = "00:00"] = text.match(/^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)Z?)?$/i) || []; // anything else is read as local time
+  return t0 && day ? Date.parse(`${day}T${time}Z`) / 1000 - t0 : NaN;
 }
 
 function textAt(values, i) {

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from hpcsim.results.page.pack import named, whole
 from hpcsim.results.page.steps import packed_steps
+from hpcsim.results.period import period_s
 from hpcsim.results.run import Run
 
 _PLANNED = ("maintenance",)  # causes that nobody calls a failure
@@ -21,7 +22,8 @@ _FEW = 50_000  # interrupts that a page names; above, only the curve of nodes ou
 def timelines(run: Run, share: int = 1) -> dict[str, Any]:
     """Seconds since ``t0_utc`` from ``begin_s`` to ``end_s``, curves by table, interrupts, and what is missing."""
     time_s = run.tables["timeline"].column("time_s").to_numpy()
-    begin_s, end_s = _period(run)
+    begin_s, end_s = period_s(run)
+    end_s = max(end_s, begin_s + 1)
     tables = {
         "timeline": (time_s, _columns(run.tables["timeline"], ("queue", "running", "busy_nodes"))),
         "submitted": _counted(run.tables["jobs"], "submit_s", begin_s),
@@ -138,17 +140,6 @@ def _most(run: Run, table: str, columns: Sequence[str]) -> float:
     if not _rows(run, table):
         return 0.0
     return max(float(run.tables[table][column].to_numpy().max()) for column in columns)
-
-
-def _period(run: Run) -> tuple[int, int]:
-    """From the first second of the run to the last of which its tables know."""
-    lasts = [(name, "time_s") for name in ("timeline", "power", "temperature")]
-    lasts += [("jobs", "submit_s"), ("jobs", "end_s")]
-    known = [run.tables[name].column(column).drop_null() for name, column in lasts if name in run.tables]
-    ends = [int(column.to_numpy().max()) for column in known if len(column)]
-    time_s = run.tables["timeline"].column("time_s")
-    begin_s = int(time_s[0].as_py()) if len(time_s) else 0
-    return begin_s, max([begin_s + 1, *ends])
 
 
 def _columns(table: pa.Table, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:

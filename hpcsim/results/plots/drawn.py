@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from hpcsim.errors import InputError
 from hpcsim.results.curves import by_interval, even_edges, integral, value_at
+from hpcsim.results.period import period_s
 from hpcsim.results.plots.ink import COLOURS, LINES, fitted, line_of
 from hpcsim.results.run import Run
 from hpcsim.strict_yaml import parse_mapping
@@ -72,27 +73,18 @@ class Drawn:
         return data
 
     @cached_property
+    def _period(self) -> tuple[int, int]:
+        return period_s(self.run)
+
+    @property
     def begin(self) -> int:
         """The first second of the run."""
-        return int(self.column("timeline", "time_s")[0])
+        return self._period[0]
 
-    @cached_property
+    @property
     def end(self) -> int:
         """The last second: the last end, or the last submission if that is later, or where the run was stopped."""
-        last = self.column("timeline", "time_s")[-1:]
-        columns = (("jobs", "submit_s"), ("jobs", "end_s"), ("attempts", "end_s"))
-        end = int(max(np.nanmax(of, initial=self.begin) for of in (last, *(self.column(*name) for name in columns))))
-        if self.is_one_of("jobs", "state", "running", "waiting").any():
-            end = max(end, self._stopped_s or end)
-        return end
-
-    @cached_property
-    def _stopped_s(self) -> int | None:
-        """Until when the scenario asked for the run, if it did."""
-        from hpcsim.scenario.times import Instant
-
-        until = self.scenario.get("until")
-        return None if until is None else Instant.parse(until).seconds(self.t0_utc)
+        return self._period[1]
 
     @cached_property
     def edges(self) -> Floats:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from hpcsim.results.plots.drawn import Drawn
 from hpcsim.results.plots.ink import BLUE, HATCHES, LIGHT, TEXT_PT, width_in
-from hpcsim.results.plots.sheet import KWH, LEFT_IN, RIGHT_IN, WIDTH_IN, Panel, Sheet, run_keys, scaled
+from hpcsim.results.plots.sheet import KWH, LEFT_IN, RIGHT_IN, WIDTH_IN, Numbers, Panel, Sheet, run_keys, scaled
 
 _WORDS = {
     "jobs": "jobs, work that counted", "lost": "jobs, work that was lost", "idle": "idle nodes",
@@ -66,6 +66,7 @@ def draw(question: str, runs: Sequence[Drawn]) -> Figure:
     room_in = WIDTH_IN - LEFT_IN - _LABELS_IN - RIGHT_IN
     axes.set_xlim(0, most * room_in / max(room_in - longest_in, 1.0))
     axes.set_xlabel(f"energy of the facility [{unit}{of}]")
+    axes.xaxis.set_major_formatter(Numbers())
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     return sheet.figure

@@ -14,7 +14,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import Formatter, MaxNLocator, NullLocator
 
 from hpcsim.results.plots.drawn import Curve, Drawn, about
 from hpcsim.results.plots.ink import GREY, HATCHES, SOLID, TEXT_PT, fitted, width_in
@@ -121,7 +121,7 @@ class Sheet:
     def _dress(self, axes: Axes, label: str, left_in: float, wide_in: float) -> None:
         axes.set_ylabel(label, va="top")  # of text that is turned the top is on the left
         axes.yaxis.set_label_coords(-(left_in - 0.1) / wide_in, 0.5)
-        axes.yaxis.set_major_formatter(NUMBERS)
+        axes.yaxis.set_major_formatter(Numbers())
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
 
     def _text(self, x: float, y: float, text: str, size_pt: float, colour: str, **more: Any) -> None:
@@ -227,9 +227,20 @@ def scaled(most: float, units: Sequence[tuple[str, float]]) -> tuple[str, float]
 
 WATTS = (("MW", 1e-6), ("kW", 1e-3), ("W", 1.0))
 KWH = (("GWh", 1e-6), ("MWh", 1e-3), ("kWh", 1.0))
-NUMBERS = FuncFormatter(
-    lambda value, _: (f"{value:,.10g}" if value < 1e7 else f"{value / 1e6:,.10g} M").replace("-", "−")
-)
+
+
+class Numbers(Formatter):
+    """Numbers with thousands apart; from ten millions on, all of an axis in millions if that leaves them short."""
+
+    def __call__(self, value: float, pos: int | None = None) -> str:
+        return f"{value:,.10g}".replace("-", "−")
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        large = [abs(value) for value in values if value]
+        if not large or max(large) < 1e7 or min(large) < 1e4:
+            return [self(value) for value in values]
+        return [self(value / 1e6) + (" M" if value else "") for value in values]
+
 
 _SPANS = {1: "1 s", 10: "10 s", 60: "1 min", 600: "10 min", 3_600: "1 h", 21_600: "6 h", 86_400: "1 d",
           604_800: "7 d", 5_184_000: "60 d", 31_536_000: "365 d"}  # fmt: skip
@@ -256,4 +267,4 @@ def counts_on(axes: Axes, most: float) -> None:
     axes.set_ylim(0, 1.3 * max(most, 1.0))
     axes.yaxis.set_ticks([0, *(10**power for power in range(int(np.log10(max(most, 1.0))) + 1))])
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(NUMBERS)
+    axes.yaxis.set_major_formatter(Numbers())

@@ -1,0 +1,1 @@
+"""Tournaments: many schedulers on the same windows of the same jobs, compared."""

@@ -1,0 +1,143 @@
+"""The directory of a tournament: one folder for each finished cell, by the digest of what it hangs on.
+
+A cell is written under ``drafts/`` and then renamed to ``cells/KEY``, so what stands there is whole, whoever was
+killed when. No lock and no database: several programs may work in one directory, and who comes second with a cell that
+is there throws his own away, which has the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from hpcsim.errors import InputError
+
+DONE = "done"
+FAILED = "failed"
+PENDING = "pending"
+
+_FOREIGN_DRAFT_S = 86_400  # after which a draft of another machine is taken to be nobody's
+
+
+class Directory:
+    """The folder of a tournament."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.cells = root / "cells"
+        self._drafts = root / "drafts"
+
+    def state(self, key: str) -> str:
+        """Whether the cell is ``done``, ``failed`` or ``pending``."""
+        return str(record["state"]) if (record := self.record(key)) else PENDING
+
+    def record(self, key: str) -> dict[str, Any] | None:
+        """What ``cell.json`` says of a cell; None if there is none."""
+        return self.read(key, "cell.json")
+
+    def read(self, key: str, name: str) -> dict[str, Any] | None:
+        """The content of one of a cell's JSON files; None if there is none."""
+        try:
+            content: dict[str, Any] = json.loads((self.cells / key / name).read_text("utf-8"))
+            return content
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            raise InputError(
+                f"{self.cells / key / name}: not JSON; remove the folder, and --resume runs it again"
+            ) from None
+
+    def write(self, key: str, record: Mapping[str, Any], fill: Callable[[Path], None] = lambda draft: None) -> None:
+        """Keep a cell: ``record`` as ``cell.json``, and what ``fill`` writes into a folder."""
+        with self._draft() as draft:
+            fill(draft)
+            write_json(draft / "cell.json", record)
+            for path in draft.iterdir():
+                _sync(path)
+            draft.chmod(0o755)
+            self.cells.mkdir(exist_ok=True)
+            try:
+                draft.rename(self.cells / key)
+            except OSError:
+                if not (self.cells / key).is_dir():
+                    raise
+                # another program was faster with the same cell
+
+    def forget(self, key: str) -> None:
+        """Take a cell away, so that it is run again."""
+        with self._draft() as draft, suppress(FileNotFoundError):
+            (self.cells / key).rename(draft / "cell")  # at once, and then file by file
+
+    def put(self, name: str, text: str) -> None:
+        """Write a file of the tournament: it has the old content or the new, never a part."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._draft() as draft:
+            (draft / path.name).write_text(text, "utf-8", newline="\n")
+            _sync(draft / path.name)
+            (draft / path.name).replace(path)
+
+    def sweep(self) -> None:
+        """Remove what programs left that were killed while they wrote."""
+        for draft in self._drafts.iterdir() if self._drafts.is_dir() else ():
+            with suppress(OSError):
+                if _is_abandoned(draft):
+                    shutil.rmtree(draft, ignore_errors=True)
+        with suppress(OSError):  # others may be writing
+            self._drafts.rmdir()
+
+    def _draft(self) -> _Draft:
+        return _Draft(self._drafts)
+
+
+class _Draft:
+    """A folder to write in, whose name says who does; away at the end, and so is the folder around it if empty."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> Path:
+        while True:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # another program just took the empty folder away
+                self._draft = Path(mkdtemp(prefix=f"{socket.gethostname()}+{os.getpid()}+", dir=self._folder))
+                return self._draft
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._draft, ignore_errors=True)
+        with suppress(OSError):
+            self._folder.rmdir()
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Content as JSON, the same bytes for equal content."""
+    path.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+
+
+def _is_abandoned(draft: Path) -> bool:
+    host, _, rest = draft.name.partition("+")
+    pid = rest.partition("+")[0]
+    if host != socket.gethostname() or not pid.isdigit():
+        return time.time() - draft.stat().st_mtime > _FOREIGN_DRAFT_S
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _sync(path: Path) -> None:
+    """Have the disk hold a file before its folder gets its name: a machine that loses power keeps no empty cell."""
+    if path.is_file():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
