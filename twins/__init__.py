@@ -3,10 +3,11 @@
 from hpcsim.plugin import Register, Twin, hookimpl
 
 from .performance import LastTwo, Walltime
+from .performance_ensemble import RuntimeEnsemble
 
 
 @hookimpl
 def hpcsim_twins(register: Register[Twin]) -> None:
     """Register every built-in twin."""
-    for twin in (Walltime, LastTwo):
+    for twin in (Walltime, LastTwo, RuntimeEnsemble):
         register(twin)

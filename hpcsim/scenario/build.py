@@ -202,6 +202,8 @@ def make_twins(loaded: LoadedScenario, kinds: Mapping[str, type]) -> dict[str, A
         kind, options = kinds[named.name], loaded.twin_options.get(question)
         try:
             made[question] = kind() if options is None else kind(options)
+        except InputError as error:
+            raise InputError(f"twin {named.name}: {error}") from error
         except Exception as error:
             raise TwinError(f"twin {named.name} could not be made: {type(error).__name__}: {error}") from error
     return made

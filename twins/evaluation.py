@@ -1,0 +1,175 @@
+"""How good predictions of runtimes are, on jobs later than those that were learned from.
+
+Intervals are calibrated as they would be in service, hour by hour: on the last thousand jobs that had ended before the
+first one of the hour was submitted. Of jobs of one day errors hang together, so means are compared by resampling days
+(percentile bootstrap), the same days for both, which is paired.
+
+Metrics of a job, p predicted and r real seconds: accuracy min(p, r) / max(p, r); the absolute error of ln r and of r;
+whether the 90 % interval holds r, and its width in ln seconds; CRPS of ln r by the ten quantiles of
+``baselines.LEVELS`` (twice the mean pinball loss, Gneiting and Ranjan 2011).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from . import learn, lognormal
+from .baselines import LEVELS, Said, log_runtime, predictors
+from .features import Floats, Int64s
+from .performance_ensemble import WINDOW
+from .records import Records, Split
+from .training import Plan, Trained, train
+
+METRICS: Final = ("accuracy", "log_mae", "mae_min", "coverage", "width", "crps")
+MASSES: Final = LEVELS[::-1][: LEVELS.size // 2] * 2 - 1
+"""What the central intervals between pairs of levels hold: 0.9, 0.7, ... 0.1."""
+
+ENSEMBLE: Final = "runtime-ensemble"
+_DAY_S: Final = 86_400
+_HOUR_S: Final = 3_600
+_DRAWS: Final = 2000
+
+
+class Judged(NamedTuple):
+    """The metrics of each test job (T, len(METRICS)), and coverage and ln width at several masses, (T, Q // 2)."""
+
+    metrics: Floats
+    covered: Floats
+    widths: Floats
+
+
+class Compared(NamedTuple):
+    """Means by metric, their 95 % intervals, and the interval of the ensemble's mean less the predictor's."""
+
+    mean: Floats
+    low: Floats
+    high: Floats
+    difference_low: Floats
+    difference_high: Floats
+
+
+class Evaluation(NamedTuple):
+    """What came of all seeds: comparisons by predictor, and for the plots coverage and width by mass, (Q // 2,)."""
+
+    compared: dict[str, Compared]
+    covered: dict[str, Floats]
+    widths: dict[str, Floats]
+    seeds: list[int]
+    tested: int
+    days: int
+
+
+def evaluate(
+    rows: Records, parts: Split, seeds: list[int], told: Callable[[str], None] = lambda what: None, epochs: int = 60
+) -> Evaluation:
+    """Train an ensemble with each seed and judge it beside the baselines; its metrics are means over the seeds.
+
+    The baselines are trained once, with the first seed, which of them only boosting has a use for: it chooses the jobs
+    to stop by.
+    """
+    judged: dict[str, list[Judged]] = {}
+    taught = learn.lesson([(rows, parts)])
+    for seed in seeds:
+        told(f"seed {seed}: ensemble")
+        trained = learn.half(train(taught.fit, taught.check, Plan(seed, epochs)))
+        judged.setdefault(ENSEMBLE, []).append(_judged_ensemble(trained, rows, parts))
+    told("baselines")
+    for name, said in predictors(rows, parts, seeds[0]).items():
+        judged[name] = [_judged(said, rows, parts)]
+    mean = {name: Judged(*(np.mean(part, axis=0) for part in zip(*all_, strict=True))) for name, all_ in judged.items()}
+    day = rows.jobs.submit_s[parts.test] // _DAY_S
+    found, day = np.unique(day, return_inverse=True)
+    compared = _compared({name: each.metrics for name, each in mean.items()}, day, len(found))
+    return Evaluation(
+        compared,
+        {name: each.covered.mean(0) for name, each in mean.items()},
+        {name: each.widths.mean(0) for name, each in mean.items()},
+        seeds,
+        len(parts.test),
+        len(found),
+    )
+
+
+def _judged_ensemble(trained: Trained, rows: Records, parts: Split) -> Judged:
+    which = np.concatenate([parts.check, parts.test])
+    mixture = learn.mixture(trained, rows.data(which))
+    score = lognormal.central_mass(mixture, rows.runtime_s[which].astype(np.float64))
+    levels_TQ = np.zeros((len(parts.test), LEVELS.size))
+    for test, known in _hours(rows, which, parts):
+        for place, mass in enumerate(MASSES):
+            wanted = lognormal.conformal_mass(score[known], float(mass))
+            levels_TQ[test, place], levels_TQ[test, -1 - place] = (1 - wanted) / 2, (1 + wanted) / 2
+    tested = mixture.take(np.arange(len(parts.check), len(which)))
+    with np.errstate(divide="ignore"):
+        log_quantiles = np.log(np.maximum(lognormal.quantiles(tested, levels_TQ), 1.0))
+    point = lognormal.quantiles(tested, np.full((len(parts.test), 1), 0.5))[:, 0]
+    return _metrics(rows, parts.test, point, log_quantiles)
+
+
+def _judged(said: Said, rows: Records, parts: Split) -> Judged:
+    """A baseline: each of its quantiles is moved so that the right share of the last ends lay below (conformal)."""
+    which = np.concatenate([parts.check, parts.test])
+    truth = log_runtime(rows, which)
+    error_JQ = truth[:, None] - said.log_quantiles
+    first = len(parts.check)
+    moved = said.log_quantiles[first:].copy()
+    limit = np.log(np.maximum(rows.jobs.walltime_s[parts.test], 1).astype(np.float64))
+    for test, known in _hours(rows, which, parts):
+        n = len(known)
+        for place, level in enumerate(LEVELS):
+            outward = np.ceil if level > 0.5 else np.floor
+            rank = int(np.clip(outward((n + 1) * level), 1, n)) - 1
+            moved[test, place] += np.partition(error_JQ[known, place], rank)[rank]
+    moved = np.clip(np.sort(moved, axis=1), 0.0, limit[:, None])
+    return _metrics(rows, parts.test, said.point[first:], moved)
+
+
+def _hours(rows: Records, which: Int64s, parts: Split) -> list[tuple[Int64s, Int64s]]:
+    """For each hour of the test: the places of its jobs in the test, and in ``which`` of the last that had ended."""
+    end_s = rows.end_s[which]
+    order = np.argsort(end_s, kind="stable")
+    hour = rows.jobs.submit_s[parts.test] // _HOUR_S
+    found = []
+    for test in np.split(np.arange(len(hour)), np.flatnonzero(np.diff(hour)) + 1):
+        begin = int(rows.jobs.submit_s[parts.test[test[0]]])
+        known = order[: np.searchsorted(end_s[order], begin, side="right")][-WINDOW:]
+        found.append((test, known))
+    return found
+
+
+def _metrics(rows: Records, test: Int64s, point: Floats, log_quantiles: Floats) -> Judged:
+    real = np.maximum(rows.runtime_s[test].astype(np.float64), 1.0)
+    point = np.maximum(point, 1.0)
+    truth = log_runtime(rows, test)
+    error = truth[:, None] - log_quantiles
+    crps = 2 * np.where(error >= 0, LEVELS * error, (LEVELS - 1) * error).mean(1)
+    half = LEVELS.size // 2
+    low, high = log_quantiles[:, :half], log_quantiles[:, ::-1][:, :half]
+    slack = 1e-6  # of what was a logarithm and is one again
+    covered = ((truth[:, None] >= low - slack) & (truth[:, None] <= high + slack)).astype(np.float64)
+    widths = high - low
+    columns = (
+        np.minimum(point, real) / np.maximum(point, real), np.abs(np.log(point) - np.log(real)),
+        np.abs(point - real) / 60, covered[:, 0], widths[:, 0], crps,
+    )  # fmt: skip
+    return Judged(np.stack(columns, axis=1), covered, widths)
+
+
+def _compared(metrics: dict[str, Floats], day: Int64s, days: int) -> dict[str, Compared]:
+    rng = np.random.default_rng(1)
+    drawn = rng.integers(0, days, (_DRAWS, days))
+    times = np.stack([np.bincount(each, minlength=days) for each in drawn])  # (draws, days)
+    jobs = np.bincount(day, minlength=days)
+    means = {}
+    for name, each in metrics.items():
+        sums = np.stack([np.bincount(day, each[:, k], days) for k in range(len(METRICS))], axis=1)
+        means[name] = (times @ sums) / (times @ jobs)[:, None]
+    result = {}
+    for name, each in metrics.items():
+        low, high = np.percentile(means[name], [2.5, 97.5], axis=0)
+        least, most = np.percentile(means[ENSEMBLE] - means[name], [2.5, 97.5], axis=0)
+        result[name] = Compared(each.mean(0), low, high, least, most)
+    return result

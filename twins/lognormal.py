@@ -1,0 +1,135 @@
+"""Runtimes as mixtures of log-normals that end at the walltime: moments, quantiles, and what is left of running jobs.
+
+A job runs X seconds or until its walltime, whichever comes first; ln X is a mixture of normals. Every member of an
+ensemble has K of them, and all members weigh the same. All of it is in closed form but the quantiles.
+
+Shapes: J jobs, M members, K components of a member, Q levels.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtr
+
+Floats = npt.NDArray[np.float64]
+
+_GRID: Final = np.linspace(0.0, 1.0, 12)
+_ROUNDS: Final = 3  # each narrows a quantile to one part of the grid; between its ends the line is straight enough
+_SURELY_OVER: Final = 1e-9  # survival below which nothing is believed of what is left
+
+
+class Mixture(NamedTuple):
+    """``weight``, ``mean`` and ``deviation`` of ln X, each (J, M, K); ``limit`` is ln walltime, (J,).
+
+    The weights of a member's components add up to 1.
+    """
+
+    weight: Floats
+    mean: Floats
+    deviation: Floats
+    limit: Floats
+
+    def take(self, which: npt.NDArray[np.int64]) -> Mixture:
+        """The mixtures of some jobs."""
+        return Mixture(*(part[which] for part in self))
+
+
+class Moments(NamedTuple):
+    """Mean and standard deviations of runtimes, seconds, each (J,): of the noise, and between the members."""
+
+    mean: Floats
+    aleatoric: Floats
+    epistemic: Floats
+
+
+def below(mixture: Mixture, log_s: Floats) -> Floats:
+    """The probability that ln X is at most each of (J, Q) values, were there no walltime."""
+    weight, mean, deviation = (part.reshape(len(part), 1, -1) for part in mixture[:3])
+    members = mixture.weight.shape[1]
+    result: Floats = (weight * ndtr((log_s[:, :, None] - mean) / deviation)).sum(2) / members
+    return result
+
+
+def moments(mixture: Mixture, elapsed_s: Floats | None = None) -> Moments:
+    """The moments of the runtimes of J jobs, given that they have run ``elapsed_s`` seconds already.
+
+    A job that has outlived all that was believed of it is expected to run until its walltime.
+    """
+    weight, mean, deviation, limit = mixture
+    limit_s = np.exp(limit)
+    end = (limit[:, None, None] - mean) / deviation
+    square = deviation * deviation
+    at_limit = limit_s[:, None, None] * ndtr(-end)
+    first, second = ndtr(end - deviation), ndtr(end - 2 * deviation)
+    survival = np.ones_like(mean)
+    if elapsed_s is not None:
+        with np.errstate(divide="ignore"):
+            begun = (np.log(np.minimum(elapsed_s, limit_s))[:, None, None] - mean) / deviation
+        survival = ndtr(-begun)
+        first, second = first - ndtr(begun - deviation), second - ndtr(begun - 2 * deviation)
+    first = np.exp(mean + square / 2) * first + at_limit
+    second = np.exp(2 * (mean + square)) * second + limit_s[:, None, None] * at_limit
+    alive_M = (weight * survival).sum(2)
+    is_over = alive_M.mean(1) < _SURELY_OVER
+    safe_M = np.maximum(alive_M, 1e-300)
+    mean_M, square_M = (weight * first).sum(2) / safe_M, (weight * second).sum(2) / safe_M
+    share_M = alive_M / np.maximum(alive_M.sum(1, keepdims=True), 1e-300)
+    middle = (share_M * mean_M).sum(1)
+    aleatoric = np.sqrt((share_M * np.maximum(square_M - mean_M**2, 0.0)).sum(1))
+    epistemic = np.sqrt((share_M * (mean_M - middle[:, None]) ** 2).sum(1))
+    low = np.zeros_like(limit_s) if elapsed_s is None else np.minimum(elapsed_s, limit_s)
+    middle = np.where(is_over, limit_s, np.clip(middle, low, limit_s))
+    return Moments(middle, np.where(is_over, 0.0, aleatoric), np.where(is_over, 0.0, epistemic))
+
+
+def quantiles(mixture: Mixture, level: Floats, elapsed_s: Floats | None = None) -> Floats:
+    """The runtimes in seconds that J jobs stay below with the probabilities ``level``, (J, Q), given what they ran."""
+    spread = 6.0 * mixture.deviation
+    low = np.maximum((mixture.mean - spread).min((1, 2)), 0.0)  # no job runs less than a second
+    low = np.minimum(low, mixture.limit)
+    if elapsed_s is not None:
+        begun = np.minimum(np.log(np.maximum(elapsed_s, 1.0)), mixture.limit)
+        gone = np.where(elapsed_s > 0, below(mixture, begun[:, None])[:, 0], 0.0)
+        low = np.maximum(low, begun)
+        level = gone[:, None] + level * (1.0 - gone[:, None])
+        level = np.where((gone > 1.0 - _SURELY_OVER)[:, None], 1.0, level)
+    high = np.maximum(np.minimum((mixture.mean + spread).max((1, 2)), mixture.limit), low)
+    ends = below(mixture, np.stack([low, high, mixture.limit], axis=1))
+    high = np.where(ends[:, 1] < level.max(1), mixture.limit, high)
+    left, right = np.repeat(low[:, None], level.shape[1], 1), np.repeat(high[:, None], level.shape[1], 1)
+    for _ in range(_ROUNDS):
+        grid = left[..., None] + (right - left)[..., None] * _GRID
+        cdf = below(mixture, grid.reshape(len(left), -1)).reshape(grid.shape)
+        place = np.minimum(np.maximum((cdf < level[..., None]).sum(2), 1), len(_GRID) - 1)
+        width = (right - left) / (len(_GRID) - 1)
+        left, right = left + width * (place - 1), left + width * place
+    row, column = np.ogrid[: left.shape[0], : left.shape[1]]
+    under, over = cdf[row, column, place - 1], cdf[row, column, place]
+    share = np.clip((level - under) / np.maximum(over - under, 1e-300), 0.0, 1.0)
+    unlimited = ends[:, 2:] < level
+    inside = np.where(level <= ends[:, :1], low[:, None], left + share * (right - left))
+    result: Floats = np.exp(np.where(unlimited, mixture.limit[:, None], inside))
+    return result
+
+
+def central_mass(mixture: Mixture, runtime_s: Floats) -> Floats:
+    """The mass of the smallest central interval that holds each of J runtimes: 0 for a median, near 1 for a surprise.
+
+    An interval whose upper end is the walltime holds all that ran until then. It is the score of distributional
+    conformal prediction (Chernozhukov, Wüthrich and Zhu 2021).
+    """
+    limited = runtime_s >= np.floor(np.exp(mixture.limit) + 1e-6)
+    log_s = np.minimum(np.log(np.maximum(runtime_s, 1.0)), mixture.limit)
+    upper = 2 * below(mixture, log_s[:, None])[:, 0] - 1
+    result: Floats = np.where(limited, np.maximum(upper, 0.0), np.abs(upper))
+    return result
+
+
+def conformal_mass(score: Floats, coverage: float) -> float:
+    """The mass that central intervals need so that they hold a share ``coverage``, by the scores of jobs that ended."""
+    n = len(score)
+    rank = int(np.ceil((n + 1) * coverage))
+    return 1.0 if rank > n else float(np.partition(score, rank - 1)[rank - 1])

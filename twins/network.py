@@ -1,0 +1,68 @@
+"""The network of the performance ensemble, and its forward pass in numpy, so that no run imports torch.
+
+M members, each a perceptron F -> 128 -> 64 -> 3K with SiLU: for each of K components of ln X the logit of its weight,
+its mean relative to ln walltime, and the log of its deviation. ``tests/test_performance_twin.py`` compares this pass
+with torch's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from .features import NAMES
+from .lognormal import Mixture
+
+Floats = npt.NDArray[np.float64]
+
+MEMBERS: Final = 5
+HIDDEN: Final = (128, 64)
+COMPONENTS: Final = 3
+CLIP: Final = 6.0  # standard deviations; beyond it a feature is no other
+LEAST_LOG_DEVIATION, MOST_LOG_DEVIATION = -3.5, 1.5
+_MEAN_BOUND: Final = 3.0  # above ln walltime; a higher mean says no more than "until the limit"
+
+SHAPES: Final[Mapping[str, tuple[int, ...]]] = {
+    "weight0": (MEMBERS, len(NAMES), HIDDEN[0]),
+    "bias0": (MEMBERS, 1, HIDDEN[0]),
+    "weight1": (MEMBERS, HIDDEN[0], HIDDEN[1]),
+    "bias1": (MEMBERS, 1, HIDDEN[1]),
+    "weight2": (MEMBERS, HIDDEN[1], 3 * COMPONENTS),
+    "bias2": (MEMBERS, 1, 3 * COMPONENTS),
+}
+"""The tensors by name."""
+
+_CHUNK: Final = 4096
+
+
+def scaled(features: Floats, center: Sequence[float], scale: Sequence[float]) -> npt.NDArray[np.float32]:
+    """Features as the network takes them, (J, F)."""
+    x: Floats = (features - np.asarray(center)) / np.asarray(scale)
+    return np.minimum(np.maximum(x, -CLIP), CLIP).astype(np.float32)
+
+
+def outputs(tensors: Mapping[str, npt.NDArray[Any]], x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """What the members say of J jobs, (J, M, 3K)."""
+    parts = []
+    for begin in range(0, len(x), _CHUNK):
+        hidden = x[None, begin : begin + _CHUNK]
+        for layer in range(3):
+            hidden = hidden @ tensors[f"weight{layer}"] + tensors[f"bias{layer}"]
+            if layer < 2:
+                hidden = hidden / (1.0 + np.exp(-np.clip(hidden, -60.0, 60.0)))
+        parts.append(hidden.transpose(1, 0, 2))
+    result: npt.NDArray[np.float32] = np.concatenate(parts)
+    return result
+
+
+def mixture_of(output: npt.NDArray[np.float32], walltime_s: npt.NDArray[np.int64]) -> Mixture:
+    """The mixtures that outputs (J, M, 3K) mean."""
+    logit, mean, log_deviation = (output[..., k::3].astype(np.float64) for k in range(3))
+    weight = np.exp(logit - logit.max(2, keepdims=True))
+    weight /= weight.sum(2, keepdims=True)
+    limit = np.log(np.maximum(walltime_s, 1).astype(np.float64))
+    deviation = np.exp(np.clip(log_deviation, LEAST_LOG_DEVIATION, MOST_LOG_DEVIATION))
+    return Mixture(weight, limit[:, None, None] + np.minimum(mean, _MEAN_BOUND), deviation, limit)

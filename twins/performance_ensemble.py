@@ -1,0 +1,271 @@
+"""How long jobs will run, learned: a deep ensemble on what is known when a job is submitted."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Hashable, Sequence
+from functools import cache
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from hpcsim.plugin import Ended, InputError, Job, Options, Prediction, View
+
+from . import weights as files
+from .features import COUNTED, NAMES, History
+
+KIND: Final = "performance-ensemble"
+TRAINED: Final = Path(__file__).with_name("trained")
+"""Where the weights lie that come with hpcsim: NAME.json and NAME.safetensors."""
+
+COVERAGE: Final = 0.9
+WINDOW: Final = 1000
+"""Of how many of the last ends the calibration is."""
+
+_EVERY: Final = 50  # ends from one calibration to the next
+_CHUNK: Final = 1024  # jobs: their distributions stay in the cache
+_LEAST_SCALE, _MOST_SCALE = 0.2, 5.0
+
+
+class Network(NamedTuple):
+    """Weights in use: tensors, scalers, and the scores of the validation jobs, from which the calibration starts."""
+
+    tensors: dict[str, npt.NDArray[np.float32]]
+    center: list[float]
+    scale: list[float]
+    scores: list[float]
+
+
+@cache
+def read(path: Path) -> Network:
+    """The network of a JSON file; InputError for one that is not sound."""
+    from .network import SHAPES
+
+    tensors, about = files.load(path, KIND, SHAPES, NAMES)
+    scores = about.get("scores")
+    if not isinstance(scores, list) or not all(isinstance(each, float) and 0 <= each <= 1 for each in scores):
+        raise InputError(f"{path}: scores should be numbers from 0 to 1")
+    return Network(tensors, about["center"], about["scale"], scores)
+
+
+def shipped() -> list[str]:
+    """The names of the weights that come with hpcsim."""
+    return sorted(path.name.removesuffix(".performance.json") for path in TRAINED.glob("*.performance.json"))
+
+
+class RuntimeEnsemble:
+    """Runtimes by an ensemble of five networks, on the request, the time and the history of user, project and queue.
+
+    Each network says of ln runtime a mixture of three normals, which ends at the walltime. The answer is the median of
+    all of them; the aleatoric deviation is what they see as noise on average, the epistemic one how far their means
+    lie apart. Both are stretched so that 90 % intervals would have held 90 % of the last thousand ends.
+
+    A job is predicted when it is asked about first, and again when 1, 2, 4, 8 ... more jobs of its user (or of its
+    nodes and walltime, where users have no names) have ended. For a job that runs it is the median of what is possible
+    after the time that it has run.
+
+    How jobs feel a lower clock is not learned: no twin is told at which speed a job ran.
+
+    References
+    ----------
+    Lakshminarayanan, Pritzel and Blundell (2017), Simple and scalable predictive uncertainty estimation using deep
+    ensembles.
+    Chernozhukov, Wüthrich and Zhu (2021), Distributional conformal prediction.
+    """
+
+    name = "runtime-ensemble"
+    api = 1
+    cites = ("Lakshminarayanan2017", "Chernozhukov2021")
+    answers: Literal["performance"] = "performance"
+
+    class Options(Options):
+        """What it was trained on, and what it answers."""
+
+        weights: str | None = Field(
+            None,
+            description="a file of weights (.json), or the name of those of a machine that come with hpcsim; the "
+            "scenario's machine where it is one of them, else those of all, named general",
+        )
+        point: Literal["median", "mean"] = Field("median", description="what of the distribution is answered")
+
+    def __init__(self, options: Options | None = None) -> None:
+        options = options or self.Options.model_validate({})
+        self._weights = options.weights
+        self._point = options.point
+        self._path: Path | None = None if options.weights is None else weights_path(options.weights)
+        if options.weights is not None and self._path is not None and self._path.parent != TRAINED:
+            read(self._path)  # so that a file that is not sound is told of before the run begins
+        self._history = History()
+        self._fresh: dict[int, int] = {}  # row by job id
+        self._stale: dict[int, int] = {}  # of those that are to be predicted again
+        self._alike: dict[Hashable, dict[int, int]] = {}  # rows by job id of those of one user
+        self._free: list[int] = []
+        self._output = np.zeros((0, 0, 0), np.float32)
+        self._answer = np.zeros((0, 3))
+        self._first = np.zeros(0, np.int64)  # how many of its user had ended when a job was predicted first,
+        self._due = np.zeros(0, np.int64)  # and how many have to have for the next time
+        self._scores: list[float] = []
+        self._unscored: list[tuple[npt.NDArray[np.float32], int, int]] = []  # output, walltime, runtime of ends
+        self._stretch = 0.0
+
+    def performance(self, jobs: Sequence[Job], view: View) -> Prediction:
+        if self._path is None:
+            machine = view.machine
+            name = "general" if machine is None else machine.name.lower()
+            self._path = weights_path(name if name in shipped() else "general")
+        if not self._stretch:
+            self._scores = list(read(self._path).scores)
+            self._calibrate()
+        fresh = self._fresh
+        new = [job for job in jobs if job.id not in fresh]
+        if new:
+            self._predict(new, view)
+        rows = np.array([fresh[job.id] for job in jobs])
+        answer = self._answer[rows]
+        running = view.running
+        if running:
+            begun = [(place, running[job.id].start) for place, job in enumerate(jobs) if job.id in running]
+            if begun:
+                place, start = np.array(begun).T
+                elapsed_s = np.maximum(view.now - start, 0).astype(np.float64)
+                walltime_s = np.array([jobs[i].walltime for i in place])
+                answer[place] = self._answers(self._output[rows[place]], walltime_s, elapsed_s)
+        return Prediction(
+            np.ascontiguousarray(answer[:, 0]), answer[:, 1] * self._stretch, answer[:, 2] * self._stretch
+        )
+
+    def ended(self, end: Ended) -> None:
+        """Learn of a job that has ended, and of how well it was predicted."""
+        job, group = end.job, _group(end.job)
+        row = self._fresh.pop(job.id, None)
+        if row is None:
+            row = self._stale.pop(job.id, None)
+        if row is not None:
+            alike = self._alike[group]
+            del alike[job.id]
+            if not alike:
+                del self._alike[group]
+            self._free.append(row)
+            if end.state in COUNTED:
+                self._unscored.append((self._output[row].copy(), job.walltime, end.runtime_s))
+                if len(self._unscored) == _EVERY:
+                    self._calibrate()
+        self._history.add(end)
+        alike = self._alike.get(group, {})
+        if alike:
+            known = self._history.ends_like(job)
+            for other, row in alike.items():
+                if known >= self._due[row] and other in self._fresh:
+                    self._stale[other] = self._fresh.pop(other)
+
+    def _predict(self, jobs: list[Job], view: View) -> None:
+        from . import network
+
+        used = read(self._known_path)
+        x = network.scaled(self._history.features(jobs, view.utc_s - view.now, view.nodes), used.center, used.scale)
+        output = network.outputs(used.tensors, x)
+        walltime_s = np.array([job.walltime for job in jobs], np.int64)
+        rows = np.array([self._row(job) for job in jobs])
+        self._output[rows] = output
+        for begin in range(0, len(jobs), _CHUNK):
+            part = slice(begin, begin + _CHUNK)
+            self._answer[rows[part]] = self._answers(output[part], walltime_s[part], None)
+
+    def _row(self, job: Job) -> int:
+        """The row of a job that is predicted now, for the first time or again."""
+        known = self._history.ends_like(job)
+        row = self._stale.pop(job.id, None)
+        if row is not None:
+            self._due[row] = self._first[row] + 2 * (known - self._first[row])
+        else:
+            if not self._free:
+                self._grow()
+            row = self._free.pop()
+            self._first[row], self._due[row] = known, known + 1
+            self._alike.setdefault(_group(job), {})[job.id] = row
+        self._fresh[job.id] = row
+        return row
+
+    def _grow(self) -> None:
+        from . import network
+
+        size = len(self._due)
+        more = max(256, size)
+        self._free = list(range(size + more - 1, size - 1, -1))
+        shape = (size + more, network.MEMBERS, 3 * network.COMPONENTS)
+        output = np.zeros(shape, np.float32)
+        output[:size] = self._output.reshape(size, *shape[1:])
+        self._output = output
+        self._answer = np.concatenate([self._answer, np.zeros((more, 3))])
+        self._first = np.concatenate([self._first, np.zeros(more, np.int64)])
+        self._due = np.concatenate([self._due, np.zeros(more, np.int64)])
+
+    def _answers(
+        self,
+        output: npt.NDArray[np.float32],
+        walltime_s: npt.NDArray[np.int64],
+        elapsed_s: npt.NDArray[np.float64] | None,
+    ) -> npt.NDArray[np.float64]:
+        """Point, aleatoric and epistemic deviation of J jobs, (J, 3), before they are stretched."""
+        from . import lognormal, network
+
+        mixture = network.mixture_of(output, walltime_s)
+        mean, aleatoric, epistemic = lognormal.moments(mixture, elapsed_s)
+        if self._point == "median":
+            mean = lognormal.quantiles(mixture, np.full((len(mean), 1), 0.5), elapsed_s)[:, 0]
+        return np.stack([mean, aleatoric, epistemic], axis=1)
+
+    def _calibrate(self) -> None:
+        """Score the ends since the last time, and stretch by the scores of the window."""
+        from . import lognormal, network
+
+        if self._unscored:
+            outputs, walltimes, runtimes = zip(*self._unscored, strict=True)
+            mixture = network.mixture_of(np.stack(outputs), np.array(walltimes))
+            self._scores += lognormal.central_mass(mixture, np.array(runtimes, np.float64)).tolist()
+            self._unscored = []
+        del self._scores[:-WINDOW]
+        mass = lognormal.conformal_mass(np.array(self._scores), COVERAGE)
+        wanted = NormalDist().inv_cdf((1 + min(mass, 1 - 1e-9)) / 2) if mass > 0 else 0.0
+        scale = wanted / NormalDist().inv_cdf((1 + COVERAGE) / 2)
+        self._stretch = min(max(scale, _LEAST_SCALE), _MOST_SCALE)
+
+    @property
+    def _known_path(self) -> Path:
+        if self._path is None:
+            raise RuntimeError("asked before it is known of which machine")
+        return self._path
+
+    def __deepcopy__(self, memo: object) -> RuntimeEnsemble:
+        twin = copy.copy(self)
+        twin._history = self._history.copy()
+        twin._fresh, twin._stale, twin._free = self._fresh.copy(), self._stale.copy(), self._free.copy()
+        twin._alike = {group: rows.copy() for group, rows in self._alike.items()}
+        twin._output, twin._answer = self._output.copy(), self._answer.copy()
+        twin._first, twin._due, twin._scores = self._first.copy(), self._due.copy(), self._scores.copy()
+        twin._unscored = self._unscored.copy()
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_path": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._path = None if self._weights is None else weights_path(self._weights)
+
+
+def weights_path(named: str) -> Path:
+    """The JSON file of weights that an option names."""
+    if named.endswith(".json"):
+        return Path(named)
+    if named not in shipped():
+        raise InputError(f"no weights named {named!r}. Known: {', '.join(shipped())}; or give the path of a .json file")
+    return TRAINED / f"{named}.performance.json"
+
+
+def _group(job: Job) -> Hashable:
+    return job.user or (job.nodes, job.walltime)
