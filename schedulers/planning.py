@@ -85,7 +85,7 @@ class Plan:
         self._known: dict[tuple[int, int, str | None], int] = {}  # earliest places: later jobs alike get none before
         # Nodes and seconds of jobs that got nothing, none of them less than another in both. No more nodes get free
         # in a pass, so a job that needs as much as one of them gets nothing, either.
-        self._refused: list[tuple[int, int]] = []
+        self._refused: dict[bool, list[tuple[int, int]]] = {True: [], False: []}  # by whether they would have reserved
         # whether there is more to a job than its nodes
         self._differs = bool(room.special) or room.shared is not None
 
@@ -115,11 +115,11 @@ class Plan:
         span = -(-(self._latency_s + self._runs_s(job)) // self._resolution) * self._resolution
         if not other:
             nodes = job.nodes
-            for refused_nodes, refused_span in self._refused:
+            for refused_nodes, refused_span in self._refused[else_reserve]:
                 if nodes >= refused_nodes and span >= refused_span:
                     return None
             if not else_reserve and profile.least(self._now, span) < nodes:
-                self._refuse(nodes, span)
+                self._refuse(nodes, span, else_reserve)
                 return None
         if other and job.cores and self._joins(job, profile, span):
             return JOINED
@@ -136,11 +136,12 @@ class Plan:
             profile.reserve(start, span, job.nodes, job)
             self.reservations += 1
         elif start > self._now and not other:
-            self._refuse(job.nodes, span)
+            self._refuse(job.nodes, span, else_reserve)
         return None
 
-    def _refuse(self, nodes: int, span: int) -> None:
-        self._refused = [each for each in self._refused if each[0] < nodes or each[1] < span] + [(nodes, span)]
+    def _refuse(self, nodes: int, span: int, else_reserve: bool) -> None:
+        kept = [each for each in self._refused[else_reserve] if each[0] < nodes or each[1] < span]
+        self._refused[else_reserve] = [*kept, (nodes, span)]
 
     def _joins(self, job: Job, profile: Profile, span: int) -> bool:
         """Whether ``job`` gets part of a shared node, which it keeps from no reservation; if so, it is taken."""

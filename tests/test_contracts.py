@@ -17,6 +17,7 @@ from hpcsim.schedulers.tetris import Tetris
 from hpcsim.testing import SchedulerContract, TwinContract
 from hpcsim.testing.stand_ins import Energy, Fault, Thermal
 from hpcsim.twins.performance import LastTwo, Walltime
+from hpcsim.twins.performance_ensemble import RuntimeEnsemble
 
 
 class TestFCFS(SchedulerContract):
@@ -96,6 +97,10 @@ class TestWalltime(TwinContract):
 
 class TestLastTwo(TwinContract):
     twin = LastTwo
+
+
+class TestRuntimeEnsemble(TwinContract):
+    twin = RuntimeEnsemble
 
 
 class TestEnergyStandIn(TwinContract):

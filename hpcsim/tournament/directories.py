@@ -106,8 +106,8 @@ class _Draft:
 
     def __enter__(self) -> Path:
         while True:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with suppress(FileNotFoundError):  # another program just took the empty folder away
+            with suppress(FileNotFoundError, FileExistsError):  # another program just took the empty folder away
+                self._folder.mkdir(parents=True, exist_ok=True)
                 self._draft = Path(mkdtemp(prefix=f"{socket.gethostname()}+{os.getpid()}+", dir=self._folder))
                 return self._draft
 
