@@ -131,11 +131,13 @@ class Flux:
     def _by_instances(self, view: View, room: Room, matcher: Matcher, tree: Tree) -> Iterator[Decision]:
         if self._levels:
             self._refuse_what_instances_cannot(view, room)
-        yield from self._urgent(view, room, matcher)
+        urgent = [*self._urgent(view, room, matcher)]
+        yield from urgent
         queue = {job.id: job for job in still_waiting(view, room)}
         for instance, due in tree.schedule(Pass(view, queue, room, matcher)):
             units = matcher.name(due.job, instance.own_units()) if due.opens else None
             yield Start(due.job, f"{due.why} of {instance.name}" if self._levels else due.why, units=units)
+        tree.started([start.job for start in urgent])
         next_s = tree.next_s(view.now)
         if next_s is not None:
             yield Hold(next_s, "until a decision is through")

@@ -7,7 +7,7 @@ job; such an instance ends when its jobs have, and what it had no time for waits
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import pairwise
 from math import ceil
@@ -64,6 +64,10 @@ class Tree:
                 for due in instance.loop(now, self._cost, self._order, partial(self._asking, instance, now)):
                     yield from self._began(instance, due, now)
 
+    def started(self, urgent: Iterable[Job]) -> None:
+        """These start without its decision, where one instance has the whole machine: it sees them end all the same."""
+        self._instances[0].running.update((job.id, job) for job in urgent)
+
     def next_s(self, now: int) -> int | None:
         """The next second in which a decision is through, or an instance with nothing left to do ends."""
         seconds = [each.due[0].second for each in self._instances if each.due]
@@ -78,6 +82,7 @@ class Tree:
     def _begin(self, view: View) -> None:
         if not self._levels:
             self._instances = [Instance("flux", self._rules)]
+            self.started(running.job for running in view.running.values())  # since before the first second
             return
         units = None if view.machine is None else np.arange(view.machine.units)
         root = Instance("flux", self._rules, view.nodes, units)

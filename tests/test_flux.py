@@ -121,6 +121,11 @@ def test_a_loop_that_ended_by_its_depth_begins_anew_once_it_started_something(po
     assert starts(jobs, flux(queue_policy=policy, queue_depth=1), 10) == [0] * 9
 
 
+def test_a_busy_instance_sees_the_end_of_a_job_that_was_there_before_it():
+    jobs = workload((0, 50, 4), (0, 10, 4))
+    assert starts(jobs, flux(cost={"decision_s": 1.7}), 4, running_at_start={0: -5})[1] == 46
+
+
 @pytest.mark.parametrize(("policy", "second"), [("easy", 20), ("conservative", 20), ("hybrid", 20), ("fcfs", 200)])
 def test_a_job_that_needs_nodes_that_are_down_is_parked_and_does_not_count(policy, second):
     """Five of ten nodes are down from 10 to 200 s; the second job needs more than are left. Only fcfs skips nobody."""

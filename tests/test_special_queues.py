@@ -575,6 +575,13 @@ def times(attempts: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     return [(row["job_id"], row["start_s"], row["end_s"], row["state"]) for row in attempts]
 
 
+def test_flux_that_is_busy_deciding_sees_the_end_of_a_job_that_it_did_not_decide() -> None:
+    """j1 starts without a decision, and nothing but its end lets j2 start; then j2 takes 1.7 s to decide."""
+    jobs = workload((0, 35, 2, 35, "g"), (10, 40, 8, 40, "d"), (20, 1, 6, 1, "g"))
+    _, attempts = run(simulation(jobs, SCHEDULERS["flux slow"](), rules(DEMAND)))
+    assert times(attempts)[1:] == [("j1", 10, 50, "completed"), ("j2", 51, 52, "completed")]
+
+
 @pytest.mark.parametrize("scheduler", ["fcfs", "easy", "hybrid", "conservative", "flux"])
 def test_a_demand_job_starts_at_once_whoever_is_first_in_the_queue(scheduler: str) -> None:
     jobs = workload((0, 50, 6, 99, "p"), (5, 50, 4, 99, "p"), (10, 90, 12, 99, "g"), (20, 5, 3, 99, "d"))
