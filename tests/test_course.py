@@ -70,10 +70,10 @@ def test_a_run_without_heat_has_no_temperatures_and_one_without_physics_no_grid(
     cold = hpcsim.simulate("polaris", {"jobs": 50, "physics.heat": False})
     assert "temperature" not in cold.tables
     with pytest.raises(AttributeError, match="without heat has no temperature"):
-        cold.temperature  # noqa: B018
+        _ = cold.temperature
     bare = hpcsim.simulate("bare", {"jobs": 50, "profile": "polaris"})
     with pytest.raises(AttributeError, match="without physics has no grid"):
-        bare.grid  # noqa: B018
+        _ = bare.grid
 
 
 def test_the_grid_gives_the_cost_and_the_carbon_of_the_summary():

@@ -16,12 +16,7 @@ import pytest
 import hpcsim
 from hpcsim.results.page import write_report
 
-selenium = pytest.importorskip("selenium", reason="selenium is not installed")
-from selenium import webdriver  # noqa: E402
-from selenium.webdriver.chrome.options import Options  # noqa: E402
-from selenium.webdriver.chrome.service import Service  # noqa: E402
-from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 
 HERE = Path(__file__).parent
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&amp;<!--"
@@ -33,14 +28,14 @@ def chromium():
     driver = shutil.which("chromedriver")
     if program is None or driver is None:
         pytest.skip("no Chromium with chromedriver was found: apt-get install chromium chromium-driver")
-    options = Options()
+    options = webdriver.ChromeOptions()
     options.binary_location = program
     for switch in ("--headless=new", "--window-size=1200,900", "--disable-dev-shm-usage", "--disable-gpu"):
         options.add_argument(switch)
     if os.geteuid() == 0:
         options.add_argument("--no-sandbox")  # Chromium has none for root
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(driver))
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     yield browser
     browser.quit()
 
@@ -87,7 +82,7 @@ def rows(browser, column):
 def search(browser, text):
     """Types into the search field, and gives what is then said of how many jobs were found."""
     field = browser.find_element("id", "search")
-    field.send_keys(Keys.CONTROL, "a")
+    field.send_keys(webdriver.Keys.CONTROL, "a")
     field.send_keys(text)
     before = time.monotonic()
     until(lambda: time.monotonic() > before + 0.3)  # the field waits for the last key
@@ -124,7 +119,7 @@ def drag(browser, panel, begin, end):
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", over)
     left = over.size["width"] * (begin - 0.5)
     way = over.size["width"] * (end - begin)
-    ActionChains(browser).move_to_element_with_offset(over, round(left), 0).click_and_hold().move_by_offset(
+    webdriver.ActionChains(browser).move_to_element_with_offset(over, round(left), 0).click_and_hold().move_by_offset(
         round(way), 0
     ).release().perform()
     return over
@@ -144,7 +139,7 @@ def test_dragging_over_one_chart_changes_the_time_of_all_and_double_clicking_sho
     (part,) = shown_parts(page)
     length = whole[1] - whole[0]
     assert part == pytest.approx((whole[0] + 0.25 * length, whole[0] + 0.5 * length), abs=0.005 * length)
-    ActionChains(page).double_click(over).perform()
+    webdriver.ActionChains(page).double_click(over).perform()
     assert shown_parts(page) == {whole}
     assert complaints(page) == []
 
@@ -161,7 +156,7 @@ def test_the_keyboard_changes_the_time_too(page):
     chart.send_keys("+")
     ((first, last),) = shown_parts(page)
     assert last - first == pytest.approx((end - begin) / 2)
-    chart.send_keys(Keys.ARROW_LEFT)
+    chart.send_keys(webdriver.Keys.ARROW_LEFT)
     ((earlier, _),) = shown_parts(page)
     assert earlier < first
     chart.send_keys("0")
@@ -172,7 +167,7 @@ def test_the_read_out_under_the_pointer_is_what_the_table_holds(page, run):
     drag(page, "queue", 0.400, 0.405)
     drag(page, "queue", 0.4, 0.5)  # so near that nothing changes under a pixel
     over = page.find_element("css selector", "#panel-queue .u-over")
-    ActionChains(page).move_to_element(over).perform()
+    webdriver.ActionChains(page).move_to_element(over).perform()
     ((begin, end),) = shown_parts(page)
     second = (begin + end) / 2
     waiting = int(run.timeline.loc[run.timeline["time_s"] <= second, "queue"].iloc[-1])

@@ -36,9 +36,9 @@ def _tests(boards: Sequence[Board]) -> Iterator[tuple[str, ...]]:
         if judged is None:
             continue
         test, left = judged.friedman, judged.blocks.left_out
-        figures = ("", "", "", "", "", "")
+        figures: tuple[str, ...] = ("",) * 6
         if test is not None:
-            figures = (cell(test.chi2), cell(test.p_chi2), cell(test.f), *map(str, test.df), cell(test.p))  # type: ignore[assignment]
+            figures = (cell(test.chi2), cell(test.p_chi2), cell(test.f), *map(str, test.df), cell(test.p))
         yield (
             board.metric, board.scenario or "all", "all" if board.load is None else board.load,
             str(len(judged.blocks.schedulers)), str(judged.blocks.windows), judged.seeds, *figures,

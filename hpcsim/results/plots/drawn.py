@@ -48,7 +48,7 @@ class Drawn:
         self.summary, self.manifest = run.summary, run.manifest
         self.t0_utc = int(run.manifest["t0_utc"])
         self.nodes = int(run.manifest["machine"]["nodes"])
-        self._columns: dict[tuple[str, str], Any] = {}
+        self._columns: dict[tuple[str, str], npt.NDArray[Any]] = {}
 
     def has(self, table: str) -> bool:
         """Whether the run left this table."""
@@ -59,7 +59,7 @@ class Drawn:
         key = (table, name)
         if key not in self._columns:
             self._columns[key] = self.run.tables[table].column(name).to_numpy()
-        return self._columns[key]  # type: ignore[no-any-return]
+        return self._columns[key]
 
     def is_one_of(self, table: str, name: str, *values: str) -> Bools:
         """The rows in which a column of text has one of these values."""

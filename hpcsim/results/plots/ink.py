@@ -91,6 +91,7 @@ def _without_middle(text: str, kept: int) -> str:
 
 @cache
 def _renderer() -> RendererAgg:
+    # nor is it typed how to make one
     return RendererAgg(1, 1, _MEASURED_DPI)  # type: ignore[no-untyped-call]
 
 
