@@ -99,7 +99,7 @@ def test_what_does_not_exist_is_refused(tmp_path, words, says, capsys):
     assert _exit_code(["leaderboard", str(tmp_path), *words]) == 2
     assert says in capsys.readouterr().err
     assert _exit_code(["leaderboard", str(tmp_path / "nowhere")]) == 2
-    assert "cells.csv: cannot be read: No such file" in capsys.readouterr().err
+    assert "not the directory of a tournament: it has no cells.csv" in capsys.readouterr().err
 
 
 def test_control_and_title_are_those_of_the_tournaments_file(tmp_path):

@@ -127,17 +127,6 @@ def train(
     return Trained(tensors, center, scale, losses, best_epoch)
 
 
-def torch_outputs(tensors: Mapping[str, npt.NDArray[Any]], x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """What ``network.outputs`` computes, by torch: what training saw."""
-    import torch
-
-    with torch.no_grad():
-        parameters = {name: torch.from_numpy(np.array(value, np.float32)) for name, value in tensors.items()}
-        said = _forward(torch, parameters, torch.from_numpy(x).expand(MEMBERS, *x.shape))
-    result: npt.NDArray[np.float32] = said.permute(1, 0, 2).numpy()
-    return result
-
-
 def _scalers(features: Floats) -> tuple[list[float], list[float]]:
     center, scale = features.mean(0), features.std(0)
     return center.tolist(), np.where(scale > _CONSTANT, scale, 1.0).tolist()

@@ -20,6 +20,7 @@ import yaml
 
 from hpcsim.errors import InputError
 from hpcsim.results.answer import answer, span
+from hpcsim.results.units import spans_of
 
 if TYPE_CHECKING:
     from hpcsim.results.run import Run
@@ -362,8 +363,4 @@ _NOT_YET = np.iinfo(np.int64).max
 
 def _units(spans: str) -> set[int]:
     """The numbers in text such as ``0-13,20``."""
-    found: set[int] = set()
-    for part in spans.split(","):
-        first, _, last = part.partition("-")
-        found.update(range(int(first), int(last or first) + 1))
-    return found
+    return set(spans_of(pa.array([spans])).each()[1].tolist())

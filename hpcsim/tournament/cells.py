@@ -77,6 +77,8 @@ def read_cells(path: Path) -> Cells:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             header, *rows = csv.reader(file)
+    except FileNotFoundError:
+        raise InputError(f"{path.parent}: not the directory of a tournament: it has no {path.name}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, csv.Error) as error:
