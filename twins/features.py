@@ -18,6 +18,8 @@ import numpy.typing as npt
 
 from hpcsim.plugin import Ended, Job
 
+from .last_ends import LastEnds, gathered
+
 Floats = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -112,35 +114,20 @@ def _last_ends(jobs: Columns, ends: Ends, group: Int64s) -> tuple[Floats, Int64s
     job, runtime_s, failed = ends.job[told], ends.runtime_s[told], ends.failed[told]
     end_s = np.maximum(ends.end_s[told], jobs.submit_s[job] + 1)  # no job ended before it was there
     kept = _kept(runtime_s, jobs.walltime_s[job], failed)
-    order = np.lexsort((job, end_s, group[job]))
-    order = order[group[job[order]] >= 0]
-    first_s = min(int(end_s.min(initial=0)), int(jobs.submit_s.min(initial=0)))
-    span_s = max(int(end_s.max(initial=0)), int(jobs.submit_s.max(initial=0))) - first_s + 1
-    key = group[job[order]] * span_s + (end_s[order] - first_s)
-    known_until = np.searchsorted(key, group * span_s + (jobs.submit_s - first_s), side="right")
-    count = np.where(group < 0, 0, known_until - np.searchsorted(key, group * span_s, side="left"))
-    at_JK = np.maximum(known_until[:, None] - 1 - np.arange(LAST), 0)
-    if not order.size:
-        return np.zeros((*at_JK.shape, 4)), count, np.zeros(len(count), np.int64)
-    return kept[order[at_JK]], count, end_s[order[at_JK[:, 0]]]
+    known = gathered(kept, end_s, group[job], job, group, jobs.submit_s, LAST)
+    return known.kept, known.count, known.end_s[:, 0]
 
 
 class History:
     """The ends that became known in a run so far, and the features of jobs that are asked about."""
 
     def __init__(self) -> None:
-        self._row: dict[tuple[Any, ...], int] = {}
-        self._last = np.zeros((64, LAST, 4))  # of each group, the newest first; row 0: of none
-        self._end_s = np.zeros((64, LAST), np.int64)
-        self._job = np.zeros((64, LAST), np.int64)
-        self._count = np.zeros(64, np.int64)
+        self._ends = LastEnds(LAST, 4)
 
     def copy(self) -> History:
         """Another that goes its own way."""
         twin = History()
-        twin._row = self._row.copy()
-        for name in ("_last", "_end_s", "_job", "_count"):
-            setattr(twin, name, getattr(self, name).copy())
+        twin._ends = self._ends.copy()
         return twin
 
     def add(self, end: Ended) -> None:
@@ -152,16 +139,16 @@ class History:
         kept = _kept(np.array([end.runtime_s]), np.array([job.walltime]), failed)[0]
         for key in _keys(job):
             if key is not None:
-                self._put(self._row_of(key), kept, end.now, job.id)
+                self._ends.put(key, kept, end.now, job.id)
 
     def ends_like(self, job: Job) -> int:
         """How many ends became known of the user of ``job``; of its shape where the user has no name."""
         keys = _keys(job)
-        return int(self._count[self._row.get(keys[0] or keys[-1] or (), 0)])
+        return int(self._ends.count[self._ends.row(keys[0] or keys[-1])])
 
     def features(self, jobs: Sequence[Job], utc_of_zero: int, machine_nodes: int) -> Floats:
         """Features of J jobs that wait, (J, F), by all ends that are known by now."""
-        row_JG = np.array([[self._row.get(key, 0) if key else 0 for key in _keys(job)] for job in jobs], np.int64)
+        row_JG = np.array([[self._ends.row(key) for key in _keys(job)] for job in jobs], np.int64)
         numbers = np.array([job[2:5] + job[9:11] for job in jobs], np.int64)
         submit_s, nodes, walltime_s, cores, gpus = numbers.T
         nothing = np.zeros(len(jobs), np.int64)
@@ -173,29 +160,9 @@ class History:
         row = row_JG.reshape(-1)
         group_submit_s, group_walltime_s = np.repeat(submit_s, len(GROUPS)), np.repeat(walltime_s, len(GROUPS))
         of_groups = _statistics(
-            self._last[row], self._count[row], self._end_s[row, 0], group_submit_s, group_walltime_s
+            self._ends.kept[row], self._ends.count[row], self._ends.end_s[row, 0], group_submit_s, group_walltime_s
         )
         return np.concatenate([_request(columns), of_groups.reshape(len(jobs), -1)], axis=1)
-
-    def _row_of(self, key: tuple[Any, ...]) -> int:
-        row = self._row.setdefault(key, len(self._row) + 1)
-        if row == len(self._count):
-            for name in ("_last", "_end_s", "_job", "_count"):
-                array = getattr(self, name)
-                setattr(self, name, np.concatenate([array, np.zeros_like(array)]))
-        return row
-
-    def _put(self, row: int, kept: Floats, end_s: int, job: int) -> None:
-        """Write an end before the older ones; of those of one second the job that was submitted last comes first."""
-        place = 0
-        while place < min(LAST, self._count[row]) and self._end_s[row, place] == end_s and self._job[row, place] > job:
-            place += 1
-        self._count[row] += 1
-        if place == LAST:
-            return
-        for array, value in ((self._last[row], kept), (self._end_s[row], end_s), (self._job[row], job)):
-            array[place + 1 :] = array[place:-1]  # numpy takes care that they overlap
-            array[place] = value
 
 
 def _keys(job: Job) -> tuple[tuple[Any, ...] | None, ...]:
