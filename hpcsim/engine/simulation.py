@@ -471,29 +471,31 @@ class Simulation:
         else:
             self.releases.remove(expected_end, job_id, self._general_nodes(job))
             self.ledger.change(self.now, -job.nodes)
+        slow_s = 0.0
         if self.site is None:
             self.free_nodes += job.nodes
         else:
-            self.site.end(job_id, work_is_lost=state > TIMEOUT)
+            slow_s = self.site.end(job_id, work_is_lost=state > TIMEOUT)
             self.free_nodes = self.site.free_nodes
         self.attempts.finish(row, self.now, state)
         if not comes_back:
             self._finished(job_id, state)
             if self._learning:
-                self._tell_twins(job, row)
+                self._tell_twins(job, row, slow_s)
         if self.centre is not None:
             self.centre.left(job, comes_back=comes_back)
         if self.observers is not None:
             self.observers.tell("ended", job, self.now, STATES[state])
 
-    def _tell_twins(self, job: Job, row: int) -> None:
+    def _tell_twins(self, job: Job, row: int, slow_s: float) -> None:
         """Tell the twins that learn how the job of a row in attempts has ended."""
         _, _, start, end, ended_as, _ = self.attempts.row(row)
         runtime_s, state = end - start, STATES[ended_as]
         energy_j = None if self.site is None else self.site.joules_of(row)
+        told = Ended(job, runtime_s, state, self.now, energy_j, 1.0 - slow_s / max(runtime_s, 1))
         for twin in self._learning:
             try:
-                twin.ended(Ended(job, runtime_s, state, self.now, energy_j))
+                twin.ended(told)
             except Exception as error:
                 raise broken(twin, self.now, error) from error
 

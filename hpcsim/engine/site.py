@@ -304,8 +304,11 @@ class Site:
         """The state in which the running job ends now by itself: ``timeout``, or how its program ends."""
         return timeout if self.cluster.executions[job_id].times_out else self._outcome[job_id]
 
-    def end(self, job_id: int, *, work_is_lost: bool) -> None:
-        """Take a job off the machine now; ``work_is_lost`` if it did not end by itself."""
+    def end(self, job_id: int, *, work_is_lost: bool) -> float:
+        """Take a job off the machine now; ``work_is_lost`` if it did not end by itself.
+
+        Its slow seconds are returned: the integral of 1 - speed over the time that it ran.
+        """
         execution, now = self.cluster.executions[job_id], self._simulation.now
         self.cluster.end(execution, now)
         if execution.shared is not None:
@@ -321,6 +324,7 @@ class Site:
         if work_is_lost:
             self._lose(execution)
         self._hold_cap(now)
+        return execution.slow_s
 
     def _lose(self, execution: Execution) -> None:
         """Book what an attempt that did not come to its end has lost, and keep what its checkpoints saved."""
