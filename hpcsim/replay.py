@@ -29,7 +29,14 @@ from hpcsim.results.metrics import summarise
 from hpcsim.results.plugged import computed
 from hpcsim.results.run import Run
 from hpcsim.results.shared import nodes_of_jobs
-from hpcsim.results.tables import attempts_table, decisions_table, interrupts_table, jobs_table, timeline_table
+from hpcsim.results.tables import (
+    UNFINISHED,
+    attempts_table,
+    decisions_table,
+    interrupts_table,
+    jobs_table,
+    timeline_table,
+)
 from hpcsim.scenario import build, parts
 from hpcsim.scenario.load import LoadedScenario, load_scenario
 from hpcsim.scenario.needs import refuse_lacking
@@ -37,8 +44,8 @@ from hpcsim.strict_yaml import dump_yaml, parse_mapping
 
 if TYPE_CHECKING:
     from hpcsim.levers import Lever
+    from hpcsim.machine.readings import Readings
     from hpcsim.machine.spec import MachineSpec
-    from hpcsim.machine.telemetry import Readings
     from hpcsim.results.telemetry import TelemetryFile
     from hpcsim.workload.job import Workload
 
@@ -311,7 +318,7 @@ def _energy(simulation: Simulation, jobs: pa.Table, tables: dict[str, pa.Table])
         site,
         curve,
         work_node_hours=float(nominal[state == "completed"].sum()) / 3600.0,
-        ended=int(np.sum(~np.isin(state, ["rejected", "running", "waiting"]))),
+        ended=int(np.sum(~np.isin(state, ["rejected", *UNFINISHED]))),
     )
 
 

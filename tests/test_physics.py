@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def workload(*jobs):
 
 def simulation(
     jobs, scheduler, *, spec=COOLEY, heat=False, failures=False, requeues=True, checkpointing=None, cap_w=np.inf,
-    **options,
+    twins=MappingProxyType({}), **options,
 ):  # fmt: skip
     """The jobs on Cooley's 126 nodes."""
     facility = Facility(spec, jobs.t0_utc, cap_w=cap_w)
@@ -63,7 +64,7 @@ def simulation(
         **options,
     )  # fmt: skip
     site = Site(cluster, jobs, overrun="trace", requeues=requeues, checkpointing=checkpointing, facility=facility)
-    return Simulation(jobs, scheduler, nodes=126, site=site)
+    return Simulation(jobs, scheduler, nodes=126, site=site, twins=twins)
 
 
 class Plan:
@@ -450,3 +451,33 @@ def test_killing_a_job_books_what_it_drew_as_lost():
     _, attempts = checked(sim)
     curve = power_curve(sim, sim.site)
     assert ledger_j(sim, sim.site, curve)["lost"] == pytest.approx(attempts[0]["energy_j"])
+
+
+class Told:
+    """A twin that keeps what it is told."""
+
+    name, api, answers = "told", 1, "performance"
+
+    def __init__(self):
+        self.ends = {}
+
+    def ended(self, end):
+        self.ends[end.job.id] = end
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 900), st.sampled_from([0.6, 0.9, 1.0]), st.sampled_from([0.5, 1.0]))
+def test_a_twin_is_told_the_mean_speed_of_a_run(turns_at, first, then):
+    def decide(view):
+        yield from (SetSpeed(running.job, then) for running in view.running.values())
+        yield from (Start(job, speed=first) for job in view.queue)
+
+    told = Told()
+    jobs = workload((0, 1000, 1, 1000), (turns_at, 10, 1, 10))
+    sim = simulation(jobs, Plan(decide), twins={"performance": told})
+    sim.run()
+    (end, last), ran = (sim.attempts.end[:2], told.ends[0].runtime_s)
+    assert ran == end
+    assert told.ends[1].runtime_s == last - turns_at
+    assert told.ends[0].speed == pytest.approx((first * turns_at + then * (ran - turns_at)) / ran)
+    assert told.ends[1].speed == pytest.approx(first)

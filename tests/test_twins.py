@@ -94,8 +94,9 @@ def test_a_twin_is_told_of_every_end_for_good_when_it_has_come_and_of_no_other(s
     assert len(twin.log) == len(last)
     assert [end.now for end in twin.log] == sorted(end.now for end in twin.log)
     runtime, walltime = (sim.workload.column(name) for name in ("runtime_s", "walltime_s"))
-    for job, runtime_s, state, _, energy_j in twin.log:
+    for job, runtime_s, state, _, energy_j, speed in twin.log:
         assert energy_j is None
+        assert speed == 1.0
         assert state in ("timeout", "completed", *(["killed"] if deed is Kill else []))
         assert state == "killed" or runtime_s == min(runtime[job.id], walltime[job.id])
 
@@ -339,6 +340,12 @@ class Every:
     def fault(self, units, horizon_s, view):
         return Prediction(units / horizon_s, units * 0.0, units * 0.0)
 
+    def power(self, horizons_s, view):
+        return Prediction(1e6 / horizons_s, horizons_s * 0.0, horizons_s * 1.0)
+
+    def job_failure(self, jobs, view):
+        return Prediction(np.array([job.nodes / 1.5 for job in jobs]), *np.zeros((2, len(jobs))))
+
     def thermal(self, units, watts, horizon_s, view):
         return Prediction(watts - units, watts * 0.0, watts * 0.0)
 
@@ -376,6 +383,16 @@ def test_nobody_is_asked_about_nothing():
 
 def test_who_is_there_to_be_asked_can_be_seen():
     assert asked(lambda twins, jobs: ["fault" in twins, "performance" in twins]) == [True, False]
+    assert asked(lambda twins, jobs: ["power" in twins, "job_failure" in twins]) == [True, True]
+    plain = {"energy": LastTwo(), "performance": LastTwo()}
+    assert asked(lambda twins, jobs: [each in twins for each in ("power", "job_failure")], plain) == [False, False]
+
+
+def test_a_twin_may_answer_what_belongs_to_its_question():
+    assert asked(lambda twins, jobs: twins.power([900, 60])).mean.tolist() == [1e6 / 900, 1e6 / 60]
+    assert asked(lambda twins, jobs: twins.power([900])).epistemic.tolist() == [900.0]
+    assert asked(lambda twins, jobs: twins.job_failure(jobs[:1])).mean.tolist() == [1 / 1.5]
+    assert asked(lambda twins, jobs: [len(part) for part in twins.power([])]) == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -392,6 +409,8 @@ def test_who_is_there_to_be_asked_can_be_seen():
         (lambda twins, jobs: twins.energy(jobs, 1.5), r"ValueError: view.twins.energy: speeds should be in \(0, 1\]"),
         (lambda twins, jobs: twins.fault([0.5], 60), r"ValueError: view.twins.fault: units should be a list of unit n"),
         (lambda twins, jobs: twins.fault([0], 0), r"ValueError: view.twins.fault: the horizon should be a whole secon"),
+        (lambda twins, jobs: twins.power([60, 0]), r"ValueError: view.twins.power: the horizon should be a whole sec"),
+        (lambda twins, jobs: twins.job_failure(jobs), r"TwinError: .* answered job_failure of 2 with mean 1.33333"),
         (lambda twins, jobs: twins.fault([5], 4), r"TwinError: .* answered fault of 1 with mean 1.25, expected a prob"),
     ],
 )
@@ -399,3 +418,13 @@ def test_a_question_that_is_not_well_put_is_told_to_the_scheduler(question, said
     with pytest.raises((SchedulerError, TwinError)) as caught:
         asked(question)
     caught.match(said.removeprefix("TwinError: "))
+
+
+@pytest.mark.parametrize(("besides", "kind"), [("power", "energy"), ("job_failure", "fault")])
+def test_what_a_twin_does_not_answer_besides_its_question_is_told(besides, kind):
+    for twins, said in (
+        ({}, f"view.twins.{besides}: this scenario names no twin that answers it; set twins.{kind}"),
+        ({kind: LastTwo()}, f"view.twins.{besides}: last-two, the twin of {kind}, has no method {besides}"),
+    ):
+        with pytest.raises(SchedulerError, match=said):
+            asked(lambda twins, jobs: getattr(twins, besides)([60] if besides == "power" else jobs), twins)

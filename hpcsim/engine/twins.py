@@ -1,7 +1,8 @@
 """Digital twins as schedulers ask them: one question for many jobs or units, one answer with its uncertainty.
 
 A twin answers one of four questions, the one that its class attribute ``answers`` names, by the method of that name.
-It sees what a scheduler sees, the ``View``, and is told of each job that has ended; never what has not happened yet.
+It sees what a scheduler sees, the ``View``, and is told of each job that has ended and of what sensors read; never what
+has not happened yet.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ Int64s = npt.NDArray[np.int64]
 QUESTIONS: Final = ("performance", "energy", "fault", "thermal")
 """What twins can be asked, and the names of the methods that answer."""
 
+BESIDES: Final = {"power": "energy", "job_failure": "fault"}
+"""What a twin may answer besides its question, by a method of that name; here with that question."""
+
 
 class Prediction(NamedTuple):
     """What a twin believes of J jobs or U units: three float64 arrays of that many values, in the question's unit.
@@ -42,7 +46,7 @@ class Ended(NamedTuple):
 
     It ran ``runtime_s`` seconds. ``state`` is ``completed``, ``failed`` or ``timeout``, as its program ended, or
     ``killed`` or ``node_failed``. ``energy_j`` is what its nodes drew at the wall, joules; None on a machine that only
-    counts nodes.
+    counts nodes. ``speed`` is its mean speed relative to nominal over those seconds, caps and throttles included.
     """
 
     job: Job
@@ -50,6 +54,7 @@ class Ended(NamedTuple):
     state: str
     now: int
     energy_j: float | None
+    speed: float = 1.0
 
 
 class PerformanceTwin(Protocol):
@@ -65,7 +70,11 @@ class PerformanceTwin(Protocol):
 
 
 class EnergyTwin(Protocol):
-    """How much energy jobs would take."""
+    """How much energy jobs would take.
+
+    It may also say what the machine will draw: ``power(self, horizons_s: Int64s, view: View) -> Prediction``, watts at
+    the wall of all nodes together in each of H horizons.
+    """
 
     name: str
     api: int
@@ -77,7 +86,11 @@ class EnergyTwin(Protocol):
 
 
 class FaultTwin(Protocol):
-    """How likely units fail."""
+    """How likely units fail.
+
+    It may also say how likely programs fail: ``job_failure(self, jobs: Sequence[Job], view: View) -> Prediction``,
+    the probability that each of J jobs ends as ``failed`` if it starts now.
+    """
 
     name: str
     api: int
@@ -101,7 +114,11 @@ class ThermalTwin(Protocol):
 
 
 Twin = PerformanceTwin | EnergyTwin | FaultTwin | ThermalTwin
-"""What a twin plug-in is. A method ``ended(self, end: Ended)``, where there is one, tells it of ends."""
+"""What a twin plug-in is.
+
+A method ``ended(self, end: Ended)``, where there is one, tells it of ends. With a class attribute ``senses_every_s``
+and a method ``sensed(self, readings: Readings)`` it is told every so many seconds what the sensors of all units read.
+"""
 
 
 class Twins:
@@ -118,8 +135,9 @@ class Twins:
         self._view = view
 
     def __contains__(self, question: str) -> bool:
-        """Whether a twin answers ``question``, such as "energy"."""
-        return question in self._twins
+        """Whether a twin answers ``question``, such as "energy" or "power"."""
+        twin = self._twins.get(BESIDES.get(question, question))
+        return twin is not None and hasattr(twin, question)
 
     def performance(self, jobs: Collection[Job]) -> Prediction:
         """Seconds that each of J waiting jobs would run, if it started now on nodes at full speed."""
@@ -131,6 +149,15 @@ class Twins:
         if not np.all((speeds_J > 0) & (speeds_J <= 1)):
             raise ValueError(f"view.twins.energy: speeds should be in (0, 1], found {speeds!r}")
         return self._asked("energy", len(jobs), list(jobs), speeds_J)
+
+    def power(self, horizons_s: Sequence[int]) -> Prediction:
+        """Watts at the wall of all nodes together in each of H horizons, whole seconds from 1 on; without cooling."""
+        horizons_H = np.array([_horizon(each, "power") for each in horizons_s], np.int64)
+        return self._asked("power", len(horizons_H), horizons_H)
+
+    def job_failure(self, jobs: Collection[Job]) -> Prediction:
+        """Probability that the program of each of J jobs would fail by itself, if it was started now."""
+        return self._asked("job_failure", len(jobs), list(jobs))
 
     def fault(self, units: npt.ArrayLike, horizon_s: int) -> Prediction:
         """Probability that each of U units goes out of service by itself within ``horizon_s`` (1 or more) seconds."""
@@ -147,13 +174,14 @@ class Twins:
         return self._asked("thermal", len(units_U), units_U, watts_U, _horizon(horizon_s, "thermal"))
 
     def _asked(self, question: str, count: int, *about: Any) -> Prediction:
-        twin = self._twins.get(question)
+        kind = BESIDES.get(question, question)
+        twin = self._twins.get(kind)
         if twin is None:
-            raise InputError(
-                f"view.twins.{question}: this scenario names no twin that answers it; set twins.{question}"
-            )
+            raise InputError(f"view.twins.{question}: this scenario names no twin that answers it; set twins.{kind}")
         if not count:
             return Prediction(np.empty(0), np.empty(0), np.empty(0))
+        if not hasattr(twin, question):
+            raise InputError(f"view.twins.{question}: {twin.name}, the twin of {kind}, has no method {question}")
         try:
             answer = getattr(twin, question)(*about, self._view)
         except Exception as error:
@@ -188,7 +216,7 @@ def _fault_in(answer: object, question: str, count: int) -> str | None:
     mean = answer[0]
     if question != "thermal" and mean.min() < 0:
         return f"mean {mean.min()}, expected 0 or more"
-    if question == "fault" and mean.max() > 1:
+    if question in ("fault", "job_failure") and mean.max() > 1:
         return f"mean {mean.max()}, expected a probability"
     return None
 

@@ -39,6 +39,7 @@ class Execution:
     joules = 0.0
     hot_nodes = 0
     throttled_node_s = 0
+    slow_s = 0.0  # of its seconds so far those that full speed would have saved if all work went with the clock
     shared: SharedUnit | None = None  # the node that it shares with others
     share = 1.0  # of that: the largest of its shares of cores, GPUs and memory
     block = -1  # the block that it has, on a torus
@@ -92,6 +93,8 @@ class Execution:
             lead = min(self.lead_s, elapsed)
             self.lead_s -= lead
             elapsed -= lead
+        if self.speed != 1.0:
+            self.slow_s += elapsed * (1.0 - self.speed)
         self.work_s -= elapsed * self.rate
         self.limit_s -= elapsed * self.limit_rate
 
