@@ -115,7 +115,7 @@ def _last_ends(jobs: Columns, ends: Ends, group: Int64s) -> tuple[Floats, Int64s
     end_s = np.maximum(ends.end_s[told], jobs.submit_s[job] + 1)  # no job ended before it was there
     kept = _kept(runtime_s, jobs.walltime_s[job], failed)
     known = gathered(kept, end_s, group[job], job, group, jobs.submit_s, LAST)
-    return known.kept, known.count, known.end_s[:, 0]
+    return known.kept, known.known, known.end_s[:, 0]
 
 
 class History:

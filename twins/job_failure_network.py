@@ -1,14 +1,16 @@
-"""The network of job failure, and its forward pass in numpy, so that no run imports torch.
+"""The networks of job failure, and their forward pass in numpy, so that no run imports torch.
 
-An LSTM of two layers reads the last ends of a user. The job that is asked about, its features put through a layer, is
-the last token of the sequence and attends to all that the LSTM says of the ends and to itself with eight heads: of
-self-attention over the sequence just the last row is of use. A head attends the more to an end the more it has in common
-with the job. Of what comes out, layer-normed, five perceptrons each say the log odds that the job fails.
+Each of E members is an LSTM of two layers that reads the last ends of a user. The job that is asked about, its features
+put through a layer, is the last token of the sequence and attends with eight heads to what the LSTM says of each end,
+and to itself: of self-attention over a sequence of which the last token is asked about the last row is all that is of
+use. A head attends the more to an end the more it has in common with the job, and what it sees there is what the LSTM
+says, what is told of the end itself, and what it has in common. That is added to the job's token, layer-normed, and a
+perceptron makes of it and of the features the log odds that the job fails.
 
 ``tests/test_job_failure.py`` compares this pass with torch's.
 
-Shapes: J jobs, S sequences, K ends, T and M numbers (``job_failure_sequences``), F features, H hidden units, A heads, D
-units of a head, E members.
+Shapes: E members, J jobs, S sequences, K ends, T and C numbers (``job_failure_sequences``), F features, H hidden units,
+A heads.
 
 References
 ----------
@@ -28,109 +30,117 @@ from .job_failure_sequences import COMMON, LENGTH, TOKEN, Sequences
 
 Singles = npt.NDArray[np.float32]
 
+MEMBERS: Final = 3
 LAYERS: Final = 2
 HEADS: Final = 8
-MEMBERS: Final = 5
-HIDDEN: Final = 128
-MEMBER_HIDDEN: Final = 32
+HIDDEN: Final = 32
+LAST_HIDDEN: Final = 32
 NORM_EPSILON: Final = 1e-5
 
-_CHUNK: Final = 2048
+_OF_A_MEMBER: Final[Mapping[str, tuple[int, ...]]] = {
+    "in0": (len(TOKEN), 4 * HIDDEN),
+    "past0": (HIDDEN, 4 * HIDDEN),
+    "bias0": (1, 4 * HIDDEN),
+    "in1": (HIDDEN, 4 * HIDDEN),
+    "past1": (HIDDEN, 4 * HIDDEN),
+    "bias1": (1, 4 * HIDDEN),
+    "job": (len(NAMES), HIDDEN),
+    "job_bias": (1, HIDDEN),
+    "query": (HIDDEN, HIDDEN),
+    "key": (HIDDEN, HIDDEN),
+    "value": (HIDDEN, HIDDEN),
+    "token_value": (len(TOKEN), HIDDEN),
+    "common_key": (len(COMMON), HEADS),
+    "common_value": (len(COMMON), HIDDEN),
+    "itself": (1, HEADS),
+    "out": (HIDDEN, HIDDEN),
+    "norm": (1, HIDDEN),
+    "norm_bias": (1, HIDDEN),
+    "last0": (HIDDEN + len(NAMES), LAST_HIDDEN),
+    "last_bias0": (1, LAST_HIDDEN),
+    "last1": (LAST_HIDDEN, 1),
+    "last_bias1": (1, 1),
+}
+SHAPES: Final[Mapping[str, tuple[int, ...]]] = {name: (MEMBERS, *shape) for name, shape in _OF_A_MEMBER.items()}
+"""The tensors by name. The gates of an LSTM are input, forget and output, and then comes what is new."""
 
-
-def shapes(hidden: int = HIDDEN) -> dict[str, tuple[int, ...]]:
-    """The tensors by name, with ``hidden`` units."""
-    found: dict[str, tuple[int, ...]] = {}
-    for layer in range(LAYERS):
-        taken = len(TOKEN) if layer == 0 else hidden
-        found[f"lstm_in{layer}"] = (taken, 4 * hidden)
-        found[f"lstm_past{layer}"] = (hidden, 4 * hidden)
-        found[f"lstm_bias{layer}"] = (4 * hidden,)
-    found |= {"job": (len(NAMES), hidden), "job_bias": (hidden,)}
-    found |= {name: (hidden, hidden) for name in ("query", "key", "value", "out")}
-    found |= {"common": (len(COMMON), HEADS), "itself": (HEADS,), "common_value": (len(COMMON), hidden)}
-    found |= {"norm": (hidden,), "norm_bias": (hidden,)}
-    found |= {"member0": (MEMBERS, hidden + len(NAMES), MEMBER_HIDDEN), "member_bias0": (MEMBERS, 1, MEMBER_HIDDEN)}
-    found |= {"member1": (MEMBERS, MEMBER_HIDDEN, 1), "member_bias1": (MEMBERS, 1, 1)}
-    return found
+_CHUNK: Final = 1024
+_HEAD_OF: Final = np.repeat(np.eye(HEADS, dtype=np.float32), HIDDEN // HEADS, axis=0)  # (H, A)
 
 
 def log_odds(tensors: Mapping[str, npt.NDArray[Any]], x: Singles, known: Sequences) -> Singles:
     """What the members say of J jobs with features ``x`` (J, F), (J, E)."""
-    told = _lstm(tensors, known.tokens)
-    key, value = told @ tensors["key"], told @ tensors["value"]
-    parts = [
-        _of_jobs(tensors, x[part], key, value, known.of[part], known.length, known.common[part])
-        for part in (slice(begin, begin + _CHUNK) for begin in range(0, len(x), _CHUNK))
-    ]
-    return np.concatenate(parts) if parts else np.zeros((0, MEMBERS), np.float32)
+    told = _told(tensors, known.tokens)
+    key = told @ tensors["key"][:, None]
+    value = told @ tensors["value"][:, None] + known.tokens @ tensors["token_value"][:, None]
+    said = np.empty((len(x), MEMBERS), np.float32)
+    for begin in range(0, len(x), _CHUNK):
+        part = slice(begin, begin + _CHUNK)
+        of = known.of[part]
+        said[part] = _of_jobs(tensors, x[part], key[:, of], value[:, of], known.length[of], known.common[part]).T
+    return said
 
 
-def _lstm(tensors: Mapping[str, npt.NDArray[Any]], tokens: Singles) -> Singles:
-    """What the second layer says after each end of S sequences, (S, K, H)."""
-    parts = []
+def _told(tensors: Mapping[str, npt.NDArray[Any]], tokens: Singles) -> Singles:
+    """What the second layer says after each end of S sequences, (E, S, K, H)."""
+    told = np.empty((MEMBERS, *tokens.shape[:2], HIDDEN), np.float32)
     for begin in range(0, len(tokens), _CHUNK):
-        rows = tokens[begin : begin + _CHUNK].transpose(1, 0, 2)  # step by step
+        rows = np.ascontiguousarray(tokens[begin : begin + _CHUNK].transpose(1, 0, 2))[:, None]
         for layer in range(LAYERS):
-            rows = _layer(rows, *(tensors[f"lstm_{name}{layer}"] for name in ("in", "past", "bias")))
-        parts.append(rows.transpose(1, 0, 2))
-    return np.concatenate(parts) if parts else np.zeros((0, LENGTH, tensors["key"].shape[0]), np.float32)
+            rows = _layer(rows, *(tensors[f"{name}{layer}"] for name in ("in", "past", "bias")))
+        told[:, begin : begin + _CHUNK] = rows.transpose(1, 2, 0, 3)
+    return told
 
 
 def _layer(rows: Singles, taken: Singles, past: Singles, bias: Singles) -> Singles:
-    """One layer over K steps of S sequences, (K, S, H); gates are input, forget, output and then what is new."""
-    hidden = past.shape[0]
-    gates_KS = rows @ taken + bias
-    out = np.empty((*rows.shape[:2], hidden), np.float32)
-    h = cell = np.zeros((rows.shape[1], hidden), np.float32)
-    for step, gates in enumerate(gates_KS):
-        gates += h @ past
-        opened = _sigmoid(gates[:, : 3 * hidden])
-        cell = opened[:, hidden : 2 * hidden] * cell + opened[:, :hidden] * np.tanh(gates[:, 3 * hidden :])
-        h = opened[:, 2 * hidden :] * np.tanh(cell)
-        out[step] = h
+    """One layer over K steps of S sequences, (K, E, S, H)."""
+    gates_K = rows @ taken + bias
+    out = np.empty((*gates_K.shape[:3], HIDDEN), np.float32)
+    h = cell = np.zeros((*gates_K.shape[1:3], HIDDEN), np.float32)
+    for step, gates in enumerate(gates_K):
+        if step:
+            gates += h @ past
+        opened = _sigmoid(gates[..., : 3 * HIDDEN])
+        cell = opened[..., HIDDEN : 2 * HIDDEN] * cell + opened[..., :HIDDEN] * np.tanh(gates[..., 3 * HIDDEN :])
+        h = out[step] = opened[..., 2 * HIDDEN :] * np.tanh(cell)
     return out
 
 
 def _of_jobs(
     tensors: Mapping[str, npt.NDArray[Any]], x: Singles, key: Singles, value: Singles,
-    of: npt.NDArray[np.int64], length: npt.NDArray[np.int64], common: Singles,
-) -> Singles:  # fmt: skip
-    jobs, hidden = len(x), key.shape[-1]
-    split = (jobs, -1, HEADS, hidden // HEADS)
+    length: npt.NDArray[np.int64], common: Singles,
+) -> npt.NDArray[Any]:  # fmt: skip
+    """The log odds of some jobs, (E, J), by the keys and values of their users' ends, (E, J, K, H)."""
     job = _silu(x @ tensors["job"] + tensors["job_bias"])
-    query = (job @ tensors["query"]).reshape(split).transpose(0, 2, 3, 1)  # (J, A, D, 1)
-    score = np.empty((jobs, HEADS, LENGTH + 1), np.float32)
-    score[..., :-1] = (key[of].reshape(split).transpose(0, 2, 1, 3) @ query)[..., 0]
-    score[..., -1:] = (job @ tensors["key"]).reshape(split).transpose(0, 2, 1, 3)[..., 0, None, :] @ query
-    score *= (hidden // HEADS) ** -0.5
-    score[..., :-1] += (common @ tensors["common"]).transpose(0, 2, 1)
-    score[..., -1] += tensors["itself"]
-    score[..., :-1][np.broadcast_to(np.arange(LENGTH) >= length[of][:, None, None], score[..., :-1].shape)] = -np.inf
-    score -= score.max(2, keepdims=True)
-    share = np.exp(score)
-    share /= share.sum(2, keepdims=True)
-    seen = share[:, :, None, :-1] @ value[of].reshape(split).transpose(0, 2, 1, 3)
-    shared = (share[..., :-1] @ common)  # (J, A, M)
-    seen = seen[:, :, 0] + np.einsum("jam,mad->jad", shared, tensors["common_value"].reshape(-1, *split[2:]))
-    seen += share[..., -1:] * (job @ tensors["value"]).reshape(jobs, *split[2:])
-    out = job + seen.reshape(jobs, hidden) @ tensors["out"]
-    out -= out.mean(1, keepdims=True)
-    out /= np.sqrt((out * out).mean(1, keepdims=True) + NORM_EPSILON)
-    both = np.concatenate([out * tensors["norm"] + tensors["norm_bias"], x], axis=1)
-    member = _silu(both @ tensors["member0"] + tensors["member_bias0"])
-    said: Singles = (member @ tensors["member1"] + tensors["member_bias1"])[..., 0].T
-    return np.ascontiguousarray(said)
+    query = job @ tensors["query"] * np.float32((HIDDEN // HEADS) ** -0.5)
+    score = (key * query[:, :, None]) @ _HEAD_OF + common @ tensors["common_key"][:, None]
+    score[:, np.arange(LENGTH) >= length[:, None]] = -np.inf
+    itself = (job @ tensors["key"] * query) @ _HEAD_OF + tensors["itself"]
+    most = np.maximum(score.max(2), itself)
+    share, own = np.exp(score - most[:, :, None]), np.exp(itself - most)
+    whole = share.sum(2) + own
+    seen = ((share @ _HEAD_OF.T) * (value + common @ tensors["common_value"][:, None])).sum(2)
+    seen += (own @ _HEAD_OF.T) * (job @ tensors["value"])
+    out = job + (seen / (whole @ _HEAD_OF.T)) @ tensors["out"]
+    out -= out.mean(2, keepdims=True)
+    out /= np.sqrt((out * out).mean(2, keepdims=True) + np.float32(NORM_EPSILON))
+    out = out * tensors["norm"] + tensors["norm_bias"]
+    both = out @ tensors["last0"][:, :HIDDEN] + x @ tensors["last0"][:, HIDDEN:] + tensors["last_bias0"]
+    said: Singles = (_silu(both) @ tensors["last1"] + tensors["last_bias1"])[..., 0]
+    return said
 
 
-def probability(log_odds: Floats | Singles) -> Floats:
+def probability(odds: npt.NDArray[Any]) -> Floats:
     """The probability that log odds mean."""
-    return _sigmoid(log_odds.astype(np.float64))
+    found: Floats = _sigmoid(odds.astype(np.float64))
+    return found
 
 
-def _sigmoid(x: Any) -> Any:
-    return 0.5 * np.tanh(0.5 * x) + 0.5
+def _sigmoid(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    found: npt.NDArray[Any] = 0.5 * np.tanh(0.5 * x) + 0.5
+    return found
 
 
-def _silu(x: Any) -> Any:
-    return x * _sigmoid(x)
+def _silu(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    found: npt.NDArray[Any] = x * _sigmoid(x)
+    return found

@@ -4,10 +4,11 @@ Where users have no names it is the ends of all jobs of the same nodes and wallt
 not hang on the job that is asked about, so all jobs of a user that are submitted between two of its ends share one
 sequence; what they have in common with each of those that ended is told apart from it.
 
-One place computes them for training, for all jobs of a trace, and for a run; ``tests/test_job_failure.py`` holds both to
-the last bit.
+One place computes them for training, for all jobs of a trace, and for a run; ``tests/test_job_failure.py`` holds both
+to the last bit.
 
-Shapes: J jobs, S sequences, K ends of a sequence, T numbers of an end, M numbers of what an end and a job have in common.
+Shapes: J jobs, S sequences, K ends of a sequence, T numbers of an end, C numbers of what an end and a job have in
+common.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ TOKEN: Final = ("log_runtime", "log_ratio", "at_limit", "failed", "log_nodes", "
 COMMON: Final = (
     "log_age", "same_nodes", "same_walltime", "same_both", "same_project", "same_queue", "log_nodes", "log_walltime",
 )  # fmt: skip
-"""What an end and a job have in common, M numbers; nodes and walltime relative to those of the one that ended."""
+"""What an end and a job have in common, C numbers; nodes and walltime relative to those of the one that ended."""
 
 _KEPT: Final = 8
 _LOG_RUNTIME, _LOG_RATIO, _AT_LIMIT, _FAILED, _LOG_NODES, _LOG_WALLTIME, _PROJECT, _QUEUE = range(_KEPT)
@@ -47,8 +48,8 @@ _AGE_SCALE: Final = 8.0
 class Sequences(NamedTuple):
     """What is known of J jobs by the last ends of their users.
 
-    ``of`` (J,) is the place of each job's sequence in ``tokens`` (S, K, T) and ``length`` (S,): in a sequence the oldest
-    end comes first, and after the last one there are zeros. ``common`` is (J, K, M), in the same order.
+    ``of`` (J,) is the place of each job's sequence in ``tokens`` (S, K, T) and ``length`` (S,): in a sequence the
+    oldest end comes first, and after the last one there are zeros. ``common`` is (J, K, C), in the same order.
     """
 
     of: Int64s
@@ -66,19 +67,18 @@ def of_trace(jobs: Columns, ends: Ends) -> Sequences:
     """The sequences of all jobs of a trace: of each only what was known in the second of its submission."""
     told = ends.counted
     job = ends.job[told]
-    kept = _kept(
-        ends.runtime_s[told], ends.failed[told], jobs.nodes[job], jobs.walltime_s[job], jobs.project[job], jobs.queue[job]
-    )  # fmt: skip
+    asked = (column[job] for column in (jobs.nodes, jobs.walltime_s, jobs.project, jobs.queue))
+    kept = _kept(ends.runtime_s[told], ends.failed[told], *asked)
     end_s = np.maximum(ends.end_s[told], jobs.submit_s[job] + 1)  # no job ended before it was there
     user, shape = _groups(jobs)
-    by_user = gathered(kept, end_s, user[job], job, user, jobs.submit_s, LENGTH)
-    by_shape = gathered(kept, end_s, shape[job], job, shape, jobs.submit_s, LENGTH)
-    named = jobs.user >= 0
+    by_user, by_shape = (gathered(kept, end_s, code[job], job, code, jobs.submit_s, LENGTH) for code in (user, shape))
+    named = user >= 0
     group = np.where(named, user, user.max(initial=0) + 1 + shape)
-    count = np.where(named, by_user.count, by_shape.count)
-    known = [np.where(named.reshape(-1, *[1] * (u.ndim - 1)), u, s) for u, s in zip(by_user[:2], by_shape[:2], strict=True)]
-    _, first, of = np.unique(np.stack([group, count]), axis=1, return_index=True, return_inverse=True)
-    return _sequences(of.reshape(-1), first, *known, count, jobs)
+    known = np.where(named, by_user.known, by_shape.known)
+    kept_JKN = np.where(named[:, None, None], by_user.kept, by_shape.kept)
+    end_s_JK = np.where(named[:, None], by_user.end_s, by_shape.end_s)
+    _, first, of = np.unique(np.stack([group, known]), axis=1, return_index=True, return_inverse=True)
+    return _sequences(of.reshape(-1), first, kept_JKN, end_s_JK, known, jobs)
 
 
 class LastJobs:
@@ -119,6 +119,10 @@ class LastJobs:
         ends = self._ends
         return _sequences(of.reshape(-1), first, ends.kept[row], ends.end_s[row], ends.count[row], columns)
 
+    def known(self, job: Job) -> int:
+        """How many ends became known of the group of ``job``."""
+        return int(self._ends.count[self._ends.row(group(job))])
+
     def _codes(self, job: Job) -> tuple[int, int]:
         """A number for each project and queue; -1 for a project without a name."""
         code = self._code
@@ -148,9 +152,9 @@ def _kept(
     return np.stack(columns, axis=-1).astype(np.float64)
 
 
-def _sequences(of: Int64s, first: Int64s, kept: Floats, end_s: Int64s, count: Int64s, jobs: Columns) -> Sequences:
+def _sequences(of: Int64s, first: Int64s, kept: Floats, end_s: Int64s, known: Int64s, jobs: Columns) -> Sequences:
     """From the last ends of each of J jobs, the newest first; ``first`` is a job of each of S sequences."""
-    length = np.minimum(count, LENGTH)
+    length = np.minimum(known, LENGTH)
     place = length[:, None] - 1 - np.arange(LENGTH)  # so that the oldest comes first
     is_there = place >= 0
     rows = np.arange(len(of))[:, None]

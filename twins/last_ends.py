@@ -20,14 +20,14 @@ _ARRAYS: Final = ("kept", "end_s", "job", "count")
 
 
 class Gathered(NamedTuple):
-    """What was known of the groups of J jobs: ``kept`` (J, K, C), ``end_s`` (J, K), and how many ends in all, (J,).
+    """What was known of the groups of J jobs: ``kept`` (J, K, C), ``end_s`` (J, K), and of how many ends in all, (J,).
 
-    Where ``count`` is below K, the rest is of no meaning.
+    Where ``known`` is below K, the rest is of no meaning.
     """
 
     kept: Floats
     end_s: Int64s
-    count: Int64s
+    known: Int64s
 
 
 def gathered(

@@ -49,7 +49,7 @@ class Learner(Protocol):
         ...
 
 
-_MODULES: Final = {"performance": "performance_learner"}
+_MODULES: Final = {"performance": "performance_learner", "job-failure": "job_failure_learner"}
 
 NAMES: Final = tuple(_MODULES)
 """The names of the twins that learn, as ``--twin`` takes them."""
