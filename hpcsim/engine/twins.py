@@ -29,6 +29,10 @@ BESIDES: Final = {"power": "energy", "job_failure": "fault"}
 """What a twin may answer besides its question, by a method of that name; here with that question."""
 
 
+PROBABILITIES: Final = ("fault", "job_failure")
+"""What is answered with probabilities."""
+
+
 class Prediction(NamedTuple):
     """What a twin believes of J jobs or U units: three float64 arrays of that many values, in the question's unit.
 
@@ -216,7 +220,7 @@ def _fault_in(answer: object, question: str, count: int) -> str | None:
     mean = answer[0]
     if question != "thermal" and mean.min() < 0:
         return f"mean {mean.min()}, expected 0 or more"
-    if question in ("fault", "job_failure") and mean.max() > 1:
+    if question in PROBABILITIES and mean.max() > 1:
         return f"mean {mean.max()}, expected a probability"
     return None
 

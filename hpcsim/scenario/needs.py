@@ -36,6 +36,7 @@ def capabilities_of(scenario: Scenario, workload: Workload | None = None) -> fro
         "energy-twin": twins.energy is not None,
         "fault-twin": twins.fault is not None,
         "thermal-twin": twins.thermal is not None,
+        "truth": True,
     }
     return frozenset(name for name in CAPABILITIES if has[name])
 
