@@ -274,6 +274,7 @@ def replay(
         "levers": [lever.name for lever in levers],
         "needs": sorted(simulation.needs),
         "twins": {question: twin.name for question, twin in simulation.twins.items()},
+        "oracles": sorted(question for question, twin in simulation.twins.items() if hasattr(twin, "knows")),
         "t0_utc": workload.t0_utc,
         "machine": {"name": loaded.scenario.machine.name, "nodes": nodes},
         "workload": {

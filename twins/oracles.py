@@ -17,7 +17,6 @@ class _Oracle:
     """One who is told the truth of the simulation that it belongs to, and remembers nothing."""
 
     api = 1
-    needs = frozenset({"truth"})
 
     def knows(self, truth: Truth) -> None:
         self._truth = truth

@@ -40,13 +40,12 @@ CAPABILITIES: Final[Mapping[str, Capability]] = MappingProxyType(
         "energy-twin": Capability("view.twins.energy", "twins.energy, the name of a twin"),
         "fault-twin": Capability("view.twins.fault", "twins.fault, the name of a twin"),
         "thermal-twin": Capability("view.twins.thermal", "twins.thermal, the name of a twin"),
-        "truth": Capability("for twins only: Truth, by which an oracle shows how good any twin could be", ""),
     }
 )
 """What a scenario may have or lack, by the name that is declared. Everything else every scenario has."""
 
-OF_TWINS: Final = ("power", "heat", "solar", "truth")
-"""What a twin may need: it decides nothing, and only an oracle, which says so by its need, knows the future."""
+OF_TWINS: Final = ("power", "heat", "solar")
+"""What a twin may need: it decides nothing."""
 
 _DECISIONS: Final[tuple[tuple[type, str], ...]] = (
     (Preempt, "preemption"),

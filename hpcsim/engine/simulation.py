@@ -230,7 +230,7 @@ class Simulation:
             self.pools.open()
             self.free_nodes = site.free_nodes
         for twin in self.twins.values():
-            if "truth" in declared(twin):
+            if hasattr(twin, "knows"):
                 from hpcsim.engine.truth import Truth  # for oracles only
 
                 twin.knows(Truth(self))

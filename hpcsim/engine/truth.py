@@ -17,7 +17,7 @@ Float64s = npt.NDArray[np.float64]
 
 
 class Truth:
-    """The truth of one simulation. It is given to twins that declare ``needs = {"truth"}``, and to nobody else."""
+    """The truth of one simulation. It is given to twins that have a method ``knows``, and to nobody else."""
 
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation

@@ -86,8 +86,7 @@ def _needs(offered: type) -> frozenset[str]:
 
 def _scheduler(offered: object) -> tuple[str, type]:
     name, scheduler = checked_class(offered, "scheduler", "schedule(self, view)")
-    if "truth" in _needs(scheduler):
-        raise Refused(f"{scheduler.__qualname__} needs 'truth', which only twins can be given")
+    _needs(scheduler)
     return name, scheduler
 
 
@@ -106,8 +105,6 @@ def _twin(offered: object) -> tuple[str, type]:
     name, twin = checked_class(offered, "twin", _ANSWERS.get(str(answers), ""))
     for need in sorted(_needs(twin) - {*OF_TWINS}):
         raise Refused(f"{twin.__qualname__} needs {need!r}, but a twin can only need {', '.join(OF_TWINS)}")
-    if ("truth" in _needs(twin)) != callable(getattr(twin, "knows", None)):
-        raise Refused(f"{twin.__qualname__} should have both needs = {{'truth'}} and knows(self, truth), or neither")
     _hears(twin)
     return name, twin
 

@@ -36,7 +36,6 @@ def capabilities_of(scenario: Scenario, workload: Workload | None = None) -> fro
         "energy-twin": twins.energy is not None,
         "fault-twin": twins.fault is not None,
         "thermal-twin": twins.thermal is not None,
-        "truth": True,
     }
     return frozenset(name for name in CAPABILITIES if has[name])
 

@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import numpy as np
 
-from hpcsim.engine.capabilities import declared
 from hpcsim.engine.decisions import Decision, Start
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.truth import Truth
@@ -168,11 +167,12 @@ class _Told:
         self.name = asked.inner.name
         self._asked = asked
 
-        self.needs = declared(asked.inner)
+        if hasattr(asked.inner, "knows"):
+            self.knows = self._knows
         if hasattr(asked.inner, "senses_every_s"):
             self.senses_every_s: int = asked.inner.senses_every_s
 
-    def knows(self, truth: Truth) -> None:
+    def _knows(self, truth: Truth) -> None:
         self._asked.truth = truth
         self._asked.inner.knows(truth)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hpcsim.engine.capabilities import declared
 from hpcsim.testing import classes, schedules, secrets
 from hpcsim.testing.asked import AGAIN, FINITE, RANGE, SHAPE, SIGN, SINGLY
 from hpcsim.testing.budget import crowd_answered
@@ -20,7 +19,7 @@ def twin_checks() -> list[Check]:
 
 
 def _oracles(kind: type) -> str | None:
-    return "it declares that it knows the truth" if "truth" in declared(kind) else None
+    return "it is an oracle: it has a method knows" if hasattr(kind, "knows") else None
 
 
 _CHECKS = (
