@@ -20,6 +20,7 @@ import pyarrow as pa
 
 import hpcsim
 from hpcsim.engine.simulation import Simulation
+from hpcsim.engine.twins import reports as reports_of_twins
 from hpcsim.errors import InputError
 from hpcsim.plugin.loader import Plugins, load_plugins
 from hpcsim.plugin.metric import FinishedRun
@@ -259,6 +260,7 @@ def replay(
     summary |= {
         key: said
         for key, said in (
+            ("twins", reports_of_twins(simulation.twins, simulation.now)),
             ("metrics", values),
             ("metric_errors", wrong),
             ("observers", reports),

@@ -411,7 +411,7 @@ def test_a_twin_may_answer_what_belongs_to_its_question():
         (lambda twins, jobs: twins.fault([0], 0), r"ValueError: view.twins.fault: the horizon should be a whole secon"),
         (lambda twins, jobs: twins.power([60, 0]), r"ValueError: view.twins.power: the horizon should be a whole sec"),
         (lambda twins, jobs: twins.job_failure(jobs), r"TwinError: .* answered job_failure of 2 with mean 1.33333"),
-        (lambda twins, jobs: twins.fault([5], 4), r"TwinError: .* answered fault of 1 with mean 1.25, expected a prob"),
+        (lambda twins, jobs: twins.fault([5], 4), r"TwinError: .* answered fault of 1 with mean 1.25, expected 0 to 1"),
     ],
 )
 def test_a_question_that_is_not_well_put_is_told_to_the_scheduler(question, said):

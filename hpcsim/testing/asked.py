@@ -14,7 +14,7 @@ import numpy as np
 from hpcsim.engine.decisions import Decision, Start
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.truth import Truth
-from hpcsim.engine.twins import BESIDES, PROBABILITIES, Ended, Prediction
+from hpcsim.engine.twins import AT_MOST_1, BESIDES, Ended, Prediction
 from hpcsim.engine.view import View
 from hpcsim.machine.readings import Readings
 from hpcsim.testing.watched import CHANGES, Pass, Watched, changed, visible
@@ -130,8 +130,8 @@ class Asked(Watched):
         mean = answer[0]
         if question != "thermal" and mean.min() < 0:
             self._blame(RANGE, simulation, f"answered {question} with a mean of {mean.min()}; expected 0 or more")
-        if question in PROBABILITIES and mean.max() > 1:
-            self._blame(RANGE, simulation, f"answered {question} with a mean of {mean.max()}; expected a probability")
+        if question in AT_MOST_1 and mean.max() > 1:
+            self._blame(RANGE, simulation, f"answered {question} with a mean of {mean.max()}; expected 0 to 1")
         if self.closely and len(self.passes) % 7 == 0:  # now and then, for it takes a call for each
             self._judge_single_calls(simulation, question, answer, about, view)
 
@@ -186,7 +186,7 @@ class _Told:
 def _about(question: str, view: View) -> tuple[Any, ...]:
     """The arguments of a question, before the view."""
     jobs = list(view.queue)
-    if question in ("performance", "job_failure"):
+    if question in ("performance", "sensitivity", "job_failure"):
         return (jobs,)
     if question == "power":
         return (np.array([60, 900, HORIZON_S]),)
