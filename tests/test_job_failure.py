@@ -21,8 +21,8 @@ from hpcsim.twins import job_failure, job_failure_evaluation, job_failure_learne
 from hpcsim.twins import job_failure_sequences as sequences
 from hpcsim.twins import job_failure_training as training
 from hpcsim.twins.features import NAMES, Columns, Ends
-from hpcsim.twins.job_failure import KIND, JobFailure
-from hpcsim.twins.job_failure_network import HIDDEN, MEMBERS, SHAPES
+from hpcsim.twins.job_failure import JobFailure
+from hpcsim.twins.job_failure_network import HIDDEN, KIND, MEMBERS, SHAPES
 from hpcsim.twins.job_failure_sequences import COMMON, LENGTH, TOKEN, LastJobs, Sequences
 from hpcsim.twins.loop import Course, Plan
 from hpcsim.twins.network import scaled

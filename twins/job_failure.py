@@ -17,11 +17,11 @@ from . import job_failure_network as network
 from . import platt
 from . import weights as files
 from .features import COUNTED, NAMES, History
+from .job_failure_network import KIND
 from .job_failure_sequences import COMMON, LENGTH, TOKEN, LastJobs, group
 from .network import scaled
 from .remembered import Remembered
 
-KIND: Final = "job-failure"
 SEQUENCE: Final = {"length": LENGTH, "token": list(TOKEN), "common": list(COMMON)}
 """What the sequences are made of, as the JSON of weights tells it."""
 

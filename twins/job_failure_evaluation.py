@@ -20,7 +20,7 @@ import numpy as np
 from . import platt
 from .features import Bools, Floats, Int64s
 from .job_failure import prediction
-from .job_failure_learner import half, lesson, log_odds
+from .job_failure_learner import PATIENCE, half, lesson, log_odds
 from .job_failure_sequences import TOKEN
 from .job_failure_training import Data, data, train
 from .judging import DAY_S, Column, Diagram, Evaluation, compare
@@ -50,7 +50,7 @@ def evaluate(
     for seed in seeds:
         told(f"seed {seed}: {TWIN}")
         taught = lesson([(rows, parts)], seed)
-        trained = half(train(taught.fit, taught.drawn, taught.check, Plan(seed, epochs)))
+        trained = half(train(taught.fit, taught.drawn, taught.check, Plan(seed, epochs, PATIENCE)))
         said[TWIN].append(_served(log_odds(trained, later), rows, parts, which, later.failed))
     told("baselines")
     for name, odds in baselines(data(rows, parts.fit), later, len(parts.check)).items():

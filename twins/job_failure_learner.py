@@ -9,7 +9,7 @@ import numpy as np
 
 from . import job_failure_network as network
 from .features import NAMES
-from .job_failure import KIND, SEQUENCE
+from .job_failure import SEQUENCE
 from .job_failure_training import DRAWN_EPOCHS, Data, Trained, data, drawn, together, train
 from .judging import Evaluation
 from .learners import Learner, Made, Recorded
@@ -17,6 +17,9 @@ from .loop import Course, Plan, digest
 from .network import scaled
 from .platt import WINDOW
 from .records import Records, Split, of_run, split
+
+PATIENCE: Final = 5
+"""After how many epochs that bring nothing a training ends; there are few, for it soon knows its jobs by heart."""
 
 _DIGITS: Final = 4
 
@@ -65,7 +68,7 @@ def made(trained: Trained, taught: Lesson, plan: Plan) -> Made:
     jobs = len(taught.fit.failed), len(failed)
     odds = log_odds(trained, taught.check).mean(1)
     about = {
-        "kind": KIND,
+        "kind": network.KIND,
         "seed": plan.seed,
         "config": {"members": network.MEMBERS, "layers": network.LAYERS, "hidden": network.HIDDEN,
                    "heads": network.HEADS, "epochs": plan.epochs, "drawn_epochs": DRAWN_EPOCHS,
@@ -100,6 +103,7 @@ class _JobFailure:
         return of_run(run.tables["jobs"], run.manifest["t0_utc"], run.manifest["machine"]["nodes"])
 
     def train(self, runs: Sequence[Records], plan: Plan, course: Course) -> Made:
+        plan = plan._replace(patience=PATIENCE)
         taught = lesson([(rows, split(rows)) for rows in runs], plan.seed)
         return made(train(taught.fit, taught.drawn, taught.check, plan, course), taught, plan)
 

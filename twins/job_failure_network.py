@@ -30,6 +30,7 @@ from .job_failure_sequences import COMMON, LENGTH, TOKEN, Sequences
 
 Singles = npt.NDArray[np.float32]
 
+KIND: Final = "job-failure"
 MEMBERS: Final = 3
 LAYERS: Final = 2
 HEADS: Final = 8

@@ -28,14 +28,15 @@ import numpy.typing as npt
 
 from . import features, job_failure_sequences
 from .features import Bools, Columns, Floats, Int64s
-from .job_failure_network import HEADS, HIDDEN, LAYERS, MEMBERS, NORM_EPSILON, SHAPES
+from .job_failure_network import HEADS, HIDDEN, KIND, LAYERS, MEMBERS, NORM_EPSILON, SHAPES
 from .job_failure_sequences import LENGTH, Sequences
 from .loop import ALONE, Course, Descent, Plan, digest, fit
 from .network import scaled
 from .records import Records
 from .training import scalers
+from .weights import load
 
-DRAWN_EPOCHS: Final = 4
+DRAWN_EPOCHS: Final = 3
 """In how many epochs drawn failures are learned from too."""
 
 _DRAWN_JOBS: Final = 16_000  # about how many drawn failures there are
@@ -131,23 +132,30 @@ def drawn(rows: Records, which: Int64s, rng: np.random.Generator) -> Data:
 
 
 def train(fitted: Data, imagined: Data, check: Data, plan: Plan, course: Course = ALONE) -> Trained:
-    """Train the members on ``imagined`` and ``fitted`` and then on ``fitted``, and stop by ``check``."""
+    """Train the members on ``imagined`` and ``fitted`` and then on ``fitted``, and stop by ``check``.
+
+    A training that begins with weights has seen what was imagined, and learns from ``fitted`` alone.
+    """
     import torch
 
     torch.manual_seed(plan.seed)
-    center, scale = scalers(fitted.features)
+    begun = None if course.start is None else load(course.start, KIND, SHAPES, features.NAMES)
+    center, scale = scalers(fitted.features) if begun is None else (begun.about["center"], begun.about["scale"])
     share = float(np.clip(fitted.failed.mean(), 1e-3, 1 - 1e-3))
     weight = ((1 - share) / share) ** _WEIGHT_POWER
     real = len(fitted.failed)
     taught, checked_by = (_tensors(torch, part, center, scale) for part in (together([fitted, imagined]), check))
-    parameters = _begin(torch, math.log(share / (1 - share) * weight))
+    if begun is None:
+        parameters = _begin(torch, math.log(share / (1 - share) * weight))
+    else:
+        parameters = {name: torch.from_numpy(value) for name, value in begun.tensors.items()}
 
     def loss(odds: Any, failed: Any) -> Any:
         each = torch.nn.functional.binary_cross_entropy_with_logits(odds, failed, reduction="none")
         return each * torch.where(failed > 0, weight, 1.0)
 
     def steps(epoch: int) -> Iterator[tuple[Any, int]]:
-        jobs = real if epoch >= DRAWN_EPOCHS else len(taught.failed)
+        jobs = len(taught.failed) if begun is None and epoch < DRAWN_EPOCHS else real
         order = torch.stack([torch.randperm(jobs) for _ in range(MEMBERS)])
         for begin in range(0, jobs, plan.batch):
             which = order[:, begin : begin + plan.batch]
@@ -163,6 +171,7 @@ def train(fitted: Data, imagined: Data, check: Data, plan: Plan, course: Course 
         return total / max(len(check.failed), 1)
 
     identity = digest((*fitted.arrays, *imagined.arrays, *check.arrays))
+    identity += "" if begun is None else f" {begun.about['sha256']}"
     found = fit(parameters, steps, checked, plan, _DESCENT, identity, course, members=MEMBERS)
     return Trained(found.tensors, center, scale, found.losses, found.best_epoch)
 
