@@ -6,11 +6,16 @@ one size, walltime, queue or project, each tend to fail or not, and change their
 there is how to tell from the last ends whose jobs fail now; whatever else makes jobs fail is learned from the real
 ones, alone, in the later epochs. Each member learns from an order of its own.
 
+Whether a program fails is often a matter of chance, and how long it runs less so; besides, the networks learn whether
+it ends at once or meets its walltime, which shapes what they have in common with saying whether it fails (Caruana
+1997).
+
 Failures are rare, so a job that failed weighs more than one that did not, by the root of their ratio; calibration takes
 that back.
 
 References
 ----------
+Caruana (1997), Multitask learning.
 Müller, Hollmann, Arango, Grabocka and Hutter (2022), Transformers can do Bayesian inference.
 Lakshminarayanan, Pritzel and Blundell (2017), Simple and scalable predictive uncertainty estimation using deep
 ensembles.
@@ -21,6 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -28,7 +34,7 @@ import numpy.typing as npt
 
 from . import features, job_failure_sequences
 from .features import Bools, Columns, Floats, Int64s
-from .job_failure_network import HEADS, HIDDEN, KIND, LAYERS, MEMBERS, NORM_EPSILON, SHAPES
+from .job_failure_network import HEADS, HIDDEN, KIND, LAST_HIDDEN, LAYERS, MEMBERS, NORM_EPSILON, SHAPES
 from .job_failure_sequences import LENGTH, Sequences
 from .loop import ALONE, Course, Descent, Plan, digest, fit
 from .network import scaled
@@ -45,25 +51,34 @@ _DROPOUT: Final = 0.1
 _FEATURE_DROPOUT: Final = 0.2
 _FIRST_LIKING: Final = 2.0  # of a head for ends that have something in common with the job
 _WEIGHT_POWER: Final = 0.5
+_AT_ONCE: Final = 0.02  # of the walltime
+_BESIDES: Final = 0.5  # what to say how it ran counts beside to say whether it fails
 _DESCENT: Final = Descent(rate=1e-3, decay=1e-2, longest=5.0)
 _GATES: Final = (0, 1, 3, 2)  # torch has input, forget, new, output
 
 
+_BESIDE_SHAPES: Final = {"beside_last1": (MEMBERS, LAST_HIDDEN, 2), "beside_bias1": (MEMBERS, 1, 2)}
+
+
 class Data(NamedTuple):
-    """Jobs to learn from: features (J, F), the last ends of their users, and whether their program failed."""
+    """Jobs to learn from: features (J, F), the last ends of their users, whether their program failed, and how it ran.
+
+    ``ran`` (J, 2) is whether it ended at once, and whether it met its walltime.
+    """
 
     features: Floats
     known: Sequences
     failed: Bools
+    ran: Bools
 
     @property
     def arrays(self) -> tuple[npt.NDArray[Any], ...]:
         """All numbers of it."""
-        return (self.features, *self.known, self.failed)
+        return (self.features, *self.known, self.failed, self.ran)
 
     def take(self, which: Int64s) -> Data:
         """Some of the jobs."""
-        return Data(self.features[which], self.known.take(which), self.failed[which])
+        return Data(self.features[which], self.known.take(which), self.failed[which], self.ran[which])
 
 
 class Trained(NamedTuple):
@@ -78,14 +93,16 @@ class Trained(NamedTuple):
 
 def data(rows: Records, which: Int64s, failed: Bools | None = None) -> Data:
     """Some of the jobs of a trace; with ``failed`` (J,) as if those had failed."""
+    share = rows.runtime_s / np.maximum(rows.jobs.walltime_s, 1)
+    ran = np.stack([share < _AT_ONCE, share >= 1], axis=1)[which]
     if failed is None:
         found = np.zeros(len(rows.end_s), bool)
         found[rows.ends.job] = rows.ends.failed
         known = job_failure_sequences.of_trace(rows.jobs, rows.ends).take(which)
-        return Data(rows.features[which], known, found[which])
+        return Data(rows.features[which], known, found[which], ran)
     ends = replace(rows.ends, failed=failed[rows.ends.job])
     known = job_failure_sequences.of_trace(rows.jobs, ends).take(which)
-    return Data(features.of_trace(rows.jobs, ends)[which], known, failed[which])
+    return Data(features.of_trace(rows.jobs, ends)[which], known, failed[which], ran)
 
 
 def together(parts: Sequence[Data]) -> Data:
@@ -95,9 +112,9 @@ def together(parts: Sequence[Data]) -> Data:
         np.concatenate([part.known.of + first for part, first in zip(parts, before[:-1], strict=True)]),
         *(np.concatenate([part.known[k] for part in parts]) for k in range(1, 4)),
     )
-    return Data(
-        np.concatenate([part.features for part in parts]), known, np.concatenate([part.failed for part in parts])
-    )
+    whole = (np.concatenate(arrays) for arrays in zip(*((p.features, p.failed, p.ran) for p in parts), strict=True))
+    all_features, failed, ran = whole
+    return Data(all_features, known, failed, ran)
 
 
 def drawn_failures(jobs: Columns, share: float, rng: np.random.Generator) -> Bools:
@@ -148,11 +165,12 @@ def train(fitted: Data, imagined: Data, check: Data, plan: Plan, course: Course 
     if begun is None:
         parameters = _begin(torch, math.log(share / (1 - share) * weight))
     else:
-        parameters = {name: torch.from_numpy(value) for name, value in begun.tensors.items()}
+        parameters = _begin(torch, 0.0) | {name: torch.from_numpy(value) for name, value in begun.tensors.items()}
 
-    def loss(odds: Any, failed: Any) -> Any:
-        each = torch.nn.functional.binary_cross_entropy_with_logits(odds, failed, reduction="none")
-        return each * torch.where(failed > 0, weight, 1.0)
+    def loss(odds: Any, failed: Any, ran: Any) -> Any:
+        entropy = partial(torch.nn.functional.binary_cross_entropy_with_logits, reduction="none")
+        each = entropy(odds[..., 0], failed) * torch.where(failed > 0, weight, 1.0)
+        return each + _BESIDES * entropy(odds[..., 1:], ran).sum(-1)
 
     def steps(epoch: int) -> Iterator[tuple[Any, int]]:
         jobs = len(taught.failed) if begun is None and epoch < DRAWN_EPOCHS else real
@@ -160,20 +178,21 @@ def train(fitted: Data, imagined: Data, check: Data, plan: Plan, course: Course 
         for begin in range(0, jobs, plan.batch):
             which = order[:, begin : begin + plan.batch]
             odds = forward(torch, parameters, *taught.take(which), dropout=True)
-            yield loss(odds, taught.failed[which]).mean(1).sum(), which.shape[1]
+            yield loss(odds, taught.failed[which], taught.ran[which]).mean(1).sum(), which.shape[1]
 
     def checked() -> float:
         total = 0.0
         for begin in range(0, len(check.failed), 4096):
             which = torch.arange(begin, min(begin + 4096, len(check.failed))).expand(MEMBERS, -1)
-            odds = forward(torch, parameters, *checked_by.take(which)).mean(0)
-            total += float(loss(odds, checked_by.failed[which[0]]).sum())
+            odds = forward(torch, parameters, *checked_by.take(which)).mean(0)[..., :1]
+            total += float(loss(odds, checked_by.failed[which[0]], checked_by.ran[which[0]][:, :0]).sum())
         return total / max(len(check.failed), 1)
 
     identity = digest((*fitted.arrays, *imagined.arrays, *check.arrays))
     identity += "" if begun is None else f" {begun.about['sha256']}"
     found = fit(parameters, steps, checked, plan, _DESCENT, identity, course, members=MEMBERS)
-    return Trained(found.tensors, center, scale, found.losses, found.best_epoch)
+    tensors = {name: found.tensors[name] for name in SHAPES}
+    return Trained(tensors, center, scale, found.losses, found.best_epoch)
 
 
 class _Tensors(NamedTuple):
@@ -183,6 +202,7 @@ class _Tensors(NamedTuple):
     length: Any
     common: Any
     failed: Any
+    ran: Any
 
     def take(self, which: Any) -> tuple[Any, ...]:
         """What ``forward`` takes of some jobs."""
@@ -191,15 +211,15 @@ class _Tensors(NamedTuple):
 
 
 def _tensors(torch: Any, part: Data, center: list[float], scale: list[float]) -> _Tensors:
-    arrays = (scaled(part.features, center, scale), *part.known, part.failed.astype(np.float32))
+    arrays = (scaled(part.features, center, scale), *part.known, *(each.astype(np.float32) for each in part[2:]))
     return _Tensors(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays))
 
 
 def _begin(torch: Any, first_odds: float) -> dict[str, Any]:
     parameters = {}
-    for name, shape in SHAPES.items():
+    for name, shape in {**SHAPES, **_BESIDE_SHAPES}.items():
         if shape[1] > 1 and name != "common_key":
-            parameters[name] = torch.randn(shape) * shape[1] ** -0.5 * (0.3 if name == "last1" else 1.0)
+            parameters[name] = torch.randn(shape) * shape[1] ** -0.5 * (0.3 if name.endswith("last1") else 1.0)
         else:
             parameters[name] = torch.zeros(shape)
     parameters["common_key"] += _FIRST_LIKING * torch.eye(*SHAPES["common_key"][1:])  # each head something else
@@ -213,7 +233,10 @@ def _begin(torch: Any, first_odds: float) -> dict[str, Any]:
 def forward(
     torch: Any, parameters: Mapping[str, Any], x: Any, tokens: Any, length: Any, common: Any, *, dropout: bool = False
 ) -> Any:
-    """The log odds of J jobs, (E, J), by features (E, J, F) and what is known of them: see ``job_failure_network``."""
+    """The log odds of J jobs, (E, J, 3), by features (E, J, F) and what is known of them: see ``job_failure_network``.
+
+    They are of failing, of ending at once and of meeting the walltime.
+    """
     functional = torch.nn.functional
 
     def dropped(value: Any, rate: float = _DROPOUT) -> Any:
@@ -239,7 +262,8 @@ def forward(
     out = functional.layer_norm(job + dropped(seen @ p["out"]), (HIDDEN,), eps=NORM_EPSILON)
     out = torch.cat([out * p["norm"] + p["norm_bias"], x], 2)
     last = functional.silu(dropped(out) @ p["last0"] + p["last_bias0"])
-    return (dropped(last) @ p["last1"] + p["last_bias1"])[..., 0]
+    last = dropped(last)
+    return torch.cat([last @ p["last1"] + p["last_bias1"], last @ p["beside_last1"] + p["beside_bias1"]], -1)
 
 
 def _lstm(torch: Any, parameters: Mapping[str, Any], member: int, tokens: Any, dropout: bool) -> Any:
