@@ -33,8 +33,8 @@ import numpy as np
 import numpy.typing as npt
 
 from . import features, job_failure_sequences
-from .features import Bools, Columns, Floats, Int64s
-from .job_failure_network import HEADS, HIDDEN, KIND, LAST_HIDDEN, LAYERS, MEMBERS, NORM_EPSILON, SHAPES
+from .features import Bools, Columns, Ends, Floats, Int64s
+from .job_failure_network import HEADS, HIDDEN, KIND, LAST_HIDDEN, LAYERS, MEMBERS, NORM_EPSILON, SHAPES, probability
 from .job_failure_sequences import LENGTH, Sequences
 from .loop import ALONE, Course, Descent, Plan, digest, fit
 from .network import scaled
@@ -45,8 +45,11 @@ from .weights import load
 DRAWN_EPOCHS: Final = 3
 """In how many epochs drawn failures are learned from too."""
 
-_DRAWN_JOBS: Final = 16_000  # about how many drawn failures there are
-_LEAST_COPIES, _MOST_COPIES = 1, 8
+_DRAWN_JOBS: Final = 8_000  # about how many drawn failures there are
+_MOST_COPIES: Final = 6
+_CHANGES: Final = (0.0, 0.01, 0.03, 0.1)  # how likely a mood changes from one job to the next
+_MOST_MOOD: Final = 2.5  # deviation of the log odds that moods of one kind have
+_SHARE_DEVIATION: Final = 0.7  # of the log of the share that fails
 _DROPOUT: Final = 0.1
 _FEATURE_DROPOUT: Final = 0.2
 _FIRST_LIKING: Final = 2.0  # of a head for ends that have something in common with the job
@@ -55,8 +58,6 @@ _AT_ONCE: Final = 0.02  # of the walltime
 _BESIDES: Final = 0.5  # what to say how it ran counts beside to say whether it fails
 _DESCENT: Final = Descent(rate=1e-3, decay=1e-2, longest=5.0)
 _GATES: Final = (0, 1, 3, 2)  # torch has input, forget, new, output
-
-
 _BESIDE_SHAPES: Final = {"beside_last1": (MEMBERS, LAST_HIDDEN, 2), "beside_bias1": (MEMBERS, 1, 2)}
 
 
@@ -91,18 +92,16 @@ class Trained(NamedTuple):
     best_epoch: int
 
 
-def data(rows: Records, which: Int64s, failed: Bools | None = None) -> Data:
-    """Some of the jobs of a trace; with ``failed`` (J,) as if those had failed."""
+def data(rows: Records, which: Int64s, ends: Ends | None = None) -> Data:
+    """Some of the jobs of a trace; with ``ends`` as if those had been how its jobs ended."""
     share = rows.runtime_s / np.maximum(rows.jobs.walltime_s, 1)
-    ran = np.stack([share < _AT_ONCE, share >= 1], axis=1)[which]
-    if failed is None:
-        found = np.zeros(len(rows.end_s), bool)
-        found[rows.ends.job] = rows.ends.failed
-        known = job_failure_sequences.of_trace(rows.jobs, rows.ends).take(which)
-        return Data(rows.features[which], known, found[which], ran)
-    ends = replace(rows.ends, failed=failed[rows.ends.job])
-    known = job_failure_sequences.of_trace(rows.jobs, ends).take(which)
-    return Data(features.of_trace(rows.jobs, ends)[which], known, failed[which], ran)
+    ran = np.stack([share < _AT_ONCE, share >= 1], axis=1)
+    x = rows.features if ends is None else features.of_trace(rows.jobs, ends)
+    ends = ends or rows.ends
+    failed = np.zeros(len(share), bool)
+    failed[ends.job] = ends.failed
+    known = job_failure_sequences.of_trace(rows.jobs, ends)
+    return Data(x[which], known.take(which), failed[which], ran[which])
 
 
 def together(parts: Sequence[Data]) -> Data:
@@ -112,40 +111,48 @@ def together(parts: Sequence[Data]) -> Data:
         np.concatenate([part.known.of + first for part, first in zip(parts, before[:-1], strict=True)]),
         *(np.concatenate([part.known[k] for part in parts]) for k in range(1, 4)),
     )
-    whole = (np.concatenate(arrays) for arrays in zip(*((p.features, p.failed, p.ran) for p in parts), strict=True))
-    all_features, failed, ran = whole
-    return Data(all_features, known, failed, ran)
+    return Data(
+        np.concatenate([part.features for part in parts]),
+        known,
+        np.concatenate([part.failed for part in parts]),
+        np.concatenate([part.ran for part in parts]),
+    )
 
 
 def drawn_failures(jobs: Columns, share: float, rng: np.random.Generator) -> Bools:
     """Failures of J jobs, drawn: of about ``share`` of them, and alike where jobs have something in common."""
     named = jobs.user >= 0
-    pairs = np.where(named, [jobs.user, np.full_like(jobs.user, -1)], [jobs.nodes, jobs.walltime_s])
-    who = np.unique(pairs, axis=1, return_inverse=True)[1].reshape(-1)
+    who = _numbered(*np.where(named, [jobs.user, np.full_like(jobs.user, -1)], [jobs.nodes, jobs.walltime_s]))
     odds = np.zeros(len(who))
     for also in ((), (jobs.nodes,), (jobs.nodes, jobs.walltime_s), (jobs.queue,), (jobs.project,)):
-        _, group = np.unique(np.stack([who, *also]), axis=1, return_inverse=True)
-        order = np.argsort(group.reshape(-1), kind="stable")
-        begins = np.append(True, np.diff(group.reshape(-1)[order]) != 0)
-        begins |= rng.random(len(who)) < rng.choice([0.0, 0.01, 0.03, 0.1])
+        group = _numbered(who, *also)
+        order = np.argsort(group, kind="stable")
+        begins = np.append(True, np.diff(group[order]) != 0)
+        begins |= rng.random(len(who)) < rng.choice(_CHANGES)
         mood = np.cumsum(begins) - 1
-        odds[order] += rng.uniform(0.0, 2.5) * rng.standard_normal(mood[-1] + 1)[mood]
-    wanted = np.clip(share * np.exp(rng.normal(0.0, 0.7)), 0.02, 0.9)
+        odds[order] += rng.uniform(0.0, _MOST_MOOD) * rng.standard_normal(mood[-1] + 1)[mood]
+    wanted = np.clip(share * np.exp(rng.normal(0.0, _SHARE_DEVIATION)), 0.02, 0.9)
     low, high = -20.0, 20.0
     while high - low > 1e-6:
         shift = (low + high) / 2
-        low, high = (shift, high) if (1 / (1 + np.exp(-odds - shift))).mean() < wanted else (low, shift)
-    failed: Bools = rng.random(len(who)) < 1 / (1 + np.exp(-odds - low))
+        low, high = (shift, high) if probability(odds + shift).mean() < wanted else (low, shift)
+    failed: Bools = rng.random(len(who)) < probability(odds + low)
     return failed
 
 
+def _numbered(*columns: Int64s) -> Int64s:
+    """A number for each of J combinations of values, equal for equal ones."""
+    return np.unique(np.stack(columns), axis=1, return_inverse=True)[1].reshape(-1)
+
+
 def drawn(rows: Records, which: Int64s, rng: np.random.Generator) -> Data:
-    """Copies of some of the jobs of a trace, whose failures are drawn."""
-    real = np.zeros(len(rows.end_s), bool)
-    real[rows.ends.job] = rows.ends.failed
-    share = float(real[which].mean())
-    copies = int(np.clip(round(_DRAWN_JOBS / len(which)), _LEAST_COPIES, _MOST_COPIES))
-    return together([data(rows, which, drawn_failures(rows.jobs, share, rng)) for _ in range(copies)])
+    """Copies of some of the jobs of a trace, the latest of them where they are many; their failures are drawn."""
+    ends = rows.ends
+    share = float(ends.failed[np.isin(ends.job, which)].mean())
+    which = which[-_DRAWN_JOBS:]
+    copies = int(np.clip(round(_DRAWN_JOBS / len(which)), 1, _MOST_COPIES))
+    failures = (drawn_failures(rows.jobs, share, rng)[ends.job] for _ in range(copies))
+    return together([data(rows, which, replace(ends, failed=failed)) for failed in failures])
 
 
 def train(fitted: Data, imagined: Data, check: Data, plan: Plan, course: Course = ALONE) -> Trained:
