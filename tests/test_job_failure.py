@@ -22,7 +22,7 @@ from hpcsim.twins import job_failure_sequences as sequences
 from hpcsim.twins import job_failure_training as training
 from hpcsim.twins.features import NAMES, Columns, Ends
 from hpcsim.twins.job_failure import JobFailure
-from hpcsim.twins.job_failure_network import HIDDEN, KIND, MEMBERS, SHAPES
+from hpcsim.twins.job_failure_network import HIDDEN, KIND, MEMBERS, NETWORKS, SHAPES
 from hpcsim.twins.job_failure_sequences import COMMON, LENGTH, TOKEN, LastJobs, Sequences
 from hpcsim.twins.loop import Course, Plan
 from hpcsim.twins.network import scaled
@@ -224,10 +224,12 @@ def test_numpy_computes_what_torch_was_trained_as(trained):
     with torch.no_grad():
         said = training.forward(
             torch,
-            training._begin(torch, 0.0) | {name: torch.from_numpy(value) for name, value in tensors.items()},
+            training._begin(torch, 0.0) | {name: torch.from_numpy(tensors[name]) for name in NETWORKS},
             *(torch.from_numpy(a).expand(MEMBERS, *a.shape) for a in (x, known.tokens, known.length, known.common)),
         )
-    assert np.abs(job_failure_network.log_odds(tensors, x, known) - said[..., 0].numpy().T).max() < 1e-4
+    odds = job_failure_network.log_odds(tensors, x, known)
+    assert np.abs(odds[:, :MEMBERS] - said[..., 0].numpy().T).max() < 1e-4
+    assert odds[:, MEMBERS] == pytest.approx(x @ tensors["linear"][:, 0] + tensors["linear_bias"][0], abs=1e-4)
 
 
 def test_training_learns_whose_jobs_fail_now(trained):

@@ -71,9 +71,9 @@ def prediction(odds_JE: npt.NDArray[Any], scaling: platt.Scaling) -> Prediction:
 class JobFailure:
     """How likely programs fail, by what was asked for, the history, and the last fifteen ends of the user.
 
-    Each network says the log odds that a job ends as ``failed``; their mean is stretched and moved so that it would
-    have been right about the last thousand ends. The aleatoric deviation is that of failing or not, as the members see
-    it; the epistemic one is how far their probabilities lie apart.
+    Each of three networks and a logistic regression says the log odds that a job ends as ``failed``; their mean is
+    stretched and moved so that it would have been right about the last thousand ends. The aleatoric deviation is that
+    of failing or not, as the members see it; the epistemic one is how far their probabilities lie apart.
 
     A job is predicted when it is asked about first, and again when 1, 2, 4, 8 ... more jobs of its user (or of its
     nodes and walltime, where users have no names) have ended.
@@ -93,7 +93,7 @@ class JobFailure:
         self._history = History()
         self._last = LastJobs()
         self._remembered = Remembered(group)
-        self._odds_JE = np.zeros((0, network.MEMBERS), np.float32)
+        self._odds_JE = np.zeros((0, network.MEMBERS + 1), np.float32)
         self._known: list[tuple[float, bool]] = []  # mean log odds and whether it failed, of the last that ended
         self._since = 0  # how many of them came after the last calibration
         self._scaling: platt.Scaling | None = None
@@ -132,7 +132,7 @@ class JobFailure:
         rows = [self._remembered.place(job, self._last.known(job)) for job in jobs]
         more = self._remembered.rows - len(self._odds_JE)
         if more:
-            self._odds_JE = np.concatenate([self._odds_JE, np.zeros((more, network.MEMBERS), np.float32)])
+            self._odds_JE = np.concatenate([self._odds_JE, np.zeros((more, network.MEMBERS + 1), np.float32)])
         self._odds_JE[rows] = odds_JE
 
     def _calibrate(self) -> None:

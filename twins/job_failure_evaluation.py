@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from . import platt
+from . import job_failure_linear, platt
 from .features import Bools, Floats, Int64s
 from .job_failure import prediction
 from .job_failure_learner import PATIENCE, half, lesson, log_odds
@@ -25,14 +25,14 @@ from .job_failure_sequences import TOKEN
 from .job_failure_training import Data, data, train
 from .judging import DAY_S, Column, Diagram, Evaluation, compare
 from .loop import Plan
+from .network import scaled
 from .records import Records, Split, hours
+from .training import scalers
 
 COLUMNS: Final = (Column("PR-AUC"), Column("ROC-AUC"), Column("Brier"), Column("ECE"))
 TWIN: Final = "job-failure"
 BINS: Final = 10
 
-_STRENGTHS: Final = tuple(10.0**power for power in range(-5, 2))
-"""Of regularisation of the logistic regression (scikit-learn's C), of which the best for the jobs to check is taken."""
 _LEAVES: Final = (7, 15, 31)
 _ROUNDS: Final = (25, 50, 100, 200)
 
@@ -94,15 +94,11 @@ def _last_outcome(later: Data) -> Floats:
 
 
 def _logistic(fit: Data, later: Data, checked: int) -> Floats:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    tried = []
-    for strength in _STRENGTHS:
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=500))
-        tried.append(model.fit(fit.features, fit.failed).decision_function(later.features))
-    return _best(tried, later, checked)
+    center, scale = scalers(fit.features)
+    x, x_later = scaled(fit.features, center, scale), scaled(later.features, center, scale)
+    linear = job_failure_linear.fitted(x, fit.failed, x_later[:checked], later.failed[:checked])
+    odds: Floats = x_later @ linear.weights + linear.bias
+    return odds
 
 
 def _boosting(fit: Data, later: Data, checked: int) -> Floats:

@@ -5,7 +5,8 @@ put through a layer, is the last token of the sequence and attends with eight he
 and to itself: of self-attention over a sequence of which the last token is asked about the last row is all that is of
 use. A head attends the more to an end the more it has in common with the job, and what it sees there is what the LSTM
 says, what is told of the end itself, and what it has in common. That is added to the job's token, layer-normed, and a
-perceptron makes of it and of the features the log odds that the job fails.
+perceptron makes of it and of the features the log odds that the job fails. One more member is a logistic regression on
+the features (``job_failure_linear``).
 
 ``tests/test_job_failure.py`` compares this pass with torch's.
 
@@ -62,7 +63,8 @@ _OF_A_MEMBER: Final[Mapping[str, tuple[int, ...]]] = {
     "last1": (LAST_HIDDEN, 1),
     "last_bias1": (1, 1),
 }
-SHAPES: Final[Mapping[str, tuple[int, ...]]] = {name: (MEMBERS, *shape) for name, shape in _OF_A_MEMBER.items()}
+NETWORKS: Final[Mapping[str, tuple[int, ...]]] = {name: (MEMBERS, *shape) for name, shape in _OF_A_MEMBER.items()}
+SHAPES: Final = {**NETWORKS, "linear": (len(NAMES), 1), "linear_bias": (1,)}
 """The tensors by name. The gates of an LSTM are input, forget and output, and then comes what is new."""
 
 _CHUNK: Final = 1024
@@ -70,15 +72,18 @@ _HEAD_OF: Final = np.repeat(np.eye(HEADS, dtype=np.float32), HIDDEN // HEADS, ax
 
 
 def log_odds(tensors: Mapping[str, npt.NDArray[Any]], x: Singles, known: Sequences) -> Singles:
-    """What the members say of J jobs with features ``x`` (J, F), (J, E)."""
+    """What the networks, and last the linear member, say of J jobs with features ``x`` (J, F), (J, E + 1)."""
     told = _told(tensors, known.tokens)
     key = told @ tensors["key"][:, None]
     value = told @ tensors["value"][:, None] + known.tokens @ tensors["token_value"][:, None]
-    said = np.empty((len(x), MEMBERS), np.float32)
+    said = np.empty((len(x), MEMBERS + 1), np.float32)
+    said[:, MEMBERS:] = x @ tensors["linear"] + tensors["linear_bias"]
     for begin in range(0, len(x), _CHUNK):
         part = slice(begin, begin + _CHUNK)
         of = known.of[part]
-        said[part] = _of_jobs(tensors, x[part], key[:, of], value[:, of], known.length[of], known.common[part]).T
+        said[part, :MEMBERS] = _of_jobs(
+            tensors, x[part], key[:, of], value[:, of], known.length[of], known.common[part]
+        ).T
     return said
 
 

@@ -32,9 +32,20 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from . import features, job_failure_sequences
+from . import features, job_failure_linear, job_failure_sequences
 from .features import Bools, Columns, Ends, Floats, Int64s
-from .job_failure_network import HEADS, HIDDEN, KIND, LAST_HIDDEN, LAYERS, MEMBERS, NORM_EPSILON, SHAPES, probability
+from .job_failure_network import (
+    HEADS,
+    HIDDEN,
+    KIND,
+    LAST_HIDDEN,
+    LAYERS,
+    MEMBERS,
+    NETWORKS,
+    NORM_EPSILON,
+    SHAPES,
+    probability,
+)
 from .job_failure_sequences import LENGTH, Sequences
 from .loop import ALONE, Course, Descent, Plan, digest, fit
 from .network import scaled
@@ -45,7 +56,7 @@ from .weights import load
 DRAWN_EPOCHS: Final = 3
 """In how many epochs drawn failures are learned from too."""
 
-_DRAWN_JOBS: Final = 8_000  # about how many drawn failures there are
+_DRAWN_JOBS: Final = 16_000  # about how many drawn failures there are
 _MOST_COPIES: Final = 6
 _CHANGES: Final = (0.0, 0.01, 0.03, 0.1)  # how likely a mood changes from one job to the next
 _MOST_MOOD: Final = 2.5  # deviation of the log odds that moods of one kind have
@@ -172,7 +183,7 @@ def train(fitted: Data, imagined: Data, check: Data, plan: Plan, course: Course 
     if begun is None:
         parameters = _begin(torch, math.log(share / (1 - share) * weight))
     else:
-        parameters = _begin(torch, 0.0) | {name: torch.from_numpy(value) for name, value in begun.tensors.items()}
+        parameters = _begin(torch, 0.0) | {name: torch.from_numpy(begun.tensors[name]) for name in NETWORKS}
 
     def loss(odds: Any, failed: Any, ran: Any) -> Any:
         entropy = partial(torch.nn.functional.binary_cross_entropy_with_logits, reduction="none")
@@ -198,7 +209,14 @@ def train(fitted: Data, imagined: Data, check: Data, plan: Plan, course: Course 
     identity = digest((*fitted.arrays, *imagined.arrays, *check.arrays))
     identity += "" if begun is None else f" {begun.about['sha256']}"
     found = fit(parameters, steps, checked, plan, _DESCENT, identity, course, members=MEMBERS)
-    tensors = {name: found.tensors[name] for name in SHAPES}
+    linear = job_failure_linear.fitted(
+        scaled(fitted.features, center, scale), fitted.failed, scaled(check.features, center, scale), check.failed
+    )
+    tensors = {name: found.tensors[name] for name in NETWORKS}
+    tensors |= {
+        "linear": linear.weights[:, None].astype(np.float32),
+        "linear_bias": np.array([linear.bias], np.float32),
+    }
     return Trained(tensors, center, scale, found.losses, found.best_epoch)
 
 
@@ -224,7 +242,7 @@ def _tensors(torch: Any, part: Data, center: list[float], scale: list[float]) ->
 
 def _begin(torch: Any, first_odds: float) -> dict[str, Any]:
     parameters = {}
-    for name, shape in {**SHAPES, **_BESIDE_SHAPES}.items():
+    for name, shape in {**NETWORKS, **_BESIDE_SHAPES}.items():
         if shape[1] > 1 and name != "common_key":
             parameters[name] = torch.randn(shape) * shape[1] ** -0.5 * (0.3 if name.endswith("last1") else 1.0)
         else:
