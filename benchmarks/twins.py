@@ -15,23 +15,21 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hpcsim.cli.twins import write_plots
 from hpcsim.replay import simulate
-from hpcsim.twins.evaluation import ENSEMBLE, METRICS, Evaluation, evaluate
 from hpcsim.twins.features import Columns, Ends, codes
-from hpcsim.twins.records import Records, of_run, records, split
+from hpcsim.twins.judging import Evaluation
+from hpcsim.twins.learners import Recorded, learner
+from hpcsim.twins.records import Records, records
 from hpcsim.workload.job import FAILED, Workload
 from hpcsim.workload.trace import read_trace
 
 MOST_JOBS = 60_000  # of a trace: its last ones
-
-ABOUT = {
-    "accuracy": "accuracy", "log_mae": "ln MAE", "mae_min": "MAE, min", "coverage": "90 % interval holds",
-    "width": "its width, ln s", "crps": "CRPS, ln s",
-}  # fmt: skip
+EPOCHS = 60
 
 
 def recorded(file: str) -> Records:
@@ -49,12 +47,14 @@ def recorded(file: str) -> Records:
     return records(_columns(workload), ends)
 
 
-def simulated(scenario: str, **changes: object) -> Callable[[], Records]:
-    """The records of a run of a scenario."""
+def simulated(twin: str, scenario: str, **changes: object) -> Callable[[], Any]:
+    """The records of a run of a scenario, for a twin."""
 
-    def run() -> Records:
-        done = simulate(scenario, dict(changes))
-        return of_run(done.tables["jobs"], done.manifest["t0_utc"], done.manifest["machine"]["nodes"])
+    def run() -> Any:
+        taught = learner(twin)
+        done = simulate(scenario, {**taught.settings, **changes})
+        telemetry = None if done.telemetry_file is None else done.telemetry_file.table
+        return taught.records(Recorded(done.tables, done.manifest, telemetry))
 
     return run
 
@@ -76,7 +76,7 @@ def _traces() -> Path:
     return Path(data) / "traces" / "swf"
 
 
-CASES: dict[str, tuple[str, Callable[[], Records]]] = {
+PERFORMANCE: dict[str, tuple[str, Callable[[], Any]]] = {
     "polaris-2023": (
         "Polaris, September to December 2023, without users",
         lambda: recorded("polaris_2023-09_2023-12_nodebug.swf.gz"),
@@ -84,51 +84,56 @@ CASES: dict[str, tuple[str, Callable[[], Records]]] = {
     "theta-2022": ("Theta, 2022, without users", lambda: recorded("theta_2022_production.swf.gz")),
     "mira-2018": (
         "Mira, August to December 2018, with users, run under EASY",
-        lambda: simulated("bare", trace=str(_traces() / "mira_2018-08_2018-12.swf.gz"))(),
+        lambda: simulated("performance", "bare", trace=str(_traces() / "mira_2018-08_2018-12.swf.gz"))(),
     ),
-    "synthetic": ("Synthetic Polaris, 60 days, with users, run under EASY", simulated("polaris", days=60)),
+    "synthetic": (
+        "Synthetic Polaris, 60 days, with users, run under EASY",
+        simulated("performance", "polaris", days=60),
+    ),
     "curie": (
         f"Curie, the last {MOST_JOBS:,} jobs of 2012, with users",
         lambda: recorded("CEA-Curie-2011-2.1-cln.swf.gz"),
     ),
 }
+CASES = {"performance": PERFORMANCE}
+"""By the twin and the name of the case: what it is, and its records."""
 
 
 def table(judged: Evaluation) -> str:
-    """Means by predictor with their 95 % intervals, and below them what the ensemble has more, with its interval."""
-    lines = [f"| | {' | '.join(ABOUT[metric] for metric in METRICS)} |", "|---|" + "---|" * len(METRICS)]
+    """Figures by predictor with their 95 % intervals, and what the learned twin has more, with its interval."""
+    headings = [column.heading for column in judged.columns]
+    lines = [f"| | {' | '.join(headings)} |", "|---|" + "---|" * len(headings)]
     for name, each in judged.compared.items():
         cells = []
-        for k, metric in enumerate(METRICS):
-            scale, digits = (100, 1) if metric == "coverage" else (1, 1 if metric == "mae_min" else 3)
-            mean = f"{scale * each.mean[k]:.{digits}f}"
-            if name == ENSEMBLE:
-                cells.append(f"{mean} [{scale * each.low[k]:.{digits}f}, {scale * each.high[k]:.{digits}f}]")
+        for k, column in enumerate(judged.columns):
+            mean = column.shown(each.mean[k])
+            if name == judged.learned:
+                cells.append(f"{mean} [{column.shown(each.low[k])}, {column.shown(each.high[k])}]")
             else:
-                least, most = scale * each.difference_low[k], scale * each.difference_high[k]
-                cells.append(f"{mean} ({least:+.{digits}f}, {most:+.{digits}f})")
+                least, most = each.difference_low[k], each.difference_high[k]
+                cells.append(f"{mean} ({column.difference(least)}, {column.difference(most)})")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--twin", choices=["performance"], default="performance")
+    parser.add_argument("--twin", choices=list(CASES), default="performance")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--case", action="append", choices=list(CASES))
+    parser.add_argument("--case", action="append", choices=[name for cases in CASES.values() for name in cases])
     parser.add_argument("--plots", type=Path)
     asked = parser.parse_args()
-    for name in asked.case or CASES:
-        title, load = CASES[name]
+    cases = CASES[asked.twin]
+    for name in asked.case or cases:
+        title, load = cases[name]
         began = time.process_time()
-        rows = load()
-        parts = split(rows)
-        judged = evaluate(rows, parts, list(range(1, asked.seeds + 1)), lambda what: print(what, file=sys.stderr))
+        judged = learner(asked.twin).evaluate(
+            load(), list(range(1, asked.seeds + 1)), EPOCHS, lambda what: print(what, file=sys.stderr)
+        )
         spent = time.process_time() - began
         today = datetime.date.today().isoformat()
-        jobs = f"{len(parts.fit):,} jobs to fit, {len(parts.check):,} to check, {judged.tested:,} to test"
-        how = f"({judged.days} days); seeds 1 to {asked.seeds}; {today}; {spent:.0f} CPU seconds"
-        print(f"### {title}\n\n{jobs} {how}.\n\n{table(judged)}\n", flush=True)
+        how = f"seeds 1 to {asked.seeds}; {today}; {spent:.0f} CPU seconds"
+        print(f"### {title}\n\n{judged.of}; {how}.\n\n{table(judged)}\n", flush=True)
         if asked.plots:
             write_plots(asked.plots, name, asked.twin, judged)
 

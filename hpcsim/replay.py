@@ -37,8 +37,8 @@ from hpcsim.strict_yaml import dump_yaml, parse_mapping
 
 if TYPE_CHECKING:
     from hpcsim.levers import Lever
+    from hpcsim.machine.readings import Readings
     from hpcsim.machine.spec import MachineSpec
-    from hpcsim.machine.telemetry import Readings
     from hpcsim.results.telemetry import TelemetryFile
     from hpcsim.workload.job import Workload
 

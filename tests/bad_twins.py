@@ -43,6 +43,17 @@ class RaisesWhenTold:
 
 
 @bad
+class RaisesWhenItHears:
+    senses_every_s = 600
+
+    def performance(self, jobs, view):
+        return sure(walltimes(jobs))
+
+    def sensed(self, readings):
+        raise LookupError(readings.node_w.size)
+
+
+@bad
 class AnswersWithAList:
     def performance(self, jobs, view):
         return Prediction([job.walltime for job in jobs], np.zeros(len(jobs)), np.zeros(len(jobs)))

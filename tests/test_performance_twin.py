@@ -18,12 +18,22 @@ from hpcsim.engine.twins import Ended
 from hpcsim.engine.view import View
 from hpcsim.errors import InputError
 from hpcsim.testing import TwinContract
-from hpcsim.twins import baselines, evaluation, learn, lognormal, network, performance_ensemble, training, weights
+from hpcsim.twins import (
+    lognormal,
+    network,
+    performance_baselines,
+    performance_ensemble,
+    performance_evaluation,
+    performance_learner,
+    training,
+    weights,
+)
 from hpcsim.twins.features import NAMES
 from hpcsim.twins.lognormal import Mixture
+from hpcsim.twins.loop import Course, Plan
 from hpcsim.twins.performance_ensemble import KIND, TRAINED, RuntimeEnsemble
 from hpcsim.twins.records import of_run, split
-from hpcsim.twins.training import Data, Plan, train
+from hpcsim.twins.training import Data, train
 
 torch = pytest.importorskip("torch")
 
@@ -124,7 +134,7 @@ def test_numpy_computes_what_torch_was_trained_as(trained):
 
 def test_training_learns_what_there_is_to_learn_and_the_same_each_time(trained):
     later = toy(500, 9)
-    log_median = np.log(lognormal.quantiles(learn.mixture(trained, later), np.full((500, 1), 0.4))[:, 0])
+    log_median = np.log(lognormal.quantiles(performance_learner.mixture(trained, later), np.full((500, 1), 0.4))[:, 0])
     assert np.corrcoef(log_median - np.log(later.walltime_s), later.features[:, 0])[0, 1] > 0.8
     again = train(toy(800, 1), toy(300, 2), PLAN)
     assert all(np.array_equal(again.tensors[name], trained.tensors[name]) for name in network.SHAPES)
@@ -140,18 +150,16 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(trained, tmp_pa
 
     checkpoint = tmp_path / "c"
     with pytest.raises(Killed):
-        train(toy(800, 1), toy(300, 2), PLAN, checkpoint=checkpoint, told=die)
+        train(toy(800, 1), toy(300, 2), PLAN, Course(checkpoint, told=die))
     epochs = []
-    went_on = train(
-        toy(800, 1), toy(300, 2), PLAN, checkpoint=checkpoint, resume=True, told=lambda epoch, *_: epochs.append(epoch)
-    )
+    went_on = train(toy(800, 1), toy(300, 2), PLAN, Course(checkpoint, True, lambda epoch, *_: epochs.append(epoch)))
     assert epochs == [2, 3]
     assert all(np.array_equal(went_on.tensors[name], trained.tensors[name]) for name in network.SHAPES)
-    with pytest.raises(InputError, match="of other jobs"):
-        train(toy(800, 3), toy(300, 2), PLAN, checkpoint=checkpoint, resume=True)
+    with pytest.raises(InputError, match="of other data"):
+        train(toy(800, 3), toy(300, 2), PLAN, Course(checkpoint, resume=True))
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     with pytest.raises(InputError, match="no checkpoint"):
-        train(toy(800, 1), toy(300, 2), PLAN, checkpoint=checkpoint, resume=True)
+        train(toy(800, 1), toy(300, 2), PLAN, Course(checkpoint, resume=True))
 
 
 def test_training_stops_when_nothing_is_gained_any_more():
@@ -165,7 +173,12 @@ def test_training_stops_when_nothing_is_gained_any_more():
 
 @pytest.fixture
 def kept(trained, tmp_path):
-    return learn.keep(trained, learn.Lesson(toy(800, 1), toy(300, 2), 0), PLAN, tmp_path, "toy", {"command": "x"})
+    return keep(trained, tmp_path)
+
+
+def keep(trained, directory):
+    made = performance_learner.made(trained, performance_learner.Lesson(toy(800, 1), toy(300, 2), 0), PLAN)
+    return weights.save(directory, "toy.performance", made.tensors, {"command": "x", **made.about})
 
 
 def loaded(path):
@@ -180,10 +193,10 @@ class Mine:
 
 def test_weights_are_read_as_they_were_written_and_written_the_same_again(kept, trained, tmp_path):
     network_ = loaded(kept)
-    assert all(np.array_equal(network_.tensors[n], learn.half(trained).tensors[n]) for n in network.SHAPES)
-    again = learn.keep(
-        trained, learn.Lesson(toy(800, 1), toy(300, 2), 0), PLAN, tmp_path / "b", "toy", {"command": "x"}
+    assert all(
+        np.array_equal(network_.tensors[n], performance_learner.half(trained).tensors[n]) for n in network.SHAPES
     )
+    again = keep(trained, tmp_path / "b")
     for suffix in (".json", ".safetensors"):
         assert again.with_suffix(suffix).read_bytes() == kept.with_suffix(suffix).read_bytes()
 
@@ -411,12 +424,13 @@ def judged():
     run = replay.simulate("polaris", {"days": 4, "physics": None})
     rows = of_run(run.tables["jobs"], run.manifest["t0_utc"], 560)
     parts = split(rows)
-    return rows, parts, evaluation.evaluate(rows, parts, [1, 2], epochs=2)
+    return rows, parts, performance_evaluation.evaluate(rows, parts, [1, 2], epochs=2)
 
 
 def test_the_oracle_is_the_upper_bound_of_every_metric(judged):
     compared = judged[2].compared
-    accuracy, coverage, crps = (evaluation.METRICS.index(name) for name in ("accuracy", "coverage", "crps"))
+    headings = [column.heading for column in judged[2].columns]
+    accuracy, coverage, crps = map(headings.index, ("accuracy", "90 % interval holds", "CRPS, ln s"))
     assert compared["oracle"].mean[coverage] == 1
     for each in compared.values():
         assert each.mean[accuracy] <= compared["oracle"].mean[accuracy]
@@ -427,7 +441,7 @@ def test_last_two_is_what_the_plug_in_answers(judged):
     from hpcsim.twins.performance import LastTwo
 
     rows, parts, _ = judged
-    said = baselines.predictors(rows, parts, 1, without={"boosting", "ridge"})["last-two"].point
+    said = performance_baselines.predictors(rows, parts, 1, without={"boosting", "ridge"})["last-two"].point
     which = np.concatenate([parts.check, parts.test])
     place = int(np.flatnonzero(rows.jobs.user[which] == np.bincount(rows.jobs.user[which]).argmax())[40])
     job, user, twin = which[place], rows.jobs.user[which[place]], LastTwo()

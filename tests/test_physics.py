@@ -477,6 +477,7 @@ def test_a_twin_is_told_the_mean_speed_of_a_run(turns_at, first, then):
     sim = simulation(jobs, Plan(decide), twins={"performance": told})
     sim.run()
     (end, last), ran = (sim.attempts.end[:2], told.ends[0].runtime_s)
-    assert ran == end and told.ends[1].runtime_s == last - turns_at
+    assert ran == end
+    assert told.ends[1].runtime_s == last - turns_at
     assert told.ends[0].speed == pytest.approx((first * turns_at + then * (ran - turns_at)) / ran)
     assert told.ends[1].speed == pytest.approx(first)

@@ -20,10 +20,10 @@ ROOT = Path(__file__).parents[1]
 DOOR = (ROOT / "docs" / "plugins.md").read_text()
 
 PUBLIC = """
-    CAPABILITIES Blocked Capability Decision Ended EnergyTwin FaultTwin FinishedRun Hold InputError Job JobLog
-    JobRecord Kill MachineSpec Metric Node NodeClass Observer Options Outlook PerformanceTwin Power Prediction
-    Preempt Profile Reader Register RegisterFile Releases Room Running Scheduler SetCap SetCooling SetSpeed Shadow
-    Signal Sleep Start ThermalTwin Twin Twins View Wake backfill hookimpl taken_at trace_lines
+    CAPABILITIES UNIT_STATES Blocked Capability Decision Ended EnergyTwin FaultTwin FinishedRun Hold InputError Job
+    JobLog JobRecord Kill MachineSpec Metric Node NodeClass Observer Options Outlook PerformanceTwin Power Prediction
+    Preempt Profile Reader Readings Register RegisterFile Releases Room Running Scheduler SetCap SetCooling SetSpeed
+    Shadow Signal Sleep Start ThermalTwin Twin Twins View Wake backfill hookimpl taken_at trace_lines
 """
 
 

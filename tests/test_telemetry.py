@@ -33,7 +33,8 @@ from hpcsim.machine.cluster import Cluster, Outage
 from hpcsim.machine.facility import Facility
 from hpcsim.machine.failures import SURGE_PER_H, FailureProcess
 from hpcsim.machine.heat import Heat
-from hpcsim.machine.telemetry import BATCH_ROWS, DRIFT_K, STATES, Telemetry, WatchedHeat
+from hpcsim.machine.readings import STATES
+from hpcsim.machine.telemetry import BATCH_ROWS, DRIFT_K, Telemetry, WatchedHeat
 from hpcsim.machine.thermal import recirculation_k_per_w
 from hpcsim.results.energy import power_curve
 from hpcsim.results.run import Run
@@ -224,7 +225,7 @@ def test_a_fork_samples_nothing_and_disturbs_no_sample():
     fork = parent.simulation.fork()
     fork.run()
     assert fork.site.telemetry is None
-    assert fork.site.cluster.heat.sensed is None
+    assert fork.site.cluster.heat.sensed == []
     assert not parent.batches
     parent.run()
     pd.testing.assert_frame_equal(parent.readings, whole.readings)
@@ -560,7 +561,7 @@ def test_no_more_rows_are_held_than_a_batch_has():
     sizes = []
     watched = Watched(workload((0, 3 * DAY_S, 1)), 30, heat=True, failures=True, noise=True)
     telemetry = watched.simulation.site.telemetry
-    telemetry._take = lambda readings: sizes.append(readings.unit.size)
+    telemetry.take = lambda readings: sizes.append(readings.unit.size)
     tracemalloc.start()
     watched.run()
     peak_bytes = tracemalloc.get_traced_memory()[1]
@@ -735,14 +736,15 @@ def test_what_is_sensed_is_what_a_heat_that_nobody_watches_says():
     options = {"units": 4, "units_per_rack": 2, "now": 0, "supply_c": 20.0, "node_w": 100.0, "gpu_w": 10.0}
     plain = Heat(COOLEY.thermal, **options, rng=stream(1, "r"))
     watched = WatchedHeat(COOLEY.thermal, **options, rng=stream(1, "r"))
+    sensed = watched.watch()
     for heat in (plain, watched):
         heat.set_power(100, np.arange(2), 200.0, 50.0, 100.0, 10.0)
         heat.set_supply(200, 25.0)
-    watched.sensed.advance(300)
-    sensed_c, sensed_gpu_c = watched.sensed.node_c_N[:4], watched.sensed.gpu_c_N[:4]
+    sensed.advance(300)
+    sensed_c, sensed_gpu_c = sensed.node_c_N[:4], sensed.gpu_c_N[:4]
     assert np.array_equal(plain.temperatures(300)[0], sensed_c)
     assert np.array_equal(plain.temperatures(300)[1], sensed_gpu_c)
     twin = copy.deepcopy(watched)
     twin.set_power(400, np.arange(2), 300.0, 50.0, 200.0, 50.0)
-    watched.sensed.advance(500)
-    assert watched.sensed.node_c_N.max() < twin.temperatures(500)[0].max()
+    sensed.advance(500)
+    assert sensed.node_c_N.max() < twin.temperatures(500)[0].max()

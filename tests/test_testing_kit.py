@@ -76,6 +76,7 @@ BAD_TWINS = [
     ("needsanargument", ["options_have_defaults_and_a_schema"], "cannot be made without arguments"),
     ("raises", ["raises_nothing"], r"twin raises raised IndexError: .*bad_twins.py:\d+"),
     ("raiseswhentold", ["raises_nothing"], r"twin raiseswhentold raised LookupError: completed"),
+    ("raiseswhenithears", ["raises_nothing"], r"twin raiseswhenithears raised LookupError: \d+"),
     ("answerswithalist", ["answers_for_each"], r"with mean \[428, 52\]; expected an array of 2 float64"),
     ("answerswiththemean", ["answers_for_each"], r"not Prediction\(mean, aleatoric, epistemic\)"),
     ("dividesbyzero", ["answers_are_finite"], "mean -inf for number 0"),

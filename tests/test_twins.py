@@ -95,7 +95,8 @@ def test_a_twin_is_told_of_every_end_for_good_when_it_has_come_and_of_no_other(s
     assert [end.now for end in twin.log] == sorted(end.now for end in twin.log)
     runtime, walltime = (sim.workload.column(name) for name in ("runtime_s", "walltime_s"))
     for job, runtime_s, state, _, energy_j, speed in twin.log:
-        assert energy_j is None and speed == 1.0
+        assert energy_j is None
+        assert speed == 1.0
         assert state in ("timeout", "completed", *(["killed"] if deed is Kill else []))
         assert state == "killed" or runtime_s == min(runtime[job.id], walltime[job.id])
 

@@ -1,9 +1,8 @@
-"""Training of the performance ensemble: likelihood with censoring at the walltime, early stopping, resuming.
+"""Training of the performance ensemble: likelihood with censoring at the walltime.
 
 Where a job was stopped at its walltime nothing is known but that it would have run longer; the likelihood says just
 that (Tobin 1958), so that the mixture ends at the walltime by itself. All members are trained side by side, each on its
-own order of the jobs. An epoch draws from its own seed, and all that goes over from one to the next is in the
-checkpoint: a training that was killed and goes on ends in the same weights.
+own order of the jobs.
 
 References
 ----------
@@ -13,27 +12,19 @@ ensembles. Bishop (1994), Mixture density networks.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from hpcsim.plugin import InputError
-
+from .loop import ALONE, Course, Descent, Plan, digest, fit
 from .network import COMPONENTS, LEAST_LOG_DEVIATION, MEMBERS, MOST_LOG_DEVIATION, SHAPES, scaled
 
 Floats = npt.NDArray[np.float64]
 
 _DROPOUT: Final = 0.1
-_RATE: Final = 2e-3
-_DECAY: Final = 1e-3
-_CLIP_NORM: Final = 1.0
 _CONSTANT: Final = 1e-9
-_MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each parameter
 
 
 class Data(NamedTuple):
@@ -42,22 +33,6 @@ class Data(NamedTuple):
     features: Floats
     runtime_s: Floats
     walltime_s: Floats
-
-    def digest(self) -> str:
-        """SHA-256 of all of it."""
-        found = hashlib.sha256()
-        for part in self:
-            found.update(np.ascontiguousarray(part, np.float64).tobytes())
-        return found.hexdigest()
-
-
-class Plan(NamedTuple):
-    """How to train: at most ``epochs``, until ``patience`` epochs bring no better loss of the validation jobs."""
-
-    seed: int
-    epochs: int = 60
-    patience: int = 8
-    batch: int = 256
 
 
 class Trained(NamedTuple):
@@ -70,64 +45,33 @@ class Trained(NamedTuple):
     best_epoch: int
 
 
-def train(
-    fit: Data,
-    check: Data,
-    plan: Plan,
-    *,
-    checkpoint: Path | None = None,
-    resume: bool = False,
-    told: Callable[[int, float, float], None] = lambda epoch, fitted, checked: None,
-) -> Trained:
-    """Train an ensemble on ``fit`` and stop by ``check``; ``told`` is called after each epoch.
-
-    With ``checkpoint``, the path of a file, the state is left there after each epoch, and ``resume`` goes on from it.
-    """
+def train(fitted: Data, check: Data, plan: Plan, course: Course = ALONE) -> Trained:
+    """Train an ensemble on ``fitted`` and stop by ``check``."""
     import torch
 
     torch.manual_seed(plan.seed)
-    center, scale = _scalers(fit.features)
-    x, y, censored = _tensors(torch, fit, center, scale)
+    center, scale = scalers(fitted.features)
+    x, y, censored = _tensors(torch, fitted, center, scale)
     x_check, y_check, censored_check = _tensors(torch, check, center, scale)
     parameters = _begin(torch)
-    optimizer = torch.optim.AdamW(list(parameters.values()), lr=_RATE, weight_decay=_DECAY)
-    identity = f"{fit.digest()} {check.digest()} {list(plan)}"
-    losses: list[tuple[float, float]] = []
-    best: dict[str, Any] = {name: value.detach().clone() for name, value in parameters.items()}
-    best_epoch = -1
-    if resume and checkpoint is not None and checkpoint.exists():
-        losses, best_epoch = _restore(checkpoint, identity, torch, parameters, best, optimizer)
-    for epoch in range(len(losses), plan.epochs):
-        if epoch - best_epoch > plan.patience and best_epoch >= 0:
-            break
-        torch.manual_seed(plan.seed * 1_000_003 + epoch)
-        for group in optimizer.param_groups:
-            group["lr"] = _RATE * 0.5 * (1 + np.cos(np.pi * epoch / plan.epochs))
+
+    def steps(epoch: int) -> Iterator[tuple[Any, int]]:
         order = torch.stack([torch.randperm(len(y)) for _ in range(MEMBERS)])
-        total = 0.0
         for begin in range(0, len(y), plan.batch):
             which = order[:, begin : begin + plan.batch]
-            optimizer.zero_grad()
             output = _forward(torch, parameters, x[which], dropout=True)
-            loss = _loss(torch, output, y[which], censored[which]).mean(1).sum()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(list(parameters.values()), _CLIP_NORM * MEMBERS)
-            optimizer.step()
-            total += float(loss.detach()) * which.shape[1] / MEMBERS
-        with torch.no_grad():
-            checked = _checked_loss(torch, parameters, x_check, y_check, censored_check)
-        losses.append((total / len(y), checked))
-        if best_epoch < 0 or checked < losses[best_epoch][1]:
-            best_epoch = epoch
-            best = {name: value.detach().clone() for name, value in parameters.items()}
-        if checkpoint is not None:
-            _leave(checkpoint, identity, parameters, best, optimizer, losses, best_epoch)
-        told(epoch, *losses[-1])
-    tensors = {name: value.numpy().astype(np.float32) for name, value in best.items()}
-    return Trained(tensors, center, scale, losses, best_epoch)
+            yield _loss(torch, output, y[which], censored[which]).mean(1).sum(), which.shape[1]
+
+    def checked() -> float:
+        return _checked_loss(torch, parameters, x_check, y_check, censored_check)
+
+    identity = f"{digest(fitted)} {digest(check)}"
+    found = fit(parameters, steps, checked, plan, Descent(), identity, course, members=MEMBERS)
+    return Trained(found.tensors, center, scale, found.losses, found.best_epoch)
 
 
-def _scalers(features: Floats) -> tuple[list[float], list[float]]:
+def scalers(features: Floats) -> tuple[list[float], list[float]]:
+    """Mean and deviation of each feature of examples (J, F); 1 for the deviation of what is always the same."""
     center, scale = features.mean(0), features.std(0)
     return center.tolist(), np.where(scale > _CONSTANT, scale, 1.0).tolist()
 
@@ -150,8 +94,6 @@ def _begin(torch: Any) -> dict[str, Any]:
         parameters[name] = value
     first = torch.tensor([[0.0, -0.3, 0.0], [0.0, -1.5, 0.0], [0.0, -4.0, 0.5]])  # near the limit, below, far below
     parameters["bias2"] += first[:COMPONENTS].reshape(-1)
-    for value in parameters.values():
-        value.requires_grad_(True)
     return parameters
 
 
@@ -187,45 +129,3 @@ def _checked_loss(torch: Any, parameters: Mapping[str, Any], x: Any, log_ratio: 
         terms = _component_terms(torch, output, log_ratio[part].expand(MEMBERS, -1), censored[part].expand(MEMBERS, -1))
         total -= float((torch.logsumexp(terms, 0) - np.log(MEMBERS)).sum())
     return total / max(len(x), 1)
-
-
-def _leave(
-    checkpoint: Path, identity: str, parameters: Any, best: Any, optimizer: Any, losses: Any, best_epoch: int
-) -> None:
-    """Write all that the next epoch needs, in one file: it is there whole or not at all."""
-    from safetensors.numpy import save_file
-
-    state = optimizer.state_dict()["state"]
-    arrays = {f"now.{name}": value.detach().numpy() for name, value in parameters.items()}
-    arrays |= {f"best.{name}": value.numpy() for name, value in best.items()}
-    for number, name in enumerate(parameters):
-        arrays |= {f"{key}.{name}": state[number][key].numpy().reshape(-1) for key in _MOMENTS}
-    told = json.dumps({"identity": identity, "tensors": list(arrays), "losses": losses, "best_epoch": best_epoch})
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    draft = checkpoint.with_name(f".{checkpoint.name}.draft")
-    save_file(arrays, draft, {"told": told})
-    draft.replace(checkpoint)
-
-
-def _restore(
-    checkpoint: Path, identity: str, torch: Any, parameters: Any, best: Any, optimizer: Any
-) -> tuple[list[tuple[float, float]], int]:
-    """Put back what ``_leave`` wrote; InputError where it is damaged, or of other jobs."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(checkpoint, "numpy") as file:
-            told = json.loads(file.metadata()["told"])
-            arrays = {name: file.get_tensor(name) for name in told["tensors"]}
-        if told["identity"] != identity:
-            raise InputError(f"{checkpoint}: of other jobs, or of another plan; train without --resume")
-        moments = {}
-        for number, (name, value) in enumerate(parameters.items()):
-            value.data.copy_(torch.from_numpy(arrays[f"now.{name}"]))
-            best[name].copy_(torch.from_numpy(arrays[f"best.{name}"]))
-            shapes = {key: () if key == "step" else tuple(value.shape) for key in _MOMENTS}
-            moments[number] = {key: torch.from_numpy(arrays[f"{key}.{name}"]).reshape(shapes[key]) for key in _MOMENTS}
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-        return [(float(fitted), float(checked)) for fitted, checked in told["losses"]], int(told["best_epoch"])
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{checkpoint}: no checkpoint of this training: {error}") from error

@@ -12,14 +12,14 @@ import click
 
 from hpcsim.cli.offered import twins as tell
 from hpcsim.cli.plugins import plugin_option
+from hpcsim.twins.learners import NAMES
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hpcsim.twins.evaluation import Evaluation
-    from hpcsim.twins.records import Records
+    from hpcsim.twins.judging import Evaluation
+    from hpcsim.twins.learners import Learner, Recorded
 
-LEARN = ("performance",)  # the questions whose twin can be trained
 _MOST_SEEDS = 20
 
 
@@ -46,7 +46,7 @@ def twins() -> None:
 tell.hidden = True
 twins.add_command(tell, "tell")
 
-_twin = click.option("--twin", type=click.Choice(LEARN), default=LEARN[0], show_default=True, help="Which question.")
+_twin = click.option("--twin", type=click.Choice(NAMES), default=NAMES[0], show_default=True, help="Which one.")
 _settings = click.option(
     "--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change any key of the scenario, e.g. days=90."
 )
@@ -72,43 +72,41 @@ def train(
     scenarios: tuple[str, ...], twin: str, out: Path, name: str | None, seed: int, epochs: int, resume: bool,
     settings: tuple[str, ...], trace: str | None, plugins: tuple[Path, ...],
 ) -> None:  # fmt: skip
-    """Train a twin on the jobs of SCENARIO, or of several: each is run, and the twin learns from how its jobs ended.
+    """Train a twin on the jobs of SCENARIO, or of several: each is run, and the twin learns from what happened.
 
-    The first 60 % of the jobs are learned from, and the next 20 % tell when to stop. The weights are DIR/NAME.TWIN.json
-    and .safetensors; a scenario uses them by twins.performance: {name: runtime-ensemble, weights: DIR/NAME.TWIN.json}.
+    The first 60 % of the time are learned from, and the next 20 % tell when to stop. The weights are DIR/NAME.TWIN.json
+    and .safetensors; a scenario uses them by the option weights of the twin, such as
+    twins.performance: {name: runtime-ensemble, weights: DIR/NAME.performance.json}.
     """
     from hpcsim.errors import InputError
 
     out = out.expanduser()
     if name is None and len(scenarios) > 1:
         raise InputError("--name: weights of several scenarios need a name")
-    learned = [_records(scenario, settings, trace, plugins) for scenario in scenarios]
+    _need("torch", "safetensors")
+    from hpcsim.twins import weights
+    from hpcsim.twins.learners import learner
+    from hpcsim.twins.loop import Course, Plan
+
+    taught = learner(twin)
+    learned = [
+        (title, taught.records(run)) for title, run in (_run(s, taught, settings, trace, plugins) for s in scenarios)
+    ]
     name = name or learned[0][0]
     if "/" in name or name in ("", ".", ".."):
         raise InputError(f"--name: should be the name of a file without a directory, found {name!r}")
-    _need("torch", "safetensors")
-    from hpcsim.twins import learn
-    from hpcsim.twins.records import split
-    from hpcsim.twins.training import Plan, train
-
     target = out / f"{name}.{twin}.json"
     if target.exists():
         raise InputError(f"{target}: exists; remove it, or give another -o or --name")
     checkpoint = out / f"{name}.{twin}.checkpoint"
-    taught = learn.lesson([(rows, split(rows)) for _, rows in learned])
     plan = Plan(seed, epochs)
     with _epoch_bar(name, plan.epochs) as told:
-        trained = train(taught.fit, taught.check, plan, checkpoint=checkpoint, resume=resume, told=told)
+        made = taught.train([records for _, records in learned], plan, Course(checkpoint, resume, told))
     keys = [*(f"--set {each}" for each in settings), *([f"--trace {Path(trace).name}"] if trace else [])]
     asked = " ".join(["hpcsim twins train", *scenarios, f"--twin {twin} --name {name} --seed {seed}", *keys])
-    path = learn.keep(trained, taught, plan, out, name, {"command": asked})
+    path = weights.save(out, f"{name}.{twin}", made.tensors, {"command": asked, **made.about})
     checkpoint.unlink(missing_ok=True)
-    best = trained.losses[trained.best_epoch]
-    click.echo(
-        f"{len(taught.fit.runtime_s):,} jobs to fit, {len(taught.check.runtime_s):,} to check; the best of "
-        f"{len(trained.losses)} epochs is {trained.best_epoch + 1}: loss {best[0]:.3f}, "
-        f"of the jobs to check {best[1]:.3f}"
-    )
+    click.echo(made.said)
     click.echo(path)
 
 
@@ -132,13 +130,13 @@ def evaluate(
 
     Every training is done anew, with the seeds 1, 2, ... Nothing is kept but two plots in DIR.
     """
-    name, rows = _records(scenario, settings, trace, plugins)
     _need("torch", "safetensors", "sklearn")
-    from hpcsim.twins.evaluation import evaluate
-    from hpcsim.twins.records import split
+    from hpcsim.twins.learners import learner
 
+    taught = learner(twin)
+    name, run = _run(scenario, taught, settings, trace, plugins)
     with _status() as told:
-        judged = evaluate(rows, split(rows), list(range(1, seeds + 1)), told, epochs)
+        judged = taught.evaluate(taught.records(run), list(range(1, seeds + 1)), epochs, told)
     from rich.console import Console
 
     print_table(Console(highlight=False), name, judged)
@@ -147,43 +145,27 @@ def evaluate(
 
 
 def print_table(console: Console, name: str, judged: Evaluation) -> None:
-    """Metrics by predictor, with the 95 % interval of what the ensemble has more."""
+    """Figures by predictor, with the 95 % interval of what the learned twin has more."""
     from rich.table import Table
     from rich.text import Text
 
-    from hpcsim.twins.evaluation import ENSEMBLE, METRICS
-
-    title = f"{name}: {judged.tested:,} later jobs of {judged.days} days, mean of seeds {_listed(judged.seeds)}"
-    console.print(Text(title, "bold"))
-    headings = ("accuracy", "ln MAE", "MAE, min", "90 % holds", "width, ln", "CRPS, ln")
+    console.print(Text(f"{name}: {judged.of}, mean of seeds {_listed(judged.seeds)}", "bold"))
     table = Table("predictor", box=None, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, justify="right")
+    for column in judged.columns:
+        table.add_column(column.heading, justify="right")
     for predictor, each in judged.compared.items():
         cells = []
-        for place, metric in enumerate(METRICS):
+        for place, column in enumerate(judged.columns):
             least, most = each.difference_low[place], each.difference_high[place]
-            text = Text(_number(metric, each.mean[place]))
-            if predictor != ENSEMBLE:
-                text.append(f"\n{_signed(metric, least)} {_signed(metric, most)}", "dim")
+            text = Text(column.shown(each.mean[place]))
+            if predictor != judged.learned:
+                text.append(f"\n{column.difference(least)} {column.difference(most)}", "dim")
             cells.append(text)
         table.add_row(Text(predictor), *cells)
     console.print(table)
     console.print(
-        Text("Below a number: the 95 % interval of what the ensemble has more (paired, days resampled).", "dim")
+        Text(f"Below a number: the 95 % interval of what {judged.learned} has more (paired, days resampled).", "dim")
     )
-
-
-def _number(metric: str, value: float) -> str:
-    if metric == "coverage":
-        return f"{100 * value:.1f} %"
-    return f"{value:.1f}" if metric == "mae_min" else f"{value:.3f}"
-
-
-def _signed(metric: str, value: float) -> str:
-    if metric == "coverage":
-        return f"{100 * value:+.1f}"
-    return f"{value:+.1f}" if metric == "mae_min" else f"{value:+.3f}"
 
 
 def _listed(seeds: list[int]) -> str:
@@ -191,45 +173,41 @@ def _listed(seeds: list[int]) -> str:
 
 
 def write_plots(directory: Path, name: str, twin: str, judged: Evaluation) -> list[Path]:
-    """The reliability diagram, and coverage against width, as PNG."""
+    """The diagrams of an evaluation, as PNG."""
     from hpcsim.results.plots import as_bytes, inked
-    from hpcsim.results.plots.reliability import coverage, reliability
-    from hpcsim.twins.evaluation import MASSES, METRICS
+    from hpcsim.results.plots.reliability import curves, points
 
-    place = METRICS.index("coverage")
-    shown = [predictor for predictor in judged.covered if predictor != "oracle"]
-    compared = {p: judged.compared[p] for p in shown}
-    held = {p: (float(c.mean[place]), float(c.low[place]), float(c.high[place])) for p, c in compared.items()}
-    width = {p: float(judged.compared[p].mean[METRICS.index("width")]) for p in shown}
     directory.mkdir(parents=True, exist_ok=True)
     paths = []
     with inked():
-        for kind, figure in (
-            ("reliability", reliability(f"{name}: do intervals hold what they promise?", MASSES,
-                                        {p: judged.covered[p] for p in shown})),
-            ("coverage", coverage(f"{name}: how sharp are calibrated intervals?", held, width)),
-        ):  # fmt: skip
-            paths.append(directory / f"{name}.{twin}.{kind}.png")
+        for each in judged.diagrams:
+            title = f"{name}: {each.title}"
+            if each.points:
+                figure = points(title, each.x, each.y, each.points, each.band)
+            else:
+                figure = curves(title, each.x, each.y, each.curves, diagonal=each.diagonal)
+            paths.append(directory / f"{name}.{twin}.{each.name}.png")
             paths[-1].write_bytes(as_bytes(figure, "png"))
     return paths
 
 
-def _records(
-    scenario: str, settings: tuple[str, ...], trace: str | None, plugins: tuple[Path, ...]
-) -> tuple[str, Records]:
-    """The name of a scenario, and what its jobs did in a run of it."""
+def _run(
+    scenario: str, taught: Learner, settings: tuple[str, ...], trace: str | None, plugins: tuple[Path, ...]
+) -> tuple[str, Recorded]:
+    """The name of a scenario, and what a run of it left."""
     from hpcsim.cli.plugins import load_and_complain
     from hpcsim.cli.run import _Bar
     from hpcsim.replay import replay
     from hpcsim.scenario.load import load_scenario
-    from hpcsim.twins.records import of_run
+    from hpcsim.twins.learners import Recorded
 
     found = load_and_complain(plugins)
-    given: list[Any] = [*settings, *([("trace", trace)] if trace is not None else [])]
+    given: list[Any] = [*taught.settings.items(), *settings, *([("trace", trace)] if trace is not None else [])]
     loaded = load_scenario(scenario, given, schedulers=found.schedulers, twins=found.twins, parts=found.offers)
     with _Bar(loaded.scenario.name) as progress:
         run = replay(loaded, found, progress=progress)
-    return loaded.scenario.name, of_run(run.tables["jobs"], run.manifest["t0_utc"], run.manifest["machine"]["nodes"])
+    telemetry = None if run.telemetry_file is None else run.telemetry_file.table
+    return loaded.scenario.name, Recorded(run.tables, run.manifest, telemetry)
 
 
 def _need(*modules: str) -> None:

@@ -21,19 +21,20 @@ class Capability(NamedTuple):
     key: str
 
 
-_PHYSICS: Final = "machine.model and physics"
+PHYSICS: Final = "machine.model and physics"
+"""What has to stand in a scenario whose nodes are more than counted."""
 
 CAPABILITIES: Final[Mapping[str, Capability]] = MappingProxyType(
     {
-        "sleep": Capability("Sleep and Wake", _PHYSICS),
-        "speed": Capability("SetSpeed, and Start with a speed", _PHYSICS),
+        "sleep": Capability("Sleep and Wake", PHYSICS),
+        "speed": Capability("SetSpeed, and Start with a speed", PHYSICS),
         "preemption": Capability("Preempt and Kill", "preemption: true"),
         "clairvoyance": Capability(
             "view.recorded_start and view.recorded_place_is_taken, which only the trace knows",
             "trace, a log that records when jobs started",
         ),
-        "places": Capability("Start with units", _PHYSICS),
-        "power": Capability("view.power, view.carbon and view.price; SetCap and SetCooling", _PHYSICS),
+        "places": Capability("Start with units", PHYSICS),
+        "power": Capability("view.power, view.carbon and view.price; SetCap and SetCooling", PHYSICS),
         "heat": Capability("view.node_c", "machine.model and physics.heat: true"),
         "solar": Capability("view.solar", "machine.model and physics.solar_kw"),
         "energy-twin": Capability("view.twins.energy", "twins.energy, the name of a twin"),

@@ -30,6 +30,8 @@ def fork(simulation: Simulation) -> Simulation:
     twin.scheduler = _copied(simulation.scheduler, memo)
     twin.twins = {question: _copied(plugin, memo) for question, plugin in simulation.twins.items()}
     twin._learning = [plugin for plugin in twin.twins.values() if hasattr(plugin, "ended")]
+    if twin.site is not None and simulation.site is not None:
+        twin.site.sense_as(simulation.site)
     twin._await_again()
     return twin
 

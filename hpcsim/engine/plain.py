@@ -41,7 +41,7 @@ from hpcsim.machine.queue_rules import Pool, Queue
 from hpcsim.machine.queues import Admission, Turn
 from hpcsim.machine.recorded import RecordedPlaces
 from hpcsim.machine.shares import Part, SharedUnit, Shares
-from hpcsim.machine.telemetry import WatchedHeat
+from hpcsim.machine.telemetry import Telemetry, WatchedHeat
 from hpcsim.machine.temperatures import Temperatures
 from hpcsim.machine.torus import TorusBlocks
 from hpcsim.workload.job import Job, Workload
@@ -57,6 +57,7 @@ KEPT: Final[dict[type, frozenset[str]]] = {
         Heat: "spec _racks _units r_U gpu_r_U _idle_w _idle_gpu_w sensed",
         Temperatures: "racks _mode_n",
         Course: "_every_s",
+        Telemetry: "_interval_s _cluster _behaviour take _resting_w _units _room _batch _filled",
         PowerLog: "n _most _joined _by_block",
         Crossings: "_n _idle_w thresholds_c _w_per_inlet_k",
         FailureProcess: "_spec _units _units_per_rack _block_sizes _block_cdf _proneness_U _errors_per_s_U "

@@ -717,9 +717,9 @@ class Simulation:
         """An independent copy that goes on from here as this simulation does, whatever becomes of the other.
 
         Scheduler and twins are copied with ``copy.deepcopy``: one with large weights has a ``__deepcopy__`` that shares
-        them. What never changes is shared, and so is the past, page by page. Telemetry is not sampled in a copy, which
-        nobody observes, and ``pass_seconds`` begins anew. Raises SchedulerError where a plug-in cannot be copied. It is
-        for whoever owns the simulation: it knows the future.
+        them; twins go on being told what sensors read. What never changes is shared, and so is the past, page by page.
+        Telemetry is not recorded in a copy, which nobody observes, and ``pass_seconds`` begins anew. Raises
+        SchedulerError where a plug-in cannot be copied. It is for whoever owns the simulation: it knows the future.
         """
         from hpcsim.engine.fork import fork  # for few runs
 
@@ -739,7 +739,7 @@ class Simulation:
         """Go on from where the simulation was that wrote the file: to the same bytes.
 
         This one must have been made as that one was, from the same jobs, machine, seed and plug-ins; whatever it has
-        done so far is forgotten. Nobody observes it and no telemetry is sampled; ``pass_seconds`` begins anew. A file
+        done so far is forgotten. Nobody observes it and no telemetry is recorded; ``pass_seconds`` begins anew. A file
         holds plain data and can make nothing run. Raises InputError for a file that is not whole, of another version or
         of another simulation; this one is of no use then.
         """

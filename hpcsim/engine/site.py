@@ -7,13 +7,14 @@ from array import array
 from collections import deque
 from collections.abc import Collection, Mapping
 from math import inf
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from hpcsim.engine.decisions import Decision, SetCap, SetCooling, SetSpeed, Sleep, Wake
-from hpcsim.engine.sampling import Sampling
+from hpcsim.engine.sampling import Sampling, telling
 from hpcsim.engine.sharing import holder_of
 from hpcsim.machine.checkpoint import Checkpointing
 from hpcsim.machine.cluster import Cluster, Effects, Units
@@ -43,7 +44,7 @@ class Site:
     its first mode, without a cap. With ``recorded`` a job gets the place that it really had, if that is free and its
     scheduler names none. For each attempt (its row in ``Attempts``) the site keeps the units, the joules, the
     node-seconds under the thermal throttle and those of work that were lost. ``telemetry`` is sampled while the
-    simulation runs.
+    simulation runs, and so are ``sensors``, for the twin of the simulation that answers the question.
     """
 
     def __init__(
@@ -56,11 +57,13 @@ class Site:
         checkpointing: Checkpointing | None,
         facility: Facility | None = None,
         telemetry: Telemetry | None = None,
+        sensors: Mapping[str, Telemetry] = MappingProxyType({}),
         recorded: RecordedPlaces | None = None,
     ) -> None:
         self.cluster = cluster
         self.facility = Facility(cluster.spec, workload.t0_utc) if facility is None else facility
         self.telemetry = telemetry
+        self.sensors = dict(sensors)
         self.recorded = recorded
         self._wakes_on: Collection[str] = ()
         self._asleep_nodes = 0
@@ -86,14 +89,31 @@ class Site:
         simulation.free_nodes = self.free_nodes
         if "speed" in simulation.needs:
             self._longest_s = NEVER  # a slow job lasts longer than its walltime
-        if self.telemetry is not None:
-            Sampling(simulation, self.telemetry)
+        for question, each in self.sensors.items():
+            each.take = telling(simulation, simulation.twins[question])
+        self._sample()
+
+    def _sample(self) -> None:
+        """Have all sensors read from now on."""
+        watched = [*(() if self.telemetry is None else (self.telemetry,)), *self.sensors.values()]
+        if watched:
+            Sampling(self._simulation, watched)
 
     def go_on(self) -> None:
-        """Nobody reads its sensors after its state was replaced: readings are of what happens."""
+        """Go on after the state was replaced: only twins are told what sensors read, for they decide what happens."""
         self.telemetry = None
         if isinstance(self.cluster.heat, WatchedHeat):
-            self.cluster.heat.sensed = None
+            self.cluster.heat.sensed = []
+        for each in self.sensors.values():
+            each.stay_told()
+        self._sample()
+
+    def sense_as(self, other: Site) -> None:
+        """Have the twins of its simulation, which was forked from that of ``other``, told as those of that one."""
+        for question, each in other.sensors.items():
+            twin = self._simulation.twins[question]
+            self.sensors[question] = each.on_copy(self.cluster, telling(self._simulation, twin))
+        self._sample()
 
     def wake_on(self, signals: Collection[str]) -> None:
         """Ask for a scheduling pass whenever one of these changes: what ``Facility.next_change_s`` knows."""
@@ -103,7 +123,7 @@ class Site:
     def __deepcopy__(self, memo: dict[int, object]) -> Site:
         """A copy that belongs to no simulation until it is attached to one; what never changes is shared.
 
-        It has no telemetry: readings are of what happens and not of what might.
+        It has no telemetry, and no sensors until ``sense_as``: readings are of what happens and not of what might.
         """
         twin = copy.copy(self)
         for name in ("cluster", "facility", "recorded", "pools", "_books"):
@@ -111,6 +131,7 @@ class Site:
         for name in ("_waking", "_saved", "_out"):
             setattr(twin, name, getattr(self, name).copy())
         twin.telemetry = None
+        twin.sensors = {}
         return twin
 
     def believe(self, now: int, runtime_s: Mapping[int, int], failures_seed: int, beta: float) -> None:

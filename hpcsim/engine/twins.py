@@ -1,7 +1,8 @@
 """Digital twins as schedulers ask them: one question for many jobs or units, one answer with its uncertainty.
 
 A twin answers one of four questions, the one that its class attribute ``answers`` names, by the method of that name.
-It sees what a scheduler sees, the ``View``, and is told of each job that has ended; never what has not happened yet.
+It sees what a scheduler sees, the ``View``, and is told of each job that has ended and of what sensors read; never what
+has not happened yet.
 """
 
 from __future__ import annotations
@@ -113,7 +114,11 @@ class ThermalTwin(Protocol):
 
 
 Twin = PerformanceTwin | EnergyTwin | FaultTwin | ThermalTwin
-"""What a twin plug-in is. A method ``ended(self, end: Ended)``, where there is one, tells it of ends."""
+"""What a twin plug-in is.
+
+A method ``ended(self, end: Ended)``, where there is one, tells it of ends. With a class attribute ``senses_every_s``
+and a method ``sensed(self, readings: Readings)`` it is told every so many seconds what the sensors of all units read.
+"""
 
 
 class Twins:

@@ -6,7 +6,8 @@ shows what is so from then on: a job is on a unit from the second in which it wa
 which it ends it is not.
 
 A machine that is watched does the same as one that is not. All random numbers are from streams of telemetry's own,
-and temperatures are asked of a second copy of them, because to ask changes the rounding of all that comes later.
+and temperatures are asked of a further copy of them, because to ask changes the rounding of all that comes later. So
+several may watch at seconds of their own, and none feels another.
 
 Sensors also show what the physics does not have: a fault to come (``FailureProcess.precursors``) makes the temperature
 of its node drift away. Constants in capitals are assumed.
@@ -16,27 +17,25 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from hpcsim.machine.cluster import Cluster
 from hpcsim.machine.heat import Heat
+from hpcsim.machine.readings import LONGEST_INTERVAL_S, STATES, Readings
 from hpcsim.machine.shares import Shares
 from hpcsim.machine.temperatures import Temperatures
-from hpcsim.streams import stream
+from hpcsim.streams import copied, stream
 from hpcsim.workload.behaviour import Behaviour
 
 Floats = npt.NDArray[np.float64]
 Units = npt.NDArray[np.int64]
 
-STATES: Final = ("busy", "idle", "asleep", "waking", "down")
-"""What a unit does, by the names of ``Cluster.nodes_in``: one on its way to sleep is waking, too."""
 _BUSY, _IDLE, _ASLEEP, _WAKING, _DOWN = range(5)
 
 BATCH_ROWS: Final = 65_536
-LONGEST_INTERVAL_S: Final = 86_400  # far below what ``FailureProcess.corrected_errors`` looks back on
 DRIFT_K: Final = 3.0  # of the node's temperature at the second of the fault; before it goes with the precursor
 
 # Of the noise: its standard deviation, and the step in which sensors tell what they measure.
@@ -45,54 +44,39 @@ POWER_SIGMA, POWER_STEP_W = 0.01, 1.0  # the former a share of the value
 UTILISATION_SIGMA, UTILISATION_STEP = 0.02, 0.01
 
 
-class Readings(NamedTuple):
-    """Some samples, one after another: R rows, one for each sampled unit, ascending. None where there is no sensor.
-
-    ``state`` is a place in ``STATES``; ``job`` the id of the job on the unit, -1 without one or where jobs share
-    it; ``node_w`` wall watts of one node of the unit; utilisations are the job's, in [0, 1], of a shared node those of
-    its jobs by what they have of it; ``corrected_errors`` came since the sample before.
-    """
-
-    time_s: npt.NDArray[np.int64]
-    unit: Units
-    state: npt.NDArray[np.int8]
-    job: npt.NDArray[np.int64]
-    node_c: Floats | None
-    gpu_c: Floats | None
-    node_w: Floats
-    cpu_util: Floats
-    gpu_util: Floats | None
-    corrected_errors: npt.NDArray[np.int64] | None
-
-
 class WatchedHeat(Heat):
-    """A ``Heat`` with second ``sensed`` temperatures, that are told the same, for telemetry to ask.
+    """A ``Heat`` with further temperatures that are told the same: those of ``sensed``, for each telemetry its own.
 
-    Nobody watches a copy: its ``sensed`` is None.
+    Nobody watches a copy: its ``sensed`` is empty.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.sensed: Temperatures | None = copy.deepcopy(self._now)
+        self.sensed: list[Temperatures] = []
+
+    def watch(self) -> Temperatures:
+        """Temperatures of one's own, to ask from now on."""
+        self.sensed.append(copy.deepcopy(self._now))
+        return self.sensed[-1]
 
     def set_power(
         self, now: int, units: Units, node_w: float, gpu_w: float, node_was_w: float, gpu_was_w: float
     ) -> None:
         """See ``Heat``."""
         super().set_power(now, units, node_w, gpu_w, node_was_w, gpu_was_w)
-        if self.sensed is not None:
-            self.sensed.set_power(now, units, node_w, gpu_w, node_was_w, gpu_was_w)
+        for temperatures in self.sensed:
+            temperatures.set_power(now, units, node_w, gpu_w, node_was_w, gpu_was_w)
 
     def set_supply(self, now: int, supply_c: float) -> None:
         """See ``Heat``."""
         super().set_supply(now, supply_c)
-        if self.sensed is not None:
-            self.sensed.set_supply(now, supply_c)
+        for temperatures in self.sensed:
+            temperatures.set_supply(now, supply_c)
 
     def __deepcopy__(self, memo: dict[int, object]) -> WatchedHeat:
         """An independent copy that is not watched."""
         twin = cast(WatchedHeat, super().__deepcopy__(memo))
-        twin.sensed = None
+        twin.sensed = []
         return twin
 
 
@@ -104,8 +88,9 @@ class Telemetry:
     behaviour : of the jobs that run on it.
     units : how many of its units, drawn at random, are sampled; None: all.
     noise : whether sensors err; else readings are exact.
-    take : is given the readings, whole samples at a time, as soon as there are ``BATCH_ROWS`` (or those of one
-        sample, if that is more); no more are kept here.
+    take : is given the readings, whole samples at a time, as soon as there are ``rows``, by default
+        ``BATCH_ROWS`` (or those of one sample, if that is more); no more are kept here.
+    name : of its streams of random numbers.
 
     The temperature of a cluster whose heat is no ``WatchedHeat`` is unknown, as are corrected errors without failures.
     """
@@ -121,6 +106,8 @@ class Telemetry:
         seed: int,
         start: int,
         take: Callable[[Readings], None],
+        rows: int | None = None,
+        name: str = "telemetry",
     ) -> None:
         if not 1 <= interval_s <= LONGEST_INTERVAL_S:
             raise ValueError(f"an interval of {interval_s} s; it should be 1 to {LONGEST_INTERVAL_S}")
@@ -128,18 +115,35 @@ class Telemetry:
         self._interval_s = interval_s
         self._cluster = cluster
         self._behaviour = behaviour
-        self._take = take
+        self.take = take
         self._resting_w = np.array([cluster.watts_in.get(state, 0.0) for state in STATES])
-        self._heat = cluster.heat.sensed if isinstance(cluster.heat, WatchedHeat) else None
+        self._heat = cluster.heat.watch() if isinstance(cluster.heat, WatchedHeat) else None
         self._units = np.arange(cluster.spec.units)
         if units is not None:
-            self._units = np.sort(stream(seed, "telemetry: units").choice(self._units, units, replace=False))
-        self._noise = stream(seed, "telemetry: noise") if noise else None
-        self._errors = stream(seed, "telemetry: corrected errors")
+            self._units = np.sort(stream(seed, f"{name}: units").choice(self._units, units, replace=False))
+        self._noise = stream(seed, f"{name}: noise") if noise else None
+        self._errors = stream(seed, f"{name}: corrected errors")
         self._counted_s = start  # corrected errors are, up to this second
-        self._room = max(1, BATCH_ROWS // self._units.size) * self._units.size
+        self._room = max(1, (rows or BATCH_ROWS) // self._units.size) * self._units.size
         self._batch = self._empty_batch()
         self._filled = 0
+
+    def on_copy(self, cluster: Cluster, take: Callable[[Readings], None]) -> Telemetry:
+        """The same sensors of a copy of the cluster, from now on; only where no readings are kept here."""
+        twin = copy.copy(self)
+        twin._cluster, twin.take = cluster, take
+        twin._batch = self._empty_batch()
+        twin._noise = None if self._noise is None else copied(self._noise)
+        twin._errors = copied(self._errors)
+        if self._heat is not None:
+            twin._heat = copy.deepcopy(self._heat)
+        twin.stay_told()
+        return twin
+
+    def stay_told(self) -> None:
+        """Have the temperatures told of what the cluster does, if they are not."""
+        if self._heat is not None and isinstance(self._cluster.heat, WatchedHeat):
+            self._cluster.heat.sensed.append(self._heat)
 
     def sample(self, now: int) -> None:
         """Read the sensors at ``now``, which is ``next_s``; everything that happens in this second has happened."""
@@ -190,7 +194,7 @@ class Telemetry:
             full.gpu_util[busy] = self._behaviour.gpu_util_J[full.job[busy]]
         if self._noise is not None:
             _add_noise(full, full.state == _BUSY, self._noise)
-        self._take(full)
+        self.take(full)
 
     def _doing(self) -> tuple[npt.NDArray[np.int8], Units, Floats]:
         """Of every unit: its state, its job, and what one of its nodes draws."""

@@ -35,6 +35,8 @@ from hpcsim.engine.view import Blocked, Running, View
 from hpcsim.engine.what_if import Outlook
 from hpcsim.errors import InputError
 from hpcsim.machine.node_classes import NodeClass
+from hpcsim.machine.readings import STATES as UNIT_STATES
+from hpcsim.machine.readings import Readings
 from hpcsim.machine.spec import MachineSpec
 from hpcsim.plugin.hooks import Register, RegisterFile, hookimpl
 from hpcsim.plugin.metric import FinishedRun, Metric
@@ -50,6 +52,7 @@ class Options(BaseModel):
 
 __all__ = [
     "CAPABILITIES",
+    "UNIT_STATES",
     "Blocked",
     "Capability",
     "Decision",
@@ -76,6 +79,7 @@ __all__ = [
     "Preempt",
     "Profile",
     "Reader",
+    "Readings",
     "Register",
     "RegisterFile",
     "Releases",

@@ -18,6 +18,7 @@ from hpcsim.engine.observers import HOOKS, Observer
 from hpcsim.engine.twins import QUESTIONS
 from hpcsim.errors import InputError
 from hpcsim.machine.catalogue import load_machine, machine_names
+from hpcsim.machine.readings import LONGEST_INTERVAL_S
 from hpcsim.workload.reader import BUILT_IN as FORMATS
 
 API: Final = 1  # the version of the contract between hpcsim and the classes of plug-ins
@@ -104,7 +105,17 @@ def _twin(offered: object) -> tuple[str, type]:
     name, twin = checked_class(offered, "twin", _ANSWERS.get(str(answers), ""))
     for need in sorted(_needs(twin) - {*OF_TWINS}):
         raise Refused(f"{twin.__qualname__} needs {need!r}, but a twin can only need {', '.join(OF_TWINS)}")
+    _hears(twin)
     return name, twin
+
+
+def _hears(twin: type) -> None:
+    """Refuse a twin that says how often it wants to be told what sensors read, or takes that, but not both."""
+    every_s, label = getattr(twin, "senses_every_s", None), twin.__qualname__
+    if callable(getattr(twin, "sensed", None)) != (every_s is not None):
+        raise Refused(f"{label} should have both senses_every_s (seconds) and sensed(self, readings), or neither")
+    if every_s is not None and (type(every_s) is not int or not 1 <= every_s <= LONGEST_INTERVAL_S):
+        raise Refused(f"{label}.senses_every_s should be 1 to {LONGEST_INTERVAL_S} seconds, found {every_s!r}")
 
 
 def _machine(offered: object) -> tuple[str, Path]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hpcsim.errors import InputError
-from hpcsim.machine.telemetry import STATES, Readings
+from hpcsim.machine.readings import STATES, Readings
 
 SCHEMA = pa.schema(
     [

@@ -20,7 +20,7 @@ from hpcsim.workload.synthetic import synthesise
 from hpcsim.workload.trace import read_trace
 
 if TYPE_CHECKING:
-    from hpcsim.machine.telemetry import Readings
+    from hpcsim.machine.readings import Readings
 
 DEFAULT_DAYS = 30.0
 
@@ -228,7 +228,7 @@ def make_simulation(
     if spec is not None:
         from hpcsim.scenario import physics  # scipy and the machine floor, which a run that counts nodes can do without
 
-        site = physics.make_site(loaded, piece.workload, spec, piece.start, take_readings)
+        site = physics.make_site(loaded, piece.workload, spec, piece.start, take_readings, twins)
         admission = physics.make_admission(loaded, spec, piece.workload.t0_utc)
     scenario = loaded.scenario
     return Simulation(

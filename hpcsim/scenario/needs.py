@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hpcsim.engine.capabilities import CAPABILITIES, declared
+from hpcsim.engine.capabilities import CAPABILITIES, PHYSICS, declared
 from hpcsim.errors import InputError
 from hpcsim.scenario.load import LoadedScenario
 from hpcsim.scenario.models import Scenario
@@ -68,5 +68,11 @@ def refuse_lacking(
             for need in CAPABILITIES
             if need in needs - has
         ]
+    wrong += [
+        f"{loaded.place('twins', question, 'name')}: twins.{question}: {twin.name} is told what sensors read, which "
+        f"{scenario.name} lacks; set {PHYSICS}"
+        for question, twin in twins.items()
+        if scenario.physics is None and hasattr(twin, "senses_every_s")
+    ]
     if wrong:
         raise InputError("\n".join(wrong))

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import inf
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
+from hpcsim.engine.sampling import sensors_for
 from hpcsim.engine.site import Site
 from hpcsim.errors import InputError
 from hpcsim.machine.catalogue import Unphysical, build_spec, read_machine
@@ -23,12 +26,13 @@ from hpcsim.machine.outages import maintenance_windows, recorded_outages, whole_
 from hpcsim.machine.places import Places
 from hpcsim.machine.power import cap_holds
 from hpcsim.machine.queues import Admission, QueueRules
+from hpcsim.machine.readings import Readings
 from hpcsim.machine.recorded import RecordedPlaces
 from hpcsim.machine.series import read_carbon, read_price
 from hpcsim.machine.shares import Shares, can_share, in_parts
 from hpcsim.machine.solar import SolarPlant
 from hpcsim.machine.spec import MachineSpec
-from hpcsim.machine.telemetry import Readings, Telemetry, WatchedHeat
+from hpcsim.machine.telemetry import Telemetry, WatchedHeat
 from hpcsim.machine.variation import performance_classes, slowness
 from hpcsim.scenario.load import LoadedScenario
 from hpcsim.streams import stream
@@ -151,10 +155,11 @@ def make_site(
     spec: MachineSpec,
     start: int,
     take_readings: Callable[[Readings], None] | None = None,
+    twins: Mapping[str, Any] = MappingProxyType({}),
 ) -> Site:
     """The machine with all that the scenario's physics switches on, at second ``start``.
 
-    Its telemetry is sampled if there is somebody to take the readings.
+    Its telemetry is sampled if there is somebody to take the readings, and for those ``twins`` that want to be told.
     """
     scenario, physics = loaded.scenario, loaded.scenario.physics
     if physics is None:
@@ -164,7 +169,8 @@ def make_site(
     heat = failures = class_U = telemetry = None
     sampled = None if take_readings is None else physics.telemetry
     if physics.heat:
-        heat = (Heat if sampled is None else WatchedHeat)(
+        watched = sampled is not None or any(hasattr(twin, "senses_every_s") for twin in twins.values())
+        heat = (WatchedHeat if watched else Heat)(
             spec.thermal,
             units=spec.units,
             units_per_rack=spec.units_per_rack,
@@ -238,6 +244,7 @@ def make_site(
         checkpointing=_checkpointing(loaded, spec),
         facility=facility,
         telemetry=telemetry,
+        sensors=sensors_for(twins, cluster, behaviour, seed=seed, start=start),
         recorded=_recorded_places(loaded, workload, cluster) if physics.placement == "recorded" else None,
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import pickle
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
@@ -13,6 +15,7 @@ from hpcsim.engine.decisions import Decision, Start
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.twins import Ended, Prediction
 from hpcsim.engine.view import View
+from hpcsim.machine.readings import Readings
 from hpcsim.testing.watched import CHANGES, Pass, Watched, changed, visible
 
 __tracebackhide__ = True
@@ -42,15 +45,15 @@ class Asked(Watched):
         self.twins = {self.question: _Told(self)}
         self.others: list[Any] = []
         self.answers_of_others: list[list[str]] = []
-        self._ended: list[tuple[Any, ...]] = []
+        self._told: list[tuple[Any, ...]] = []
 
     def schedule(self, view: View) -> list[Decision]:
         simulation = view._simulation
         about = _about(self.question, view)
-        before = (*visible(simulation), tuple(self._ended)) if self.looks else ()
+        before = (*visible(simulation), tuple(self._told)) if self.looks else ()
         answer = self._ask(self.inner, about, view)
-        if self.looks and (*visible(simulation), tuple(self._ended)) != before:
-            self._blame(CHANGES, simulation, changed(before, (*visible(simulation), tuple(self._ended))))
+        if self.looks and (*visible(simulation), tuple(self._told)) != before:
+            self._blame(CHANGES, simulation, changed(before, (*visible(simulation), tuple(self._told))))
         self._judge_answer(simulation, answer, about, view)
         self.passes.append(Pass(simulation.now, before, (_text(answer),)))
         for twin, answers in zip(self.others, self.answers_of_others, strict=True):
@@ -71,11 +74,18 @@ class Asked(Watched):
 
     def tell(self, end: Ended) -> None:
         """Tell all of them of a job that has ended."""
-        self._ended.append((end.job.id, end.runtime_s, end.state, end.energy_j))
+        self._told.append((end.job.id, end.runtime_s, end.state, end.energy_j))
         for twin in (self.inner, *self.others):
             if hasattr(twin, "ended"):
                 with self.during():
                     twin.ended(end)
+
+    def sense(self, readings: Readings) -> None:
+        """Tell all of them what sensors read, each in arrays of its own."""
+        self._told.append((hashlib.sha256(pickle.dumps(tuple(readings))).hexdigest(),))
+        for twin in (self.inner, *self.others):
+            with self.during():
+                twin.sensed(copy.deepcopy(readings))
 
     def about(self, view: View) -> tuple[Any, ...]:
         """What there is to ask about: the arguments before the view."""
@@ -145,8 +155,14 @@ class _Told:
         self.name = asked.inner.name
         self._asked = asked
 
+        if hasattr(asked.inner, "senses_every_s"):
+            self.senses_every_s: int = asked.inner.senses_every_s
+
     def ended(self, end: Ended) -> None:
         self._asked.tell(end)
+
+    def sensed(self, readings: Readings) -> None:
+        self._asked.sense(readings)
 
 
 def _about(question: str, view: View) -> tuple[Any, ...]:

@@ -17,18 +17,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from hpcsim.engine.sampling import sensors_for
 from hpcsim.engine.simulation import Scheduler, Simulation
 from hpcsim.engine.site import Site
 from hpcsim.machine.cluster import Cluster, Outage
 from hpcsim.machine.facility import Facility
 from hpcsim.machine.failures import FailureProcess
-from hpcsim.machine.heat import Heat
 from hpcsim.machine.queue_rules import Period, Pool, Queue
 from hpcsim.machine.queues import Admission, QueueRules
 from hpcsim.machine.series import StepSeries, default_carbon, default_price
 from hpcsim.machine.shares import Shares, in_parts
 from hpcsim.machine.solar import SolarPlant
 from hpcsim.machine.spec import CoolingSpec, FailureSpec, MachineSpec, PowerSpec, ThermalSpec
+from hpcsim.machine.telemetry import WatchedHeat
 from hpcsim.streams import stream
 from hpcsim.testing.stand_ins import STAND_INS
 from hpcsim.workload.behaviour import Behaviour
@@ -76,14 +77,18 @@ class Case:
     ) -> Simulation:
         """The simulation under ``scheduler``, by default with the case's own truth and with twins that are simple."""
         truth = self.truth if truth is None else truth
+        twins = STAND_INS if twins is None else twins
         workload = _told(self.workload, truth)
+        site = None if self.make_site is None else self.make_site(workload, truth)
+        if site is not None:
+            site.sensors = sensors_for(twins, site.cluster, truth.behaviour, seed=7, start=0)
         return Simulation(
             workload,
             scheduler,
             nodes=self.nodes,
             seed=7,
-            twins=STAND_INS if twins is None else twins,
-            site=None if self.make_site is None else self.make_site(workload, truth),
+            twins=twins,
+            site=site,
             admission=None
             if self.queues is None
             else Admission(self.queues, _T0_UTC, nodes=self.nodes, over_limit="hold"),
@@ -197,7 +202,7 @@ def _surroundings() -> tuple[StepSeries, StepSeries, SolarPlant]:
 def _site(workload: Workload, truth: Truth, spec: MachineSpec = MACHINE, **more: Any) -> Site:
     """A machine with all that can be seen and controlled."""
     carbon, price, solar = _surroundings()
-    heat = Heat(
+    heat = WatchedHeat(
         spec.thermal,
         units=spec.units,
         units_per_rack=spec.units_per_rack,

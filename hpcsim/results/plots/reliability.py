@@ -1,4 +1,4 @@
-"""How far the intervals of twins can be trusted: what they hold against what they promise, and how wide they are."""
+"""How far twins can be trusted: curves and points of predictors, such as what intervals hold against their promise."""
 
 from __future__ import annotations
 
@@ -17,33 +17,34 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 _MARKS = "osD^vP*X"
-_NOMINAL = 0.9
-_ALLOWED = (0.88, 0.92)
 
 
-def reliability(title: str, promised: Floats, held: Mapping[str, Floats]) -> Figure:
-    """The share of real runtimes inside intervals, against the share that the intervals promise; both from 0 to 1."""
-    figure, axes = _empty(title, "central interval promises, % of jobs", "interval held, % of jobs")
-    axes.plot([0, 100], [0, 100], color=GREY, lw=1, ls=":", label="as promised")
-    for number, (name, share) in enumerate(held.items()):
-        axes.plot(100 * promised, 100 * share, label=name, marker=_MARKS[number], ms=5, **_look(number))
-    axes.set(xlim=(0, 100), ylim=(0, 100))
-    axes.legend(loc="upper left", frameon=False, fontsize=TEXT_PT)
+def curves(title: str, x: str, y: str, of: Mapping[str, tuple[Floats, Floats]], *, diagonal: bool = False) -> Figure:
+    """A curve for each predictor; ``diagonal``: both axes go from 0 to 1, and a line shows where they are equal."""
+    figure, axes = _empty(title, x, y)
+    if diagonal:
+        axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":", label="as promised")
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+    for number, (name, (x_values, y_values)) in enumerate(of.items()):
+        axes.plot(x_values, y_values, label=name, marker=_MARKS[number % len(_MARKS)], ms=5, **_look(number))
+    axes.legend(loc="upper left" if diagonal else "best", frameon=False, fontsize=TEXT_PT)
     return figure
 
 
-def coverage(title: str, held: Mapping[str, tuple[float, float, float]], width: Mapping[str, float]) -> Figure:
-    """What 90 % intervals held (mean, and the ends of its 95 % interval) against their mean width in ln seconds."""
-    figure, axes = _empty(title, "mean width of 90 % intervals, ln s (narrower is sharper)", "interval held, % of jobs")
-    axes.axhspan(100 * _ALLOWED[0], 100 * _ALLOWED[1], color="#EEEEEE", zorder=0)
-    axes.axhline(100 * _NOMINAL, color=GREY, lw=1, ls=":")
-    for number, (name, (mean, low, high)) in enumerate(held.items()):
+def points(
+    title: str, x: str, y: str, of: Mapping[str, tuple[float, float, float, float]], band: tuple[float, float] | None
+) -> Figure:
+    """A point for each predictor: x, y, and the ends of the interval of y; ``band`` is which y are right."""
+    figure, axes = _empty(title, x, y)
+    if band is not None:
+        axes.axhspan(*band, color="#EEEEEE", zorder=0)
+        axes.axhline(sum(band) / 2, color=GREY, lw=1, ls=":")
+    for number, (name, (right, mean, low, high)) in enumerate(of.items()):
         axes.errorbar(
-            width[name], 100 * mean, [[100 * (mean - low)], [100 * (high - mean)]], label=name, capsize=3,
-            marker=_MARKS[number], ms=7, color=COLOURS[number % len(COLOURS)], ls="none",
+            right, mean, [[mean - low], [high - mean]], label=name, capsize=3, marker=_MARKS[number % len(_MARKS)],
+            ms=7, color=COLOURS[number % len(COLOURS)], ls="none",
         )  # fmt: skip
-    axes.set_xlim(0, 1.1 * max(width.values(), default=1.0))
-    axes.set_ylim(min(75.0, *(100 * low - 1 for _, low, _ in held.values())), 100)
+    axes.set_xlim(0, 1.1 * max((each[0] for each in of.values()), default=1.0))
     axes.legend(loc="lower left", frameon=False, fontsize=TEXT_PT)
     return figure
 

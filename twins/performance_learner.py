@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from . import lognormal, network, weights
+from . import lognormal, network
 from .features import NAMES
+from .judging import Evaluation
+from .learners import Learner, Made, Recorded
+from .loop import Course, Plan, digest
 from .performance_ensemble import KIND, WINDOW
-from .records import Records, Split
-from .training import Data, Plan, Trained
+from .records import Records, Split, of_run, split
+from .training import Data, Trained, train
 
 _DIGITS: Final = 4
 
@@ -57,22 +59,21 @@ def scores(trained: Trained, check: Data) -> list[float]:
     ]
 
 
-def keep(trained: Trained, taught: Lesson, plan: Plan, directory: Path, name: str, told: Mapping[str, Any]) -> Path:
-    """Write weights as ``directory/NAME.performance.json`` and ``.safetensors``; ``told`` is added to the JSON."""
+def made(trained: Trained, taught: Lesson, plan: Plan) -> Made:
+    """Trained weights as they are kept."""
     import torch
 
     trained = half(trained)
     best = trained.losses[trained.best_epoch]
-    said = lognormal.quantiles(mixture(trained, taught.check), np.full((len(taught.check.runtime_s), 1), 0.5))[:, 0]
+    jobs = len(taught.fit.runtime_s), len(taught.check.runtime_s)
+    said = lognormal.quantiles(mixture(trained, taught.check), np.full((jobs[1], 1), 0.5))[:, 0]
     real = np.maximum(taught.check.runtime_s, 1.0)
     about = {
         "kind": KIND,
-        **told,
         "seed": plan.seed,
         "config": {"members": network.MEMBERS, "hidden": list(network.HIDDEN), "components": network.COMPONENTS,
                    "epochs": plan.epochs, "patience": plan.patience, "batch": plan.batch},
-        "data": {"sha256": taught.fit.digest(), "fit": len(taught.fit.runtime_s), "check": len(taught.check.runtime_s),
-                 "gap_s": taught.gap_s},
+        "data": {"sha256": digest(taught.fit), "fit": jobs[0], "check": jobs[1], "gap_s": taught.gap_s},
         "metrics": {"epochs": len(trained.losses), "best_epoch": trained.best_epoch,
                     "nll_fit": round(best[0], _DIGITS), "nll_check": round(best[1], _DIGITS),
                     "accuracy_check": round(float(np.mean(np.minimum(said, real) / np.maximum(said, real))), _DIGITS)},
@@ -82,5 +83,29 @@ def keep(trained: Trained, taught: Lesson, plan: Plan, directory: Path, name: st
         "scale": trained.scale,
         "scores": scores(trained, taught.check),
     }  # fmt: skip
-    tensors = {key: value.astype(np.float16) for key, value in trained.tensors.items()}
-    return weights.save(directory, f"{name}.performance", tensors, about)
+    told = (
+        f"{jobs[0]:,} jobs to fit, {jobs[1]:,} to check; the best of {len(trained.losses)} epochs is "
+        f"{trained.best_epoch + 1}: loss {best[0]:.3f}, of the jobs to check {best[1]:.3f}"
+    )
+    return Made({key: value.astype(np.float16) for key, value in trained.tensors.items()}, about, told)
+
+
+class _Performance:
+    """See ``learners.Learner``."""
+
+    settings: Mapping[str, Any] = {}
+
+    def records(self, run: Recorded) -> Records:
+        return of_run(run.tables["jobs"], run.manifest["t0_utc"], run.manifest["machine"]["nodes"])
+
+    def train(self, runs: Sequence[Records], plan: Plan, course: Course) -> Made:
+        taught = lesson([(rows, split(rows)) for rows in runs])
+        return made(train(taught.fit, taught.check, plan, course), taught, plan)
+
+    def evaluate(self, records: Records, seeds: list[int], epochs: int, told: Callable[[str], None]) -> Evaluation:
+        from .performance_evaluation import evaluate
+
+        return evaluate(records, split(records), seeds, told, epochs)
+
+
+LEARNER: Final[Learner] = _Performance()

@@ -1,12 +1,11 @@
 """How good predictions of runtimes are, on jobs later than those that were learned from.
 
 Intervals are calibrated as they would be in service, hour by hour: on the last thousand jobs that had ended before the
-first one of the hour was submitted. Of jobs of one day errors hang together, so means are compared by resampling days
-(percentile bootstrap), the same days for both, which is paired.
+first one of the hour was submitted.
 
 Metrics of a job, p predicted and r real seconds: accuracy min(p, r) / max(p, r); the absolute error of ln r and of r;
 whether the 90 % interval holds r, and its width in ln seconds; CRPS of ln r by the ten quantiles of
-``baselines.LEVELS`` (twice the mean pinball loss, Gneiting and Ranjan 2011).
+``performance_baselines.LEVELS`` (twice the mean pinball loss, Gneiting and Ranjan 2011).
 """
 
 from __future__ import annotations
@@ -16,50 +15,38 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from . import learn, lognormal
-from .baselines import LEVELS, Said, log_runtime, predictors
+from . import lognormal
 from .features import Floats, Int64s
+from .judging import DAY_S, Column, Compared, Diagram, Evaluation, compare_means
+from .loop import Plan
+from .performance_baselines import LEVELS, Said, log_runtime, predictors
 from .performance_ensemble import WINDOW
+from .performance_learner import half, lesson, mixture
 from .records import Records, Split
-from .training import Plan, Trained, train
+from .training import Trained, train
 
-METRICS: Final = ("accuracy", "log_mae", "mae_min", "coverage", "width", "crps")
+COLUMNS: Final = (
+    Column("accuracy"),
+    Column("ln MAE"),
+    Column("MAE, min", 1),
+    Column("90 % interval holds", 1, 100.0),
+    Column("its width, ln s"),
+    Column("CRPS, ln s"),
+)
+_COVERAGE, _WIDTH = 3, 4
 MASSES: Final = LEVELS[::-1][: LEVELS.size // 2] * 2 - 1
 """What the central intervals between pairs of levels hold: 0.9, 0.7, ... 0.1."""
 
 ENSEMBLE: Final = "runtime-ensemble"
-_DAY_S: Final = 86_400
 _HOUR_S: Final = 3_600
-_DRAWS: Final = 2000
 
 
 class Judged(NamedTuple):
-    """The metrics of each test job (T, len(METRICS)), and coverage and ln width at several masses, (T, Q // 2)."""
+    """The metrics of each test job (T, len(COLUMNS)), and coverage and ln width at several masses, (T, Q // 2)."""
 
     metrics: Floats
     covered: Floats
     widths: Floats
-
-
-class Compared(NamedTuple):
-    """Means by metric, their 95 % intervals, and the interval of the ensemble's mean less the predictor's."""
-
-    mean: Floats
-    low: Floats
-    high: Floats
-    difference_low: Floats
-    difference_high: Floats
-
-
-class Evaluation(NamedTuple):
-    """What came of all seeds: comparisons by predictor, and for the plots coverage and width by mass, (Q // 2,)."""
-
-    compared: dict[str, Compared]
-    covered: dict[str, Floats]
-    widths: dict[str, Floats]
-    seeds: list[int]
-    tested: int
-    days: int
 
 
 def evaluate(
@@ -71,38 +58,53 @@ def evaluate(
     to stop by.
     """
     judged: dict[str, list[Judged]] = {}
-    taught = learn.lesson([(rows, parts)])
+    taught = lesson([(rows, parts)])
     for seed in seeds:
         told(f"seed {seed}: ensemble")
-        trained = learn.half(train(taught.fit, taught.check, Plan(seed, epochs)))
+        trained = half(train(taught.fit, taught.check, Plan(seed, epochs)))
         judged.setdefault(ENSEMBLE, []).append(_judged_ensemble(trained, rows, parts))
     told("baselines")
     for name, said in predictors(rows, parts, seeds[0]).items():
         judged[name] = [_judged(said, rows, parts)]
     mean = {name: Judged(*(np.mean(part, axis=0) for part in zip(*all_, strict=True))) for name, all_ in judged.items()}
-    day = rows.jobs.submit_s[parts.test] // _DAY_S
-    found, day = np.unique(day, return_inverse=True)
-    compared = _compared({name: each.metrics for name, each in mean.items()}, day, len(found))
+    day = rows.jobs.submit_s[parts.test] // DAY_S
+    compared = compare_means({name: each.metrics for name, each in mean.items()}, day, ENSEMBLE)
+    shown = [name for name in mean if name != "oracle"]
+    covered = {name: (MASSES, mean[name].covered.mean(0)) for name in shown}
     return Evaluation(
+        ENSEMBLE,
+        COLUMNS,
         compared,
-        {name: each.covered.mean(0) for name, each in mean.items()},
-        {name: each.widths.mean(0) for name, each in mean.items()},
         seeds,
-        len(parts.test),
-        len(found),
-    )
+        f"{len(parts.fit):,} jobs to fit, {len(parts.check):,} to check, {len(parts.test):,} to test "
+        f"({len(np.unique(day))} days)",
+        (
+            Diagram(
+                "reliability", "Do intervals hold what they promise?", "central interval promises, share of jobs",
+                "interval held, share of jobs", covered, diagonal=True,
+            ),
+            Diagram(
+                "coverage", "How sharp are calibrated intervals?", "mean width of 90 % intervals, ln s",
+                "interval held, share of jobs", {}, {name: _point(compared[name]) for name in shown}, band=(0.88, 0.92),
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _point(each: Compared) -> tuple[float, float, float, float]:
+    return each.mean[_WIDTH], each.mean[_COVERAGE], each.low[_COVERAGE], each.high[_COVERAGE]
 
 
 def _judged_ensemble(trained: Trained, rows: Records, parts: Split) -> Judged:
     which = np.concatenate([parts.check, parts.test])
-    mixture = learn.mixture(trained, rows.data(which))
-    score = lognormal.central_mass(mixture, rows.runtime_s[which].astype(np.float64))
+    believed = mixture(trained, rows.data(which))
+    score = lognormal.central_mass(believed, rows.runtime_s[which].astype(np.float64))
     levels_TQ = np.zeros((len(parts.test), LEVELS.size))
     for test, known in _hours(rows, which, parts):
         for place, mass in enumerate(MASSES):
             wanted = lognormal.conformal_mass(score[known], float(mass))
             levels_TQ[test, place], levels_TQ[test, -1 - place] = (1 - wanted) / 2, (1 + wanted) / 2
-    tested = mixture.take(np.arange(len(parts.check), len(which)))
+    tested = believed.take(np.arange(len(parts.check), len(which)))
     with np.errstate(divide="ignore"):
         log_quantiles = np.log(np.maximum(lognormal.quantiles(tested, levels_TQ), 1.0))
     point = lognormal.quantiles(tested, np.full((len(parts.test), 1), 0.5))[:, 0]
@@ -156,20 +158,3 @@ def _metrics(rows: Records, test: Int64s, point: Floats, log_quantiles: Floats) 
         np.abs(point - real) / 60, covered[:, 0], widths[:, 0], crps,
     )  # fmt: skip
     return Judged(np.stack(columns, axis=1), covered, widths)
-
-
-def _compared(metrics: dict[str, Floats], day: Int64s, days: int) -> dict[str, Compared]:
-    rng = np.random.default_rng(1)
-    drawn = rng.integers(0, days, (_DRAWS, days))
-    times = np.stack([np.bincount(each, minlength=days) for each in drawn])  # (draws, days)
-    jobs = np.bincount(day, minlength=days)
-    means = {}
-    for name, each in metrics.items():
-        sums = np.stack([np.bincount(day, each[:, k], days) for k in range(len(METRICS))], axis=1)
-        means[name] = (times @ sums) / (times @ jobs)[:, None]
-    result = {}
-    for name, each in metrics.items():
-        low, high = np.percentile(means[name], [2.5, 97.5], axis=0)
-        least, most = np.percentile(means[ENSEMBLE] - means[name], [2.5, 97.5], axis=0)
-        result[name] = Compared(each.mean(0), low, high, least, most)
-    return result
