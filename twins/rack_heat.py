@@ -129,11 +129,17 @@ def features(xp: Any, racks: Racks) -> Any:
     return xp.stack(columns, -1)
 
 
-def hidden(xp: Any, p: Mapping[str, Any], x: Any) -> Any:
-    """The network's last hidden layer, (..., HIDDEN[1]), from scaled features."""
+def known(xp: Any, p: Mapping[str, Any], racks: Racks, center: Any, scale: Any) -> Any:
+    """What the network's last hidden layer makes of each node, and a 1, (B, n, HIDDEN[1] + 1)."""
+    x = (features(xp, racks) - center) / scale
     for layer in range(2):
         x = xp.tanh(x @ p[f"weight{layer}"] + p[f"bias{layer}"])
-    return x
+    return xp.concatenate([x, xp.zeros_like(x[:, :, :1]) + 1.0], -1)
+
+
+def output(xp: Any, p: Mapping[str, Any], last: Any, scale: Any) -> Any:
+    """The network's output, (B, n, K), kelvins, from what ``known`` gave."""
+    return (last[:, :, :-1] @ p["weight2"] + p["bias2"]) * scale[0]
 
 
 def course(xp: Any, p: Mapping[str, Any], racks: Racks, h: Any, times_s: Any, *, physics: bool = True) -> Course:

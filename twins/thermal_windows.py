@@ -23,7 +23,7 @@ LEADS_S: Final = (60, 120, 300, 600, 1200, 2400, 3600, 5400)
 """How long after the beginning of a window its nodes are looked at again, where the sampling allows it."""
 
 STEADY_W: Final = 0.08  # share of its power; what reads so much more or less draws something else
-_RECENT_S: Final = 1800  # half of the windows begin so soon after a change in their rack
+_RECENT_S: Final = 300  # half of the windows begin so soon after a change in their rack
 _FEWEST: Final = 20  # windows
 
 
@@ -43,6 +43,8 @@ class Telemetry(NamedTuple):
 
 class Windows(NamedTuple):
     """N windows of racks of n units, with L later looks at ``leads_s``; temperatures in kelvins above the supply.
+
+    ``watts`` (N, n) are the mean of what was read for as long as a node drew the same, up to the last look that counts.
 
     ``there`` (N, n) is 0 for what a short rack lacks, ``holds`` (N, n, L) whether a look counts.
     """
@@ -69,31 +71,35 @@ class Windows(NamedTuple):
 
 
 def of_run(telemetry: Any, temperature: Any, units_per_rack: int, until_s: int) -> Telemetry:
-    """The samples before ``until_s`` of a run: its ``telemetry`` as a frame, and its table ``temperature``.
+    """The samples before ``until_s`` of a run, from its Arrow tables of telemetry and temperatures.
 
-    InputError where there are no temperatures, or only some of the units.
+    InputError where there are no temperatures, or only those of some units.
     """
-    if telemetry is None or telemetry["node_c"].isna().any():
-        raise InputError("the thermal twin learns from telemetry of temperatures: set physics.telemetry.interval to 1m")
-    telemetry = telemetry[telemetry["time_s"] < until_s]
-    unit = telemetry["unit"].to_numpy()
+    if telemetry["node_c"].null_count:
+        raise InputError("the thermal twin learns from temperatures: set physics.heat to true")
+    unit = np.asarray(telemetry["unit"])
     units = int(unit.max()) + 1
-    if len(unit) % units or not np.array_equal(unit, np.tile(np.arange(units), len(unit) // units)):
+    samples = len(unit) // units
+    if len(unit) % units or not np.array_equal(unit[:units], np.arange(units)):
         raise InputError("the thermal twin learns from telemetry of all units: leave physics.telemetry.units away")
+    time_s = np.asarray(telemetry["time_s"])[::units]
+    samples = int(np.searchsorted(time_s, until_s))
+    telemetry = telemetry.slice(0, samples * units)
 
-    def column(name: str, kind: type) -> npt.NDArray[Any]:
-        return np.ascontiguousarray(telemetry[name].to_numpy(kind).reshape(-1, units))
+    def column(name: str) -> Float32s:
+        return np.ascontiguousarray(np.asarray(telemetry[name], np.float32).reshape(-1, units))
 
-    node_w = column("node_w", np.float32)
+    node_w = column("node_w")
     kept = np.zeros(node_w.shape, bool)
     kept[1:] = np.abs(np.diff(node_w, axis=0)) < STEADY_W * node_w[:-1]
     for name in ("state", "job_id"):
-        codes = np.asarray(telemetry[name].cat.codes).reshape(-1, units)
+        codes = np.asarray(telemetry[name].unify_dictionaries().combine_chunks().indices.fill_null(-1))
+        codes = codes.reshape(-1, units)
         kept[1:] &= codes[1:] == codes[:-1]
-    time_s = column("time_s", np.int64)[:, 0]
-    known_s, known_c = (np.asarray(temperature[name], kind) for name, kind in (("time_s", int), ("supply_c", float)))
-    supply_c = known_c[np.searchsorted(known_s, time_s, side="right") - 1].astype(np.float32)
-    return Telemetry(time_s, column("node_c", np.float32), node_w, kept, supply_c, units_per_rack)
+    known_s = np.asarray(temperature["time_s"])
+    known = np.maximum(np.searchsorted(known_s, time_s[:samples], side="right") - 1, 0)
+    supply_c = np.asarray(temperature["supply_c"], np.float32)[known]
+    return Telemetry(time_s[:samples], column("node_c"), node_w, kept, supply_c, units_per_rack)
 
 
 def windows(seen: Telemetry, first: int, last: int, count: int, rng: np.random.Generator) -> Windows:
@@ -128,19 +134,23 @@ def windows(seen: Telemetry, first: int, last: int, count: int, rng: np.random.G
 
     supply_c = seen.supply_c[sample]
     later_k = [seen.node_c[later(lead), unit] - supply_c[:, None] for lead in leads]
-    holds = [
+    holds = np.stack([
         there
         & (breaks[later(lead) - first, unit] == breaks[later(0) - first, unit])
         & (seen.supply_c[later(lead)] == supply_c[:, None])
         for lead in leads
-    ]
+    ], -1)  # fmt: skip
+    until = np.where(holds, leads, 0).max(-1)
+    drawn_w = np.zeros((last - first + 1, units))
+    np.cumsum(seen.node_w[first:last], axis=0, out=drawn_w[1:])
+    sum_w = drawn_w[later(1) + until - first, unit] - drawn_w[later(0) - first, unit]
     return Windows(
         seen.time_s[sample],
         unit,
         there.astype(np.float32),
         seen.node_c[later(0), unit] - supply_c[:, None],
-        seen.node_w[later(0), unit],
+        (sum_w / (until + 1)).astype(np.float32),
         np.stack(later_k, -1),
-        np.stack(holds, -1),
+        holds,
         leads * every_s,
     )

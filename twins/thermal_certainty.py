@@ -1,0 +1,102 @@
+"""How sure the thermal twin is: Laplace's approximation around what was learned, and errors on later windows.
+
+Epistemic: each node's factor of R has a variance, from what was read of it and from ``SPREAD``; so have the numbers of
+the network's last layer together, in which predictions are linear. Aleatoric: what is left of the errors of windows
+that were not learned from. A sensor's reading is predicted, so its noise is in there.
+
+References: MacKay 1992, A practical Bayesian framework for backpropagation networks. Daxberger et al. 2021, Laplace
+redux.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import NormalDist
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from . import rack_heat
+from .rack_heat import HIDDEN, TIMES_S, Racks
+from .thermal_training import SPREAD, WEIGHT, Trained, racks_of, said_k
+from .thermal_windows import Windows
+
+Floats = npt.NDArray[np.float64]
+
+COVERAGE: Final = 0.9
+WITHIN: Final = NormalDist().inv_cdf((1 + COVERAGE) / 2)
+"""Deviations of a normal within which so much of it lies."""
+
+SIZE: Final = (HIDDEN[1] + 1) * len(TIMES_S)
+"""Numbers of the network's last layer."""
+
+_LAYER_SPREAD: Final = 0.3  # of a number of the last layer before anything is learned
+_MOST: Final = 4000  # windows of nodes
+_PER_TAU: Final = 300.0  # as in rack_heat
+
+
+
+
+def factor_variance(trained: Trained, some: Windows) -> Floats:
+    """The variance of each node's factor, (U,), after ``some`` windows."""
+    p, factor = trained.tensors, trained.tensors["factor"]
+    longest_s = np.where(some.holds, some.leads_s, 0).max(-1)
+    racks = racks_of(some, factor)
+    steady, rate, inlet = rack_heat.steady_k(np, p, racks)
+    told_k = (steady - inlet) * -np.expm1(-rate * longest_s)
+    error_k2 = np.square(said_k(trained, some) - some.later_k)[some.holds]
+    precision = np.bincount(some.units.reshape(-1), np.square(told_k * some.there).reshape(-1), factor.size)
+    return np.asarray(1.0 / (1.0 / SPREAD**2 + precision / np.median(error_k2) * 0.455))
+
+
+def layer_root(trained: Trained, some: Windows, seed: int) -> Floats:
+    """A root of the covariance of the network's last layer, (SIZE, SIZE): its numbers by output time, bias last."""
+    p, scale = trained.tensors, np.asarray(trained.scale, np.float32)
+    rng = np.random.default_rng(seed)
+    racks = racks_of(some, p["factor"])
+    last = rack_heat.known(np, p, racks, np.asarray(trained.center, np.float32), scale)
+    rate = rack_heat.steady_k(np, p, racks)[1]
+    window, place = np.nonzero(some.there)
+    drawn = rng.permutation(window.size)[:_MOST]
+    window, place = window[drawn], place[drawn]
+    known, rate = last[window, place].astype(np.float64), rate[window, place]
+    error_k2 = np.square(said_k(trained, some) - some.later_k)[some.holds]
+    per_k2 = 0.455 / float(np.median(error_k2))  # of a normal the median square is 0.455 of the variance
+    shares = window.size / drawn.size
+    precision = np.eye(SIZE) / _LAYER_SPREAD**2
+    for look, lead_s in enumerate(some.leads_s):
+        rows = jacobian(known, 1.0 - np.exp(-lead_s / np.array(TIMES_S))[None], trained.scale[0])
+        rows = rows[some.holds[window, place, look]]
+        precision += shares * per_k2 * rows.T @ rows
+    looks = float(some.holds.sum()) / window.size
+    times_s = 5.0 * 1080.0 ** rng.random((drawn.size, 1))
+    gone = np.exp(-times_s / np.array(TIMES_S))
+    slope = _PER_TAU * (gone / np.array(TIMES_S) + rate[:, None] * (1.0 - gone))
+    rows = jacobian(known, slope, trained.scale[0])
+    precision += WEIGHT * looks * shares * per_k2 * rows.T @ rows
+    values, vectors = np.linalg.eigh(np.linalg.inv(precision))
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
+
+
+def jacobian(known: Floats, by_time: Floats, scale_k: float) -> Floats:
+    """What a prediction changes by with each number of the last layer, (N, SIZE): ``known`` (N, H), times (N or 1, K)."""
+    return np.asarray(scale_k * (by_time[:, :, None] * known[:, None, :]).reshape(len(known), -1))
+
+
+def layer_k(root: Any, known: Any, horizon_s: float, scale_k: float) -> Any:
+    """The deviation that the network's last layer gives predictions of (..., H) ``known`` after ``horizon_s``."""
+    by_time = scale_k * (1.0 - np.exp(-horizon_s / np.array(TIMES_S, root.dtype)))
+    at_time = np.tensordot(by_time.astype(root.dtype), root.reshape(len(TIMES_S), HIDDEN[1] + 1, SIZE), 1)
+    return np.sqrt(np.square(known @ at_time).sum(-1))
+
+
+def noise_k(trained: Trained, check: Windows) -> Floats:
+    """Of each look, the deviation of a normal of which as much lies within 90 % as of the errors of the windows."""
+    error_k = np.abs(said_k(trained, check) - check.later_k)
+    found = [
+        float(np.quantile(error_k[..., look][check.holds[..., look]], COVERAGE)) if check.holds[..., look].any() else 0.0
+        for look in range(check.leads_s.size)
+    ]
+    found_k = np.array(found) / WITHIN
+    return np.asarray(np.where(found_k > 0.0, found_k, found_k.max()))
