@@ -4,10 +4,11 @@ from hpcsim.plugin import Register, Twin, hookimpl
 
 from .performance import LastTwo, Walltime
 from .performance_ensemble import RuntimeEnsemble
+from .thermal import TemperatureNow, ThermalRC
 
 
 @hookimpl
 def hpcsim_twins(register: Register[Twin]) -> None:
     """Register every built-in twin."""
-    for twin in (Walltime, LastTwo, RuntimeEnsemble):
+    for twin in (Walltime, LastTwo, RuntimeEnsemble, TemperatureNow, ThermalRC):
         register(twin)

@@ -83,9 +83,7 @@ def k_per_w(xp: Any, p: Mapping[str, Any], racks: Racks) -> Any:
 def inlets(xp: Any, p: Mapping[str, Any], n: int) -> Any:
     """D, kelvins at the inlet of unit i (row) per watt of a node of unit j (column), (n, n)."""
     place = np.arange(n)
-    away, height = np.abs(place[:, None] - place) / n, place / max(1, n - 1) - 0.5
-    if xp is not np:
-        away, height = (xp.from_numpy(each.astype(np.float32)) for each in (away, height))
+    away, height = _plain(xp, np.abs(place[:, None] - place) / n), _plain(xp, place / max(1, n - 1) - 0.5)
     share = xp.exp(p["ln_return"] + p["ln_k_per_w"]) / n
     return share * (1.0 + 2.0 * xp.tanh(p["slant"]) * height[:, None]) * xp.exp(-away * xp.exp(-p["ln_reach"]))
 
@@ -114,8 +112,7 @@ def features(xp: Any, racks: Racks) -> Any:
     count = beside(xp, racks.there)
     nothing = xp.zeros_like(racks.watts)
     rack_w = (racks.watts * racks.there).sum(1)[:, None] / racks.there.sum(1)[:, None] + nothing
-    height = np.arange(n) / max(1, n - 1) - 0.5
-    place = nothing + (height if xp is np else xp.from_numpy(height.astype(np.float32)))
+    place = nothing + _plain(xp, np.arange(n) / max(1, n - 1) - 0.5)
     columns = [
         racks.above_k,
         racks.watts,
@@ -171,3 +168,9 @@ def imbalance_k(xp: Any, p: Mapping[str, Any], racks: Racks, found: Course) -> A
     to_neighbours = g * (beside(xp, there) * found.above_k - beside(xp, found.above_k * there))
     got_w = racks.watts[:, :, None] - (found.above_k - inlet_k[:, :, None]) / r - to_neighbours
     return _PER_TAU * (found.slope - got_w * xp.exp(-p["ln_j_per_k"])) * there
+
+
+def _plain(xp: Any, values: Any) -> Any:
+    """Numbers that nothing is learned of, for ``xp``."""
+    single = values.astype(np.float32)
+    return single if xp is np else xp.from_numpy(single)

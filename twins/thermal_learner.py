@@ -14,11 +14,11 @@ from .judging import Evaluation
 from .learners import Learner, Made, Recorded
 from .loop import Course, Plan, digest
 from .rack_heat import EQUATIONS, FEATURES, HIDDEN, NETWORK, TIMES_S
-from .thermal_certainty import SIZE, factor_variance, layer_root, noise_k
+from .thermal import KIND
+from .thermal_certainty import factor_variance, layer_root, noise_k
 from .thermal_training import WEIGHT, Trained, said_k, train
 from .thermal_windows import Telemetry, Windows, of_run, windows
 
-KIND: Final = "thermal-rc"
 
 _NODES: Final = 400_000  # of the windows to fit; of those to check a quarter
 _MOST: Final = 20_000
@@ -68,14 +68,6 @@ def parts(seen: Seen) -> Parts:
         fewer = np.sort(rng.permutation(total)[: max(1, round(seen.share * total))])
         found = found._replace(fit=found.fit.take(fewer))
     return found
-
-
-def shapes(units: int, looks: int) -> dict[str, tuple[int, ...]]:
-    """The tensors by name, of a machine of so many units."""
-    return {
-        "equations": (len(EQUATIONS),), "factor": (units,), "factor_deviation": (units,), **NETWORK,
-        "layer_root": (SIZE, SIZE), "looks_s": (looks,), "noise_k": (looks,),
-    }  # fmt: skip
 
 
 def made(trained: Trained, found: Parts, plan: Plan) -> Made:
