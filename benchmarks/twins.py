@@ -20,11 +20,14 @@ from typing import Any
 import numpy as np
 
 from hpcsim.cli.twins import write_plots
-from hpcsim.replay import simulate
+from hpcsim.machine.thermal import Racks
+from hpcsim.replay import begin, simulate
 from hpcsim.twins.features import Columns, Ends, codes
 from hpcsim.twins.judging import Evaluation
 from hpcsim.twins.learners import Recorded, learner
 from hpcsim.twins.records import Records, records
+from hpcsim.twins.thermal_learner import Seen, Truth
+from hpcsim.twins.thermal_windows import Windows
 from hpcsim.workload.job import FAILED, Workload
 from hpcsim.workload.trace import read_trace
 
@@ -95,7 +98,48 @@ PERFORMANCE: dict[str, tuple[str, Callable[[], Any]]] = {
         lambda: recorded("CEA-Curie-2011-2.1-cln.swf.gz"),
     ),
 }
-CASES = {"performance": PERFORMANCE}
+
+
+def sensed(scenario: str, share: float = 1.0, **changes: object) -> Callable[[], Seen]:
+    """What sensors read in a run of a scenario, and the truth: the same run again with sensors that do not err."""
+
+    def run() -> Seen:
+        settings = {**learner("thermal").settings, **changes}
+        simulation = begin(scenario, settings)
+        heat = simulation.site.cluster.heat  # type: ignore[union-attr]
+        spec = simulation.site.cluster.spec  # type: ignore[union-attr]
+        seen, exact = (
+            learner("thermal").records(Recorded(done.tables, done.manifest, done.telemetry_file.table, spec))
+            for done in (simulate(scenario, {**settings, "physics.telemetry.noise": noise}) for noise in (True, False))
+        )
+        truth = Truth(exact.telemetry.node_c, heat.r_U, spec.thermal.node_j_per_k, closed_form(heat._racks))
+        return Seen(seen.telemetry, truth, share)
+
+    return run
+
+
+def closed_form(racks: Racks) -> Callable[[Windows], Any]:
+    """What the machine's own equations say of the later looks of windows, kelvins above the supply."""
+
+    def said(some: Windows) -> Any:
+        block = some.units[:, 0] // racks.n
+        watts = (some.watts * some.there).astype(float)
+        modes = np.einsum("bku,bu->bk", racks.shapes[block], some.above_k * some.there)
+        steady = np.einsum("bu,buk->bk", watts, racks.gains[block])
+        fades = np.exp(-racks.rates[block][:, :, None] * some.leads_s)
+        return np.einsum("bkl,bku->bul", steady[:, :, None] + (modes - steady)[:, :, None] * fades, racks.shapes[block])
+
+    return said
+
+
+THERMAL: dict[str, tuple[str, Callable[[], Any]]] = {
+    "thermal-polaris": ("Polaris, 8 days, a reading a minute", sensed("polaris", days=8)),
+    "thermal-polaris-1": ("The same, learned from 1 % of the windows", sensed("polaris", 0.01, days=8)),
+    "thermal-theta": ("Theta, 2 days, a reading a minute", sensed("theta", days=2)),
+    "thermal-cooley": ("Cooley, 15 days, a reading a minute", sensed("cooley", days=15)),
+    "thermal-mira": ("Mira, 8 days, a reading a minute", sensed("mira", days=8)),
+}
+CASES = {"performance": PERFORMANCE, "thermal": THERMAL}
 """By the twin and the name of the case: what it is, and its records."""
 
 

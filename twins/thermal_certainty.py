@@ -91,9 +91,9 @@ def layer_k(root: Any, known: Any, horizon_s: float, scale_k: float) -> Any:
     return np.sqrt(np.square(known @ at_time).sum(-1))
 
 
-def noise_k(trained: Trained, check: Windows) -> Floats:
-    """Of each look, the deviation of a normal of which as much lies within 90 % as of the errors of the windows."""
-    error_k = np.abs(said_k(trained, check) - check.later_k)
+def noise_k(said: npt.NDArray[Any], check: Windows) -> Floats:
+    """Of each look, the deviation of a normal of which as much lies within 90 % as of the errors of what was said."""
+    error_k = np.abs(said - check.later_k)
     found = [
         float(np.quantile(error_k[..., look][check.holds[..., look]], COVERAGE)) if check.holds[..., look].any() else 0.0
         for look in range(check.leads_s.size)

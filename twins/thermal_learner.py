@@ -83,7 +83,7 @@ def made(trained: Trained, found: Parts, plan: Plan) -> Made:
     kept["factor_deviation"] = np.sqrt(factor_variance(trained, found.fit)).astype(np.float16)
     kept["layer_root"] = layer_root(trained, found.fit, plan.seed).astype(np.float16)
     kept["looks_s"] = found.check.leads_s.astype(np.float32)
-    kept["noise_k"] = noise_k(trained, found.check).astype(np.float16)
+    kept["noise_k"] = noise_k(said_k(trained, found.check), found.check).astype(np.float16)
     best = trained.losses[trained.best_epoch]
     error_k = np.abs(said_k(trained, found.check) - found.check.later_k)
     look = int(np.argmin(np.abs(found.check.leads_s - 300)))
