@@ -9,9 +9,9 @@ a network's correction, which is nought at t = 0. The derivative of both by t is
 
     T_i(t) = S_i + (d_i + g t / C * sum over neighbours j of d_j) exp(-t / tau_i) + sum_k h_ik (1 - exp(-t / t_k))
 
-S is the steady state of the coupled equations, d = T(0) - S, and h the network's output. All functions take the array module ``xp``,
-numpy or torch, so that a run and a training compute the same. Shapes: B racks of n units, H times, K times t_k, F
-features. A short rack is filled up with units of which ``there`` is 0.
+S is the steady state of the coupled equations, d = T(0) - S, and h the network's output. All functions take the array
+module ``xp``, numpy or torch, so that a run and a training compute the same. Shapes: B racks of n units, H times, K
+times t_k, F features. A short rack is filled up with units of which ``there`` is 0.
 
 References: Raissi, Perdikaris and Karniadakis 2019, Physics-informed neural networks. Tang, Gupta and Varsamopoulos
 2008, Energy-efficient thermal-aware task scheduling for homogeneous high-performance computing data centers
@@ -59,16 +59,32 @@ NETWORK: Final[Mapping[str, tuple[int, ...]]] = {
 
 
 class Racks(NamedTuple):
-    """B racks at a moment, each (B, n): how far their nodes are above the supply, what they draw, R's own factor."""
+    """B racks at a moment, each (B, n): how far their nodes are above the supply, what they draw, R's own factor.
+
+    With ``more_w`` what is predicted of each node is so, if it alone drew so many watts more from now on.
+    """
 
     above_k: Any
     watts: Any
     factor: Any
     there: Any
+    more_w: Any = None
+
+
+class Steady(NamedTuple):
+    """Where nodes end up if all power stays, above the supply, and so their inlets; 1 / tau of each; all (B, n).
+
+    ``beside_k`` is the sum over each node's neighbours of how far these are from where they end up.
+    """
+
+    above_k: Any
+    inlet_k: Any
+    rate: Any
+    beside_k: Any
 
 
 class Course(NamedTuple):
-    """What is predicted at H times, (B, n, H): kelvins above the supply, kelvins a second, what is left of the start."""
+    """What is predicted at H times, (B, n, H): kelvins above the supply, kelvins a second, the share left of d."""
 
     above_k: Any
     slope: Any
@@ -94,16 +110,36 @@ def beside(xp: Any, values: Any) -> Any:
     return xp.concatenate([values[:, 1:], nothing], 1) + xp.concatenate([nothing, values[:, :-1]], 1)
 
 
-def steady_k(xp: Any, p: Mapping[str, Any], racks: Racks) -> tuple[Any, Any, Any]:
-    """Where the nodes end up if all power stays, above the supply; 1 / tau of each; and their inlets; (B, n)."""
-    r, g = k_per_w(xp, p, racks), xp.exp(p["ln_w_per_k"])
-    inlet_k = (racks.watts * racks.there) @ inlets(xp, p, racks.watts.shape[1]).T
+def steady(xp: Any, p: Mapping[str, Any], racks: Racks) -> Steady:
+    """Where the nodes end up.
+
+    That one node draws more is added to what holds without, up to second order in g.
+    """
+    r, g, d = k_per_w(xp, p, racks), xp.exp(p["ln_w_per_k"]), inlets(xp, p, racks.watts.shape[1])
+    there = racks.there
+    inlet_k = (racks.watts * there) @ d.T
     own_w = racks.watts + inlet_k / r
-    to_all = 1.0 / r + g * beside(xp, racks.there)
-    steady = own_w * r
+    to_all = 1.0 / r + g * beside(xp, there)
+    above_k = own_w * r
     for _ in range(_SWEEPS):
-        steady = (own_w + g * beside(xp, steady * racks.there)) / to_all
-    return steady, to_all * xp.exp(-p["ln_j_per_k"]), inlet_k
+        above_k = (own_w + g * beside(xp, above_k * there)) / to_all
+    beside_k = beside(xp, (racks.above_k - above_k) * there)
+    if racks.more_w is not None:
+        alone = there / to_all  # K/W of a node, if its neighbours stayed as they are
+        itself = alone * (1.0 + g**2 * alone * beside(xp, alone)) * (1.0 + d.diagonal() / r)
+        across = g * alone * _to_beside(xp, d.T, alone / r)
+        above_k = above_k + (itself + across) * racks.more_w
+        inlet_k = inlet_k + d.diagonal() * racks.more_w
+        passed = g * alone * beside(xp, alone) * (1.0 + d.diagonal() / r)
+        beside_k = beside_k - (passed + _to_beside(xp, d.T, alone / r)) * racks.more_w
+    return Steady(above_k, inlet_k, to_all * xp.exp(-p["ln_j_per_k"]), beside_k)
+
+
+def _to_beside(xp: Any, to: Any, values: Any) -> Any:
+    """The sum over the neighbours j of each unit i of ``to[i, j]`` times values (B, n) of j."""
+    nothing = xp.zeros_like(values[:, :1])
+    up, down = to.diagonal(1) * values[:, 1:], to.diagonal(-1) * values[:, :-1]
+    return xp.concatenate([up, nothing], 1) + xp.concatenate([nothing, down], 1)
 
 
 def features(xp: Any, racks: Racks) -> Any:
@@ -113,11 +149,15 @@ def features(xp: Any, racks: Racks) -> Any:
     nothing = xp.zeros_like(racks.watts)
     rack_w = (racks.watts * racks.there).sum(1)[:, None] / racks.there.sum(1)[:, None] + nothing
     place = nothing + _plain(xp, np.arange(n) / max(1, n - 1) - 0.5)
+    watts, beside_w = racks.watts, beside(xp, racks.watts * racks.there)
+    if racks.more_w is not None:
+        watts = watts + racks.more_w
+        rack_w = rack_w + racks.more_w / racks.there.sum(1)[:, None]
     columns = [
         racks.above_k,
-        racks.watts,
+        watts,
         beside(xp, racks.above_k * racks.there) - count * racks.above_k,
-        beside(xp, racks.watts * racks.there) - count * racks.watts,
+        beside_w - count * watts,
         rack_w,
         place,
         count,
@@ -139,20 +179,29 @@ def output(xp: Any, p: Mapping[str, Any], last: Any, scale: Any) -> Any:
     return (last[:, :, :-1] @ p["weight2"] + p["bias2"]) * scale[0]
 
 
-def course(xp: Any, p: Mapping[str, Any], racks: Racks, h: Any, times_s: Any, *, physics: bool = True) -> Course:
+def course(
+    xp: Any,
+    p: Mapping[str, Any],
+    racks: Racks,
+    h: Any,
+    times_s: Any,
+    *,
+    physics: bool = True,
+    ends: Steady | None = None,
+) -> Course:
     """What is predicted for times (B, H), with the network's output ``h`` (B, n, K) in kelvins.
 
-    Without ``physics`` it is the network's alone, from where the nodes are.
+    Without ``physics`` it is the network's alone, from where the nodes are. ``ends`` is ``steady``, where it is known.
     """
     start = racks.above_k[:, :, None]
     above_k, slope, fades = start, 0.0, xp.zeros_like(start)
     if physics:
-        steady, rate, _ = (each[:, :, None] for each in steady_k(xp, p, racks))
-        off, times = start - steady, times_s[:, None, :]
-        felt = xp.exp(p["ln_w_per_k"] - p["ln_j_per_k"]) * beside(xp, off * racks.there[:, :, None])
+        ends = steady(xp, p, racks) if ends is None else ends
+        rate, times = ends.rate[:, :, None], times_s[:, None, :]
+        felt = xp.exp(p["ln_w_per_k"] - p["ln_j_per_k"]) * ends.beside_k[:, :, None]
         fades = xp.exp(-rate * times)
-        off = fades * (off + felt * times)
-        above_k, slope = steady + off, fades * felt - rate * off
+        off = fades * (start - ends.above_k[:, :, None] + felt * times)
+        above_k, slope = ends.above_k[:, :, None] + off, fades * felt - rate * off
     for k, time_s in enumerate(TIMES_S):
         gone = xp.exp(-times_s / time_s)[:, None, :]
         above_k = above_k + h[:, :, k, None] * (1.0 - gone)

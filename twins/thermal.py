@@ -114,8 +114,8 @@ def shipped() -> list[str]:
 class ThermalRC:
     """Temperatures by the equations of heat, R and C as learned from telemetry, and a network's correction.
 
-    All nodes of a rack are solved together: those that are asked about under the power that is asked, the others under
-    the power that sensors read last. Readings also correct each node's R while the run goes on, by a Kalman filter, and
+    The equations are those of whole racks: each node is answered as if it alone drew the power that is asked, and all
+    others what sensors read last. Readings also correct each node's R while the run goes on, by a Kalman filter, and
     how wide intervals are. Where a run's first readings say that its nodes are not those that were learned, and for a
     machine that nothing was learned of, it begins with nodes that are all alike. What is predicted is what a
     temperature sensor would read.
@@ -176,13 +176,13 @@ class ThermalRC:
         if self._before is not None:
             self._learn(model, machine, supply_c)
         node_w = np.full(machine.units, machine.power.idle_w, np.float32) if self._last is None else self._last.node_w
-        node_w = node_w.copy()
-        node_w[units] = watts
         n = machine.units_per_rack
         rack = np.unique(units // n)
-        racks = self._racks(rack, (view.node_c - supply_c).astype(np.float32), node_w, n)
-        above_k, factor_k, layer_deviation_k = predict(model, racks, float(horizon_s))
         at = np.searchsorted(rack, units // n), units % n
+        racks = self._racks(rack, (view.node_c - supply_c).astype(np.float32), node_w, n)
+        more_w = np.zeros_like(racks.watts)
+        more_w[at] = watts - node_w[units]
+        above_k, factor_k, layer_deviation_k = predict(model, racks._replace(more_w=more_w), float(horizon_s))
         mean = supply_c + above_k[at].astype(np.float64)
         epistemic = np.sqrt(self._variance[units] * np.square(factor_k[at]) + np.square(layer_deviation_k[at]))
         aleatoric = np.full(units.size, noise_after(model, horizon_s) * self._stretch)
@@ -258,13 +258,13 @@ class TemperatureNow:
 
 
 def predict(model: Model, racks: Racks, horizon_s: float) -> tuple[Float32s, Float32s, Float32s]:
-    """After ``horizon_s``, (B, n): kelvins above the supply; kelvins per 1 of a node's factor; the network's deviation."""
+    """After ``horizon_s``, (B, n): kelvins above the supply, per 1 of a node's factor, and the network's deviation."""
     times_s = np.full((racks.watts.shape[0], 1), horizon_s, np.float32)
     last = rack_heat.known(np, model.p, racks, model.center, model.scale)
     h = rack_heat.output(np, model.p, last, model.scale)
-    found = rack_heat.course(np, model.p, racks, h, times_s)
-    steady_k, rate, inlet_k = rack_heat.steady_k(np, model.p, racks)
-    factor_k = (steady_k - inlet_k) * -np.expm1(-rate * np.float32(horizon_s))
+    ends = rack_heat.steady(np, model.p, racks)
+    found = rack_heat.course(np, model.p, racks, h, times_s, ends=ends)
+    factor_k = (ends.above_k - ends.inlet_k) * -np.expm1(-ends.rate * np.float32(horizon_s))
     return found.above_k[:, :, 0], factor_k, layer_k(model.layer_root, last, horizon_s, float(model.scale[0]))
 
 

@@ -10,7 +10,6 @@ redux.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from statistics import NormalDist
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import rack_heat
-from .rack_heat import HIDDEN, TIMES_S, Racks
+from .rack_heat import HIDDEN, TIMES_S
 from .thermal_training import SPREAD, WEIGHT, Trained, racks_of, said_k
 from .thermal_windows import Windows
 
@@ -36,15 +35,13 @@ _MOST: Final = 4000  # windows of nodes
 _PER_TAU: Final = 300.0  # as in rack_heat
 
 
-
-
 def factor_variance(trained: Trained, some: Windows) -> Floats:
     """The variance of each node's factor, (U,), after ``some`` windows."""
     p, factor = trained.tensors, trained.tensors["factor"]
     longest_s = np.where(some.holds, some.leads_s, 0).max(-1)
     racks = racks_of(some, factor)
-    steady, rate, inlet = rack_heat.steady_k(np, p, racks)
-    told_k = (steady - inlet) * -np.expm1(-rate * longest_s)
+    ends = rack_heat.steady(np, p, racks)
+    told_k = (ends.above_k - ends.inlet_k) * -np.expm1(-ends.rate * longest_s)
     error_k2 = np.square(said_k(trained, some) - some.later_k)[some.holds]
     precision = np.bincount(some.units.reshape(-1), np.square(told_k * some.there).reshape(-1), factor.size)
     return np.asarray(1.0 / (1.0 / SPREAD**2 + precision / np.median(error_k2) * 0.455))
@@ -56,7 +53,7 @@ def layer_root(trained: Trained, some: Windows, seed: int) -> Floats:
     rng = np.random.default_rng(seed)
     racks = racks_of(some, p["factor"])
     last = rack_heat.known(np, p, racks, np.asarray(trained.center, np.float32), scale)
-    rate = rack_heat.steady_k(np, p, racks)[1]
+    rate = rack_heat.steady(np, p, racks).rate
     window, place = np.nonzero(some.there)
     drawn = rng.permutation(window.size)[:_MOST]
     window, place = window[drawn], place[drawn]
@@ -80,7 +77,7 @@ def layer_root(trained: Trained, some: Windows, seed: int) -> Floats:
 
 
 def jacobian(known: Floats, by_time: Floats, scale_k: float) -> Floats:
-    """What a prediction changes by with each number of the last layer, (N, SIZE): ``known`` (N, H), times (N or 1, K)."""
+    """What a prediction changes by with each number of the last layer, (N, SIZE); of ``known`` (N, H), times (N, K)."""
     return np.asarray(scale_k * (by_time[:, :, None] * known[:, None, :]).reshape(len(known), -1))
 
 
@@ -95,7 +92,9 @@ def noise_k(said: npt.NDArray[Any], check: Windows) -> Floats:
     """Of each look, the deviation of a normal of which as much lies within 90 % as of the errors of what was said."""
     error_k = np.abs(said - check.later_k)
     found = [
-        float(np.quantile(error_k[..., look][check.holds[..., look]], COVERAGE)) if check.holds[..., look].any() else 0.0
+        float(np.quantile(error_k[..., look][check.holds[..., look]], COVERAGE))
+        if check.holds[..., look].any()
+        else 0.0
         for look in range(check.leads_s.size)
     ]
     found_k = np.array(found) / WITHIN

@@ -13,12 +13,11 @@ from hpcsim.plugin import InputError
 from .judging import Evaluation
 from .learners import Learner, Made, Recorded
 from .loop import Course, Plan, digest
-from .rack_heat import EQUATIONS, FEATURES, HIDDEN, NETWORK, TIMES_S
+from .rack_heat import EQUATIONS, FEATURES, HIDDEN, TIMES_S
 from .thermal import KIND
 from .thermal_certainty import factor_variance, layer_root, noise_k
 from .thermal_training import WEIGHT, Trained, said_k, train
 from .thermal_windows import Telemetry, Windows, of_run, windows
-
 
 _NODES: Final = 400_000  # of the windows to fit; of those to check a quarter
 _MOST: Final = 20_000
@@ -88,7 +87,7 @@ def made(trained: Trained, found: Parts, plan: Plan) -> Made:
     error_k = np.abs(said_k(trained, found.check) - found.check.later_k)
     look = int(np.argmin(np.abs(found.check.leads_s - 300)))
     windows_ = len(found.fit.start_s), len(found.check.start_s)
-    about = {
+    about: dict[str, Any] = {
         "kind": KIND,
         "seed": plan.seed,
         "config": {"hidden": list(HIDDEN), "times_s": list(TIMES_S), "weight": WEIGHT, "epochs": plan.epochs},

@@ -30,7 +30,7 @@ WEIGHT: Final = 1.0
 SPREAD: Final = 0.1
 """Deviation of ln R between nodes, as is believed before anything is read."""
 
-_STEPS: Final = 40  # of an epoch
+_STEPS: Final = 20  # of an epoch
 _NODES: Final = 1024  # of a step
 _CHECKED: Final = 40_000  # nodes
 _TIMES: Final = 6  # at which a step looks at the equations
@@ -39,7 +39,7 @@ _VARIANCE_K2: Final = 0.3  # of a reading, for what SPREAD weighs
 _ODD_K2: Final = 1.0  # mean square error of a window of which half is believed: a sensor may be about to fail
 _FIRST_TAU_S: Final = 200.0
 _FIRST: Final = {"ln_w_per_k": 0.02, "ln_return": 0.03, "ln_reach": 0.5}  # g in units of 1 / R, shares
-_STRIDE: Final = {**{name: 10.0 for name in EQUATIONS}, "factor": 2.0}
+_STRIDE: Final = {**dict.fromkeys(EQUATIONS, 10.0), "factor": 2.0}
 """By how much faster than the network's numbers these are learned: they are divided by it for the optimiser."""
 
 
@@ -145,7 +145,7 @@ class _Rows(NamedTuple):
     leads_s: Any
 
     def take(self, which: Any) -> _Rows:
-        return _Rows(*(part[which] for part in self[:-1]), self.leads_s)
+        return _Rows._make([*(part[which] for part in self[:-1]), self.leads_s])
 
     def racks(self, p: Mapping[str, Any]) -> Racks:
         return Racks(self.above_k, self.watts, p["factor"][self.units], self.there)
@@ -154,7 +154,7 @@ class _Rows(NamedTuple):
 def _tensors(torch: Any, some: Windows) -> _Rows:
     parts = (some.above_k, some.watts, some.there, some.units, some.later_k, some.holds.astype(np.float32))
     leads_s = torch.from_numpy(some.leads_s.astype(np.float32))
-    return _Rows(*(torch.from_numpy(np.ascontiguousarray(part)) for part in parts), leads_s)
+    return _Rows._make([*(torch.from_numpy(np.ascontiguousarray(part)) for part in parts), leads_s])
 
 
 def _thinner(some: Windows) -> int:

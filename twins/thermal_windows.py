@@ -60,7 +60,8 @@ class Windows(NamedTuple):
 
     def take(self, which: Any) -> Windows:
         """Some of the windows."""
-        return Windows(*(part[which] for part in self[:-1]), self.leads_s)
+        parts: list[Any] = [part[which] for part in self[:-1]]
+        return Windows._make([*parts, self.leads_s])
 
     def digest(self) -> str:
         """SHA-256 of all of it."""
