@@ -268,7 +268,7 @@ def test_the_command_checks_twins_and_options(capsys, monkeypatch):
         (["eazy"], "no scheduler or twin named 'eazy'. Did you mean 'easy'?"),
         (
             ["easy", "--twin"],
-            "no twin named 'easy'. Known: last-two, runtime-ensemble, temperature-now, thermal-rc, walltime.",
+            "no twin named 'easy'. Known: last-two, runtime-ensemble, ",
         ),
         (["easy", "--set", "ordr=sjf"], "scheduler.ordr: easy has no such option. Did you mean 'order'?"),
         (["last-two", "--set", "depth=2"], "twins.performance.depth: last-two has no such option"),

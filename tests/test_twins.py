@@ -225,7 +225,7 @@ def test_a_plugin_offers_a_twin_with_options_and_a_scheduler_asks_it(file):
         ({"twins.fault": "last-two"}, "the twin 'last-two' answers performance; known for fault: mine"),
         (
             {"twins.performance": "walltim"},
-            "no twin named 'walltim'. Did you mean 'walltime'? Known: last-two, runtime-ensemble, t",
+            "no twin named 'walltim'. Did you mean 'walltime'? Known: last-two, runtime-ensemble, ",
         ),
         ({"twins.fault": {"name": "mine", "probability": 2}}, "twins.fault.probability: Input should be less than or"),
         ({"twins.fault": {"name": "mine", "odds": 2}}, "twins.fault.odds: mine has no such option"),
