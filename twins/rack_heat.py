@@ -35,7 +35,8 @@ FEATURES: Final = (
 
 HIDDEN: Final = (32, 16)
 _SWEEPS: Final = 6  # of Jacobi's method; each leaves a tenth of the error of the one before, or less
-_PER_TAU: Final = 300.0  # seconds by which the error of a derivative is brought to kelvins
+PER_S: Final = 300.0
+"""Seconds by which the error of a derivative is brought to kelvins."""
 
 EQUATIONS: Final[Mapping[str, tuple[int, ...]]] = {
     "ln_k_per_w": (),
@@ -216,7 +217,7 @@ def imbalance_k(xp: Any, p: Mapping[str, Any], racks: Racks, found: Course) -> A
     there = racks.there[:, :, None]
     to_neighbours = g * (beside(xp, there) * found.above_k - beside(xp, found.above_k * there))
     got_w = racks.watts[:, :, None] - (found.above_k - inlet_k[:, :, None]) / r - to_neighbours
-    return _PER_TAU * (found.slope - got_w * xp.exp(-p["ln_j_per_k"])) * there
+    return PER_S * (found.slope - got_w * xp.exp(-p["ln_j_per_k"])) * there
 
 
 def _plain(xp: Any, values: Any) -> Any:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from . import rack_heat
 from .rack_heat import HIDDEN, TIMES_S
-from .thermal_training import SPREAD, WEIGHT, Trained, racks_of, said_k
+from .thermal_training import FIRST_S, LAST_S, SPREAD, WEIGHT, Trained, racks_of, said_k
 from .thermal_windows import Windows
 
 Floats = npt.NDArray[np.float64]
@@ -32,7 +32,7 @@ SIZE: Final = (HIDDEN[1] + 1) * len(TIMES_S)
 
 _LAYER_SPREAD: Final = 0.3  # of a number of the last layer before anything is learned
 _MOST: Final = 4000  # windows of nodes
-_PER_TAU: Final = 300.0  # as in rack_heat
+_MEDIAN_SQUARE: Final = 0.455  # of a normal of variance 1
 
 
 def factor_variance(trained: Trained, some: Windows) -> Floats:
@@ -42,9 +42,8 @@ def factor_variance(trained: Trained, some: Windows) -> Floats:
     racks = racks_of(some, factor)
     ends = rack_heat.steady(np, p, racks)
     told_k = (ends.above_k - ends.inlet_k) * -np.expm1(-ends.rate * longest_s)
-    error_k2 = np.square(said_k(trained, some) - some.later_k)[some.holds]
-    precision = np.bincount(some.units.reshape(-1), np.square(told_k * some.there).reshape(-1), factor.size)
-    return np.asarray(1.0 / (1.0 / SPREAD**2 + precision / np.median(error_k2) * 0.455))
+    told_k2 = np.bincount(some.units.reshape(-1), np.square(told_k * some.there).reshape(-1), factor.size)
+    return np.asarray(1.0 / (1.0 / SPREAD**2 + told_k2 / _noise_k2(trained, some)))
 
 
 def layer_root(trained: Trained, some: Windows, seed: int) -> Floats:
@@ -58,8 +57,7 @@ def layer_root(trained: Trained, some: Windows, seed: int) -> Floats:
     drawn = rng.permutation(window.size)[:_MOST]
     window, place = window[drawn], place[drawn]
     known, rate = last[window, place].astype(np.float64), rate[window, place]
-    error_k2 = np.square(said_k(trained, some) - some.later_k)[some.holds]
-    per_k2 = 0.455 / float(np.median(error_k2))  # of a normal the median square is 0.455 of the variance
+    per_k2 = 1.0 / _noise_k2(trained, some)
     shares = window.size / drawn.size
     precision = np.eye(SIZE) / _LAYER_SPREAD**2
     for look, lead_s in enumerate(some.leads_s):
@@ -67,13 +65,19 @@ def layer_root(trained: Trained, some: Windows, seed: int) -> Floats:
         rows = rows[some.holds[window, place, look]]
         precision += shares * per_k2 * rows.T @ rows
     looks = float(some.holds.sum()) / window.size
-    times_s = 5.0 * 1080.0 ** rng.random((drawn.size, 1))
+    times_s = FIRST_S * (LAST_S / FIRST_S) ** rng.random((drawn.size, 1))
     gone = np.exp(-times_s / np.array(TIMES_S))
-    slope = _PER_TAU * (gone / np.array(TIMES_S) + rate[:, None] * (1.0 - gone))
+    slope = rack_heat.PER_S * (gone / np.array(TIMES_S) + rate[:, None] * (1.0 - gone))
     rows = jacobian(known, slope, trained.scale[0])
     precision += WEIGHT * looks * shares * per_k2 * rows.T @ rows
     values, vectors = np.linalg.eigh(np.linalg.inv(precision))
     return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
+
+
+def _noise_k2(trained: Trained, some: Windows) -> float:
+    """The variance of the errors of windows, by their median, so that a few sensors that drift away do not count."""
+    error_k2 = np.square(said_k(trained, some) - some.later_k)[some.holds]
+    return float(np.median(error_k2)) / _MEDIAN_SQUARE
 
 
 def jacobian(known: Floats, by_time: Floats, scale_k: float) -> Floats:
@@ -91,11 +95,7 @@ def layer_k(root: Any, known: Any, horizon_s: float, scale_k: float) -> Any:
 def noise_k(said: npt.NDArray[Any], check: Windows) -> Floats:
     """Of each look, the deviation of a normal of which as much lies within 90 % as of the errors of what was said."""
     error_k = np.abs(said - check.later_k)
-    found = [
-        float(np.quantile(error_k[..., look][check.holds[..., look]], COVERAGE))
-        if check.holds[..., look].any()
-        else 0.0
-        for look in range(check.leads_s.size)
-    ]
-    found_k = np.array(found) / WITHIN
+    found_k = np.zeros(check.leads_s.size)
+    for look in np.flatnonzero(check.holds.any((0, 1))):
+        found_k[look] = np.quantile(error_k[..., look][check.holds[..., look]], COVERAGE) / WITHIN
     return np.asarray(np.where(found_k > 0.0, found_k, found_k.max()))

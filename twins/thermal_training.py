@@ -30,11 +30,13 @@ WEIGHT: Final = 1.0
 SPREAD: Final = 0.1
 """Deviation of ln R between nodes, as is believed before anything is read."""
 
+FIRST_S, LAST_S = 5.0, 5400.0
+"""Between these times the loss looks at the equations."""
+
 _STEPS: Final = 20  # of an epoch
 _NODES: Final = 1024  # of a step
 _CHECKED: Final = 40_000  # nodes
 _TIMES: Final = 6  # at which a step looks at the equations
-_FIRST_TIME_S, _LAST_TIME_S = 5.0, 5400.0
 _VARIANCE_K2: Final = 0.3  # of a reading, for what SPREAD weighs
 _ODD_K2: Final = 1.0  # mean square error of a window of which half is believed: a sensor may be about to fail
 _FIRST_TAU_S: Final = 200.0
@@ -103,7 +105,7 @@ def train(
                 racks = some.racks(p)
                 drawn_w = least_w + (most_w - least_w) * torch.rand(racks.watts.shape)
                 racks = racks._replace(watts=torch.where(torch.rand(racks.watts.shape) < 0.5, drawn_w, racks.watts))
-                times_s = _FIRST_TIME_S * (_LAST_TIME_S / _FIRST_TIME_S) ** torch.rand((size, _TIMES))
+                times_s = FIRST_S * (LAST_S / FIRST_S) ** torch.rand((size, _TIMES))
                 violated_k = rack_heat.imbalance_k(torch, p, racks, predicted(p, racks, times_s))
                 loss = loss + weight * (violated_k**2).sum() / (_TIMES * racks.there.sum())
             yield loss, size
