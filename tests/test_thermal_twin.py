@@ -19,10 +19,11 @@ from hpcsim.machine.readings import Readings
 from hpcsim.machine.thermal import Racks as TrueRacks
 from hpcsim.machine.thermal import temperature_c
 from hpcsim.testing import TwinContract
-from hpcsim.twins import rack_heat, thermal, thermal_certainty, thermal_learner, thermal_training, thermal_windows
+from hpcsim.twins import rack_heat, thermal_learner, thermal_model, thermal_training, thermal_windows, weights
 from hpcsim.twins.loop import Course, Plan
 from hpcsim.twins.rack_heat import EQUATIONS, FEATURES, NETWORK, TIMES_S, Racks
-from hpcsim.twins.thermal import TemperatureNow, ThermalRC, published
+from hpcsim.twins.thermal import TemperatureNow, ThermalRC
+from hpcsim.twins.thermal_model import published
 from hpcsim.twins.thermal_windows import Telemetry
 
 torch = pytest.importorskip("torch")
@@ -141,11 +142,11 @@ def test_a_node_that_alone_draws_more_is_as_in_a_rack_where_it_does():
     p = {**published(POLARIS).p, **network}
     model = published(POLARIS)._replace(p=p, scale=np.full(len(FEATURES), 500.0, np.float32))
     more_w = np.linspace(-300, 900, 14).astype(np.float32)[None] * racks.there
-    found = thermal.predict(model, racks._replace(more_w=more_w), 300.0)[0]
+    found = thermal_model.predict(model, racks._replace(more_w=more_w), 300.0)[0]
     for place in range(12):
         watts = racks.watts.copy()
         watts[0, place] += more_w[0, place]
-        wanted = thermal.predict(model, racks._replace(watts=watts), 300.0)[0]
+        wanted = thermal_model.predict(model, racks._replace(watts=watts), 300.0)[0]
         assert found[0, place] == pytest.approx(wanted[0, place], abs=0.02)
 
 
@@ -291,34 +292,34 @@ def test_a_learner_makes_weights_that_are_read_and_answer(tmp_path):
     seen, r = told()
     learner = thermal_learner.LEARNER
     made = learner.train([thermal_learner.Seen(seen)], Plan(1, 4), Course())
-    from hpcsim.twins import weights
-
     path = weights.save(tmp_path, "made.thermal", made.tensors, made.about)
-    model = thermal.read(path, 12)
+    model = thermal_model.read(path, 12)
     assert np.abs(np.exp(model.p["ln_k_per_w"] + model.factor) / r - 1).max() < 0.06
     assert (model.factor_deviation < 0.05).all()
     assert (model.factor_deviation > 0).all()
     assert 0.4 < model.noise_k.min() < 1.0
+    more = learner.train([thermal_learner.Seen(seen)], Plan(2, 1), Course(start=path))  # goes on where it left off
+    assert np.abs(more.tensors["factor"] - made.tensors["factor"]).max() < 0.05
     with pytest.raises(InputError, match="factor should be numbers of shape"):
-        thermal.read(path, 13)
+        thermal_model.read(path, 13)
     with pytest.raises(InputError, match="name one scenario"):
         learner.train([thermal_learner.Seen(seen)] * 2, Plan(1, 1), Course())
     for key, value, match in (("kind", "other", "kind should be"), ("looks", "8", "looks should be")):
         broken = weights.save(tmp_path, f"{key}.thermal", made.tensors, {**made.about, key: value})
         with pytest.raises(InputError, match=match):
-            thermal.read(broken, 12)
+            thermal_model.read(broken, 12)
     wrong = {**made.tensors, "noise_k": -made.tensors["noise_k"]}
     with pytest.raises(InputError, match="noise_k should be 0 or more"):
-        thermal.read(weights.save(tmp_path, "negative.thermal", wrong, made.about), 12)
+        thermal_model.read(weights.save(tmp_path, "negative.thermal", wrong, made.about), 12)
 
 
 def test_a_layer_is_as_unsure_as_its_covariance_says():
     rng = np.random.default_rng(4)
-    root = rng.standard_normal((thermal_certainty.SIZE,) * 2)
+    root = rng.standard_normal((rack_heat.SIZE,) * 2)
     known = rng.standard_normal((5, rack_heat.HIDDEN[1] + 1))
-    rows = thermal_certainty.jacobian(known, 1.0 - np.exp(-200.0 / np.array(TIMES_S))[None], 7.0)
+    rows = rack_heat.jacobian(known, 1.0 - np.exp(-200.0 / np.array(TIMES_S))[None], 7.0)
     wanted = np.sqrt(np.einsum("ns,st,nt->n", rows, root @ root.T, rows))
-    np.testing.assert_allclose(thermal_certainty.layer_k(root, known, 200.0, 7.0), wanted)
+    np.testing.assert_allclose(rack_heat.layer_k(root, known, 200.0, 7.0), wanted)
 
 
 # -- in a run -----------------------------------------------------------------------------------
@@ -360,6 +361,10 @@ def test_readings_teach_the_resistance_of_each_node():
     assert np.abs(answer.mean - wanted).mean() < 0.25 * at_first.mean()
     assert np.abs(answer.mean - wanted).max() < 1.5
     assert (answer.epistemic < 0.1 * 1500.0 * machine.thermal.node_k_per_w).all()
+    report = twin.report()
+    assert report["foretold"] > 1000
+    assert report["mae_k"] < 0.8
+    assert 0.85 < report["held_90"] < 0.97
 
 
 def test_nodes_that_are_not_those_that_were_learned_are_recognised(monkeypatch):
@@ -408,7 +413,7 @@ def test_unknown_weights_are_refused(tmp_path):
 @pytest.mark.parametrize("name", ["polaris", "mira", "theta", "cooley", "aurora"])
 def test_shipped_weights_are_of_their_machine(name):
     machine = load_machine(name)
-    model = thermal.read(thermal.TRAINED / f"{name}.thermal.json", machine.units)
+    model = thermal_model.read(thermal_model.TRAINED / f"{name}.thermal.json", machine.units)
     assert np.exp(model.p["ln_j_per_k"]) == pytest.approx(machine.thermal.node_j_per_k, rel=0.1)
     assert np.exp(model.p["ln_k_per_w"] + np.median(model.factor)) == pytest.approx(
         machine.thermal.node_k_per_w, rel=0.1
@@ -419,7 +424,7 @@ def test_the_command_trains(tmp_path):
     settings = ["--set", "days=1", "--set", "machine.nodes=126", "--epochs", "1", "-o", str(tmp_path)]
     done = CliRunner().invoke(command, ["train", "cooley", "--twin", "thermal", *settings], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    assert thermal.read(tmp_path / "cooley.thermal.json", 126).factor.size == 126
+    assert thermal_model.read(tmp_path / "cooley.thermal.json", 126).factor.size == 126
     refused = CliRunner().invoke(command, ["train", "bare", "--twin", "thermal", "--set", "jobs=5", *settings[2:]])
     assert isinstance(refused.exception, InputError)
     assert sorted(EQUATIONS) == sorted(set(published(POLARIS).p) - set(NETWORK))

@@ -58,6 +58,9 @@ NETWORK: Final[Mapping[str, tuple[int, ...]]] = {
     "bias2": (len(TIMES_S),),
 }
 
+SIZE: Final = (HIDDEN[1] + 1) * len(TIMES_S)
+"""Numbers of the network's last layer."""
+
 
 class Racks(NamedTuple):
     """B racks at a moment, each (B, n): how far their nodes are above the supply, what they draw, R's own factor.
@@ -218,6 +221,18 @@ def imbalance_k(xp: Any, p: Mapping[str, Any], racks: Racks, found: Course) -> A
     to_neighbours = g * (beside(xp, there) * found.above_k - beside(xp, found.above_k * there))
     got_w = racks.watts[:, :, None] - (found.above_k - inlet_k[:, :, None]) / r - to_neighbours
     return PER_S * (found.slope - got_w * xp.exp(-p["ln_j_per_k"])) * there
+
+
+def jacobian(known: Any, by_time: Any, scale_k: float) -> Any:
+    """What a prediction changes by with each number of the last layer, (N, SIZE); of ``known`` (N, H), times (N, K)."""
+    return np.asarray(scale_k * (by_time[:, :, None] * known[:, None, :]).reshape(len(known), -1))
+
+
+def layer_k(root: Any, known: Any, horizon_s: float, scale_k: float) -> Any:
+    """The deviation that the network's last layer gives predictions of (..., H) ``known`` after ``horizon_s``."""
+    by_time = scale_k * (1.0 - np.exp(-horizon_s / np.array(TIMES_S, root.dtype)))
+    at_time = np.tensordot(by_time.astype(root.dtype), root.reshape(len(TIMES_S), HIDDEN[1] + 1, SIZE), 1)
+    return np.sqrt(np.square(known @ at_time).sum(-1))
 
 
 def _plain(xp: Any, values: Any) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import rack_heat
-from .rack_heat import HIDDEN, TIMES_S
+from .rack_heat import SIZE, TIMES_S, jacobian
 from .thermal_training import FIRST_S, LAST_S, SPREAD, WEIGHT, Trained, racks_of, said_k
 from .thermal_windows import Windows
 
@@ -26,9 +26,6 @@ Floats = npt.NDArray[np.float64]
 COVERAGE: Final = 0.9
 WITHIN: Final = NormalDist().inv_cdf((1 + COVERAGE) / 2)
 """Deviations of a normal within which so much of it lies."""
-
-SIZE: Final = (HIDDEN[1] + 1) * len(TIMES_S)
-"""Numbers of the network's last layer."""
 
 _LAYER_SPREAD: Final = 0.3  # of a number of the last layer before anything is learned
 _MOST: Final = 4000  # windows of nodes
@@ -78,18 +75,6 @@ def _noise_k2(trained: Trained, some: Windows) -> float:
     """The variance of the errors of windows, by their median, so that a few sensors that drift away do not count."""
     error_k2 = np.square(said_k(trained, some) - some.later_k)[some.holds]
     return float(np.median(error_k2)) / _MEDIAN_SQUARE
-
-
-def jacobian(known: Floats, by_time: Floats, scale_k: float) -> Floats:
-    """What a prediction changes by with each number of the last layer, (N, SIZE); of ``known`` (N, H), times (N, K)."""
-    return np.asarray(scale_k * (by_time[:, :, None] * known[:, None, :]).reshape(len(known), -1))
-
-
-def layer_k(root: Any, known: Any, horizon_s: float, scale_k: float) -> Any:
-    """The deviation that the network's last layer gives predictions of (..., H) ``known`` after ``horizon_s``."""
-    by_time = scale_k * (1.0 - np.exp(-horizon_s / np.array(TIMES_S, root.dtype)))
-    at_time = np.tensordot(by_time.astype(root.dtype), root.reshape(len(TIMES_S), HIDDEN[1] + 1, SIZE), 1)
-    return np.sqrt(np.square(known @ at_time).sum(-1))
 
 
 def noise_k(said: npt.NDArray[Any], check: Windows) -> Floats:

@@ -14,8 +14,8 @@ from .judging import Evaluation
 from .learners import Learner, Made, Recorded
 from .loop import Course, Plan, digest
 from .rack_heat import EQUATIONS, FEATURES, HIDDEN, TIMES_S
-from .thermal import KIND
 from .thermal_certainty import factor_variance, layer_root, noise_k
+from .thermal_model import KIND
 from .thermal_training import WEIGHT, Trained, said_k, train
 from .thermal_windows import Telemetry, Windows, of_run, windows
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from . import rack_heat
 from .loop import ALONE, Course, Descent, Plan, digest, fit
 from .rack_heat import EQUATIONS, NETWORK, Racks
+from .thermal_model import Model, read
 from .thermal_windows import Windows
 
 Float32s = npt.NDArray[np.float32]
@@ -73,9 +74,10 @@ def train(
     import torch
 
     torch.manual_seed(plan.seed)
-    center, scale = _scalers(fitted)
+    begun = None if course.start is None else read(course.start, units)
+    center, scale = _scalers(fitted) if begun is None else (begun.center.tolist(), begun.scale.tolist())
     scalers = torch.tensor(center, dtype=torch.float32), torch.tensor(scale, dtype=torch.float32)
-    parameters = _begin(torch, fitted, units)
+    parameters = _begin(torch, fitted, units) if begun is None else _begun(torch, begun)
     rows, check_rows = (_tensors(torch, each) for each in (fitted, check.take(slice(None, None, _thinner(check)))))
     least_w, most_w = 0.9 * float(fitted.watts.min()), 1.1 * float(fitted.watts.max())
     size = max(1, min(_NODES // fitted.units.shape[1], len(fitted.start_s)))
@@ -114,7 +116,8 @@ def train(
         return float(data_loss(_strided(parameters), check_rows))
 
     plan = plan._replace(patience=max(plan.patience, plan.epochs // 2))
-    identity = f"{digest(fitted)} {digest(check)} {physics} {weight}"
+    of_start = "" if begun is None else digest([*begun.p.values(), begun.factor])
+    identity = f"{digest(fitted)} {digest(check)} {physics} {weight} {of_start}"
     found = fit(parameters, steps, checked, plan, Descent(5e-3, 0.0, 10.0), identity, course)
     tensors = {name: np.asarray(value * _STRIDE.get(name, 1.0), np.float32) for name, value in found.tensors.items()}
     return Trained(tensors, center, scale, found.losses, found.best_epoch, physics)
@@ -185,6 +188,12 @@ def _begin(torch: Any, some: Windows, units: int) -> dict[str, Any]:
         drawn = torch.randn(shape) * (1.0 / shape[0]) ** 0.5 * (0.1 if name == "weight2" else 1.0)
         parameters[name] = drawn if name.startswith("weight") else torch.zeros(shape)
     return parameters
+
+
+def _begun(torch: Any, model: Model) -> dict[str, Any]:
+    """The same from weights."""
+    known = {**model.p, "factor": model.factor}
+    return {name: torch.tensor(value / np.float32(_STRIDE.get(name, 1.0))) for name, value in known.items()}
 
 
 def _strided(parameters: Mapping[str, Any]) -> dict[str, Any]:
