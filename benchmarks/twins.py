@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -100,22 +101,25 @@ PERFORMANCE: dict[str, tuple[str, Callable[[], Any]]] = {
 }
 
 
-def sensed(scenario: str, share: float = 1.0, **changes: object) -> Callable[[], Seen]:
+@cache
+def read_by_sensors(scenario: str, days: int) -> Seen:
     """What sensors read in a run of a scenario, and the truth: the same run again with sensors that do not err."""
+    settings = {**learner("thermal").settings, "days": days}
+    site = begin(scenario, settings).site
+    if site is None or site.cluster.heat is None:
+        sys.exit(f"{scenario} has no heat")
+    heat, spec = site.cluster.heat, site.cluster.spec
+    seen, exact = (
+        learner("thermal").records(Recorded(done.tables, done.manifest, done.telemetry_file.table, spec))
+        for done in (simulate(scenario, {**settings, "physics.telemetry.noise": noise}) for noise in (True, False))
+    )
+    truth = Truth(exact.telemetry.node_c, heat.r_U, spec.thermal.node_j_per_k, closed_form(heat._racks))
+    return Seen(seen.telemetry, truth)
 
-    def run() -> Seen:
-        settings = {**learner("thermal").settings, **changes}
-        simulation = begin(scenario, settings)
-        heat = simulation.site.cluster.heat  # type: ignore[union-attr]
-        spec = simulation.site.cluster.spec  # type: ignore[union-attr]
-        seen, exact = (
-            learner("thermal").records(Recorded(done.tables, done.manifest, done.telemetry_file.table, spec))
-            for done in (simulate(scenario, {**settings, "physics.telemetry.noise": noise}) for noise in (True, False))
-        )
-        truth = Truth(exact.telemetry.node_c, heat.r_U, spec.thermal.node_j_per_k, closed_form(heat._racks))
-        return Seen(seen.telemetry, truth, share)
 
-    return run
+def sensed(scenario: str, days: int, share: float = 1.0) -> Callable[[], Seen]:
+    """The same; of the windows to fit only a share is learned from."""
+    return lambda: read_by_sensors(scenario, days)._replace(share=share)
 
 
 def closed_form(racks: Racks) -> Callable[[Windows], Any]:
@@ -133,11 +137,11 @@ def closed_form(racks: Racks) -> Callable[[Windows], Any]:
 
 
 THERMAL: dict[str, tuple[str, Callable[[], Any]]] = {
-    "thermal-polaris": ("Polaris, 8 days, a reading a minute", sensed("polaris", days=8)),
-    "thermal-polaris-1": ("The same, learned from 1 % of the windows", sensed("polaris", 0.01, days=8)),
-    "thermal-theta": ("Theta, 2 days, a reading a minute", sensed("theta", days=2)),
-    "thermal-cooley": ("Cooley, 15 days, a reading a minute", sensed("cooley", days=15)),
-    "thermal-mira": ("Mira, 8 days, a reading a minute", sensed("mira", days=8)),
+    "thermal-polaris": ("Polaris, 8 days, a reading a minute", sensed("polaris", 8)),
+    "thermal-polaris-1": ("The same, learned from 1 % of the windows", sensed("polaris", 8, 0.01)),
+    "thermal-theta": ("Theta, 2 days, a reading a minute", sensed("theta", 2)),
+    "thermal-cooley": ("Cooley, 15 days, a reading a minute", sensed("cooley", 15)),
+    "thermal-mira": ("Mira, 8 days, a reading a minute", sensed("mira", 8)),
 }
 CASES = {"performance": PERFORMANCE, "thermal": THERMAL}
 """By the twin and the name of the case: what it is, and its records."""

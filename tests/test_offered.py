@@ -142,7 +142,7 @@ def test_no_line_is_wider_than_the_terminal(columns):
         (["schedulers", "eesy"], "no scheduler named 'eesy'. Did you mean 'easy'? Known: cobalt, conservative, "),
         (
             ["twins", "lasttwo"],
-            "Did you mean 'last-two'? Known: last-two, runtime-ensemble, ",
+            "Did you mean 'last-two'? Known: ",
         ),
         (["run", "bare", "--scheduler", "eesy"], "no scheduler named 'eesy'. Did you mean 'easy'?"),
         (["validate", "bare", "--set", "scheduler=eesy"], "no scheduler named 'eesy'. Did you mean 'easy'?"),

@@ -34,9 +34,9 @@ SPREAD: Final = 0.1
 FIRST_S, LAST_S = 5.0, 5400.0
 """Between these times the loss looks at the equations."""
 
-_STEPS: Final = 20  # of an epoch
+_STEPS: Final = 12  # of an epoch
 _NODES: Final = 1024  # of a step
-_CHECKED: Final = 40_000  # nodes
+_CHECKED: Final = 10_000  # nodes
 _TIMES: Final = 6  # at which a step looks at the equations
 _VARIANCE_K2: Final = 0.3  # of a reading, for what SPREAD weighs
 _ODD_K2: Final = 1.0  # mean square error of a window of which half is believed: a sensor may be about to fail
