@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from hpcsim import replay
 from hpcsim.cli.twins import twins as command
+from hpcsim.engine.view import View
 from hpcsim.errors import InputError
 from hpcsim.machine.catalogue import load_machine
 from hpcsim.machine.readings import Readings
@@ -255,7 +256,7 @@ def parts(seen):
 def test_training_finds_resistances_and_the_capacity_and_is_repeated_to_the_last_bit(tmp_path):
     seen, r = told()
     fit, check = parts(seen)
-    plan = Plan(1, 5)
+    plan = Plan(1, 8)
     checkpoint = tmp_path / "checkpoint"
     trained = thermal_training.train(fit, check, 12, plan)
     found_r = np.exp(trained.tensors["ln_k_per_w"] + trained.tensors["factor"])
@@ -291,7 +292,7 @@ def test_without_physics_the_network_is_alone():
 def test_a_learner_makes_weights_that_are_read_and_answer(tmp_path):
     seen, r = told()
     learner = thermal_learner.LEARNER
-    made = learner.train([thermal_learner.Seen(seen)], Plan(1, 4), Course())
+    made = learner.train([thermal_learner.Seen(seen)], Plan(1, 8), Course())
     path = weights.save(tmp_path, "made.thermal", made.tensors, made.about)
     model = thermal_model.read(path, 12)
     assert np.abs(np.exp(model.p["ln_k_per_w"] + model.factor) / r - 1).max() < 0.06
@@ -390,6 +391,23 @@ def test_a_copy_learns_by_itself():
     assert np.array_equal(twin._factor, factor)
     assert np.array_equal(twin._variance, variance)
     assert not np.array_equal(other._factor, factor)
+
+
+def test_a_saved_simulation_goes_on_with_what_was_read(tmp_path):
+    simulation = replay.begin("cooley", {"jobs": 60, "twins.thermal": "thermal-rc"})
+    begin = simulation.now
+
+    def asked(simulation, until):
+        simulation.run(until)
+        return View(simulation).twins.thermal(range(126), 400.0, 600)
+
+    for until in range(begin + 600, begin + 6000, 600):
+        asked(simulation, until)
+    simulation.save(tmp_path / "s")
+    other = replay.resume(tmp_path / "s")
+    for until in (begin + 6600, begin + 7200):
+        for found, wanted in zip(asked(other, until), asked(simulation, until), strict=True):
+            assert np.array_equal(found, wanted)
 
 
 def test_a_run_answers_without_torch():
