@@ -20,7 +20,15 @@ from hpcsim.machine.readings import Readings
 from hpcsim.machine.thermal import Racks as TrueRacks
 from hpcsim.machine.thermal import temperature_c
 from hpcsim.testing import TwinContract
-from hpcsim.twins import rack_heat, thermal_learner, thermal_model, thermal_training, thermal_windows, weights
+from hpcsim.twins import (
+    rack_heat,
+    thermal_evaluation,
+    thermal_learner,
+    thermal_model,
+    thermal_training,
+    thermal_windows,
+    weights,
+)
 from hpcsim.twins.loop import Course, Plan
 from hpcsim.twins.rack_heat import EQUATIONS, FEATURES, NETWORK, TIMES_S, Racks
 from hpcsim.twins.thermal import TemperatureNow, ThermalRC
@@ -154,7 +162,7 @@ def test_a_node_that_alone_draws_more_is_as_in_a_rack_where_it_does():
 # -- windows ------------------------------------------------------------------------------------
 
 
-def told(samples=600, racks=3, n=4, seed=3, noise=True, j_per_k=9000.0, missing=0):
+def told(samples=600, racks=3, n=4, seed=3, noise=True, j_per_k=9000.0, missing=0, every=40):
     """Telemetry of a machine that steps through powers, solved by the machine's own equations; and its R."""
     rng = np.random.default_rng(seed)
     units = racks * n - missing
@@ -169,7 +177,7 @@ def told(samples=600, racks=3, n=4, seed=3, noise=True, j_per_k=9000.0, missing=
     truth = TrueRacks(spec, units, n, rng)
     node_w = np.empty((samples, units))
     for unit in range(units):
-        changes = np.sort(rng.integers(1, samples, samples // 40))
+        changes = np.sort(rng.integers(1, samples, samples // every))
         levels = rng.uniform(400, 1500, changes.size + 1)
         node_w[:, unit] = levels[np.searchsorted(changes, np.arange(samples), side="right")]
     node_c = np.empty_like(node_w)
@@ -446,3 +454,22 @@ def test_the_command_trains(tmp_path):
     refused = CliRunner().invoke(command, ["train", "bare", "--twin", "thermal", "--set", "jobs=5", *settings[2:]])
     assert isinstance(refused.exception, InputError)
     assert sorted(EQUATIONS) == sorted(set(published(POLARIS).p) - set(NETWORK))
+
+
+def test_it_is_judged_on_powers_that_it_did_not_learn():
+    seen, r = told(samples=1500, every=200)
+    exact, _ = told(samples=1500, every=200, noise=False)
+    truth = thermal_learner.Truth(exact.node_c, r, 9000.0, lambda some: np.zeros_like(some.later_k))
+    judged = thermal_learner.LEARNER.evaluate(thermal_learner.Seen(seen, truth), [1], 1, lambda what: None)
+    assert [column.heading for column in judged.columns][:2] == ["MAE, 5 min, K", "MAE, 90 min, K"]
+    assert set(judged.compared) == {
+        "thermal-rc", "no equations in the loss", "only in the loss", "network alone", "linear regression",
+        "as warm as now", "true equations",
+    }  # fmt: skip
+    assert "R within 10 % of the truth for" in judged.of
+    found = thermal_learner.parts(thermal_learner.Seen(seen))
+    columns = thermal_evaluation.columns(found.test, thermal_learner.Seen(seen))
+    assert [column.heading for column in columns][:2] == ["MAE of readings, 5 min, K", "MAE of readings, 90 min, K"]
+    unseen = thermal_evaluation.unseen_of(found.fit)
+    assert unseen.holds(np.array([unseen.low_w + 1, unseen.above_w + 1])).all()
+    assert not unseen.holds(np.array([unseen.low_w - 1, unseen.high_w + 1])).any()

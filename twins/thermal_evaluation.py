@@ -21,9 +21,9 @@ from .judging import DAY_S, Column, Diagram, Evaluation, compare_means
 from .loop import Plan
 from .rack_heat import features
 from .thermal_certainty import WITHIN, noise_k
-from .thermal_learner import Parts, Seen, parts
+from .thermal_learner import Parts, Seen, Truth, parts
 from .thermal_training import WEIGHT, Trained, racks_of, said_k, train
-from .thermal_windows import Windows
+from .thermal_windows import Telemetry, Windows
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -106,11 +106,11 @@ def evaluate(seen: Seen, seeds: list[int], epochs: int, told: Callable[[str], No
 def columns(test: Windows, seen: Seen) -> tuple[Column, ...]:
     """The figures of a predictor."""
     soon, late = (f"{round(each / 60)} min" for each in (_SOON_S, int(test.leads_s[-1])))
-    what = "MAE" if seen.truth is not None else "MAE of readings"
-    return (
-        Column(f"{what}, {soon}, K"), Column(f"{what}, {late}, K"), Column(f"MAE of readings, {soon}, K"),
-        Column("90 % interval holds", 1, 100.0), Column("its width, K", 2), Column("CRPS, K"),
-    )  # fmt: skip
+    of_readings = Column(f"MAE of readings, {soon}, K")
+    known: tuple[Column, ...] = (of_readings, Column(f"MAE of readings, {late}, K"))
+    if seen.truth is not None:
+        known = (Column(f"MAE, {soon}, K"), Column(f"MAE, {late}, K"), of_readings)
+    return *known, Column("90 % interval holds", 1, 100.0), Column("its width, K", 2), Column("CRPS, K")
 
 
 def _without(some: Windows, unseen: Unseen) -> Windows:
@@ -122,18 +122,16 @@ def _noise(said: Said, check: Windows) -> Floats:
 
 
 def _metrics(seen: Seen, test: Windows, chosen: Bools, soon: int, said: Said, deviation_k: Floats) -> Floats:
-    """Of each chosen node, (T, K): errors soon and late, of readings; and of the reading soon, the interval."""
+    """Of each chosen node, (T, K): the errors of the columns, and the interval of the reading soon."""
     predicted = said(test)[chosen].astype(np.float64)
-    read = test.later_k[chosen].astype(np.float64)
-    real = _truth(seen, test)[chosen].astype(np.float64)
-    error, error_read = np.abs(predicted - real), np.abs(predicted - read)
-    half = WITHIN * deviation_k[soon]
-    z = error_read[:, soon] / deviation_k[soon]
-    parts_ = (
-        error[:, soon], error[:, -1], error_read[:, soon], error_read[:, soon] <= half,
-        np.full(len(error), 2.0 * half), deviation_k[soon] * _crps(z),
-    )  # fmt: skip
-    return np.stack([np.asarray(each, np.float64) for each in parts_], axis=1)
+    error_read = np.abs(predicted - test.later_k[chosen])
+    found = [error_read[:, soon], error_read[:, -1]]
+    if seen.truth is not None:
+        error = np.abs(predicted - _real_k(seen.truth, seen.telemetry, test)[chosen])
+        found = [error[:, soon], error[:, -1], found[0]]
+    half_k = WITHIN * deviation_k[soon]
+    held, crps_k = error_read[:, soon] <= half_k, deviation_k[soon] * _crps(error_read[:, soon] / deviation_k[soon])
+    return np.stack([*found, held.astype(np.float64), np.full(len(predicted), 2.0 * half_k), crps_k], axis=1)
 
 
 def _crps(z: Floats) -> Floats:
@@ -143,14 +141,11 @@ def _crps(z: Floats) -> Floats:
     return np.asarray(z * (2.0 * ndtr(z) - 1.0) + 2.0 * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi) - 1 / np.sqrt(np.pi))
 
 
-def _truth(seen: Seen, some: Windows) -> npt.NDArray[np.float32]:
-    """What the later readings would have been without noise; the readings where that is not known."""
-    if seen.truth is None:
-        return some.later_k
-    telemetry = seen.telemetry
+def _real_k(truth: Truth, telemetry: Telemetry, some: Windows) -> npt.NDArray[np.float32]:
+    """What the later readings of windows would have been without noise."""
     start = np.searchsorted(telemetry.time_s, some.start_s)
     late = np.searchsorted(telemetry.time_s, some.start_s[:, None] + some.leads_s)
-    node_c = seen.truth.node_c[late[:, None, :], some.units[:, :, None]]
+    node_c = truth.node_c[late[:, None, :], some.units[:, :, None]]
     return np.asarray(node_c - telemetry.supply_c[start][:, None, None])
 
 
@@ -202,6 +197,8 @@ def _diagram(found: Parts, check: Windows, trained: Trained, unseen: Unseen) -> 
     curves = {}
     for look in (int(np.argmin(np.abs(found.test.leads_s - _SOON_S))), found.test.leads_s.size - 1):
         chosen = found.test.holds[..., look] & unseen.holds(found.test.watts)
+        if not check.holds[..., look].any():
+            continue
         half = np.quantile(known[..., look][check.holds[..., look]], masses)
         held = (errors[..., look][chosen][:, None] <= half).mean(0)
         curves[f"after {round(found.test.leads_s[look] / 60)} min"] = (masses, held)
