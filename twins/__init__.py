@@ -5,10 +5,19 @@ from hpcsim.plugin import Register, Twin, hookimpl
 from .oracles import EnergyOracle, RuntimeOracle
 from .performance import LastTwo, Walltime
 from .performance_ensemble import RuntimeEnsemble
+from .thermal import TemperatureNow, ThermalRC
 
 
 @hookimpl
 def hpcsim_twins(register: Register[Twin]) -> None:
     """Register every built-in twin."""
-    for twin in (Walltime, LastTwo, RuntimeEnsemble, RuntimeOracle, EnergyOracle):
+    for twin in (
+        Walltime,
+        LastTwo,
+        RuntimeEnsemble,
+        RuntimeOracle,
+        EnergyOracle,
+        TemperatureNow,
+        ThermalRC,
+    ):
         register(twin)
