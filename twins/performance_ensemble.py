@@ -63,9 +63,10 @@ def shipped() -> list[str]:
 class RuntimeEnsemble:
     """Runtimes by an ensemble of five networks, on the request, the time and the history of user, project and queue.
 
-    Each network says of ln runtime a mixture of three normals, which ends at the walltime. The answer is the median of
-    all of them; the aleatoric deviation is what they see as noise on average, the epistemic one how far their means
-    lie apart. Both are stretched so that 90 % intervals would have held 90 % of the last thousand ends.
+    Each network says of ln runtime a mixture of normals, some of them around the runtimes of certain earlier jobs,
+    which ends at the walltime. The answer is the median of all of them; the aleatoric deviation is what they see as
+    noise on average, the epistemic one how far their means lie apart. Both are stretched so that 90 % intervals would
+    have held 90 % of the last thousand ends.
 
     A job is predicted when it is asked about first, and again when 1, 2, 4, 8 ... more jobs of its user (or of its
     nodes and walltime, where users have no names) have ended. For a job that runs it is the median of what is possible
@@ -206,8 +207,9 @@ class RuntimeEnsemble:
         from . import network
 
         used = read(self._known_path)
-        x = network.scaled(self._history.features(jobs, view.utc_s - view.now, view.nodes), used.center, used.scale)
-        output = network.outputs(used.tensors, x)
+        features = self._history.features(jobs, view.utc_s - view.now, view.nodes)
+        x = network.scaled(features, used.center, used.scale)
+        output = network.outputs(used.tensors, x, network.pointed(features))
         walltime_s = np.array([job.walltime for job in jobs], np.int64)
         rows = np.array([self._remembered.place(job, self._history.ends_like(job)) for job in jobs])
         self._grow(self._remembered.rows)
