@@ -266,7 +266,16 @@ class FailureProcess:
             repeats.append(Repeat(before_s + well_s, next_repair_s, min(precursor, well_s)))
             before_s = next_repair_s
         self._push(
-            Candidate(int(time), 0, place, self._block(place, size), repair_s, precursor_s, threshold, tuple(repeats))
+            Candidate(
+                int(time),
+                0,
+                place,
+                block_of(place, size, self._units, self._units_per_rack),
+                repair_s,
+                precursor_s,
+                threshold,
+                tuple(repeats),
+            )
         )
 
     def _await_repeat(self, failed: Candidate) -> None:
@@ -328,20 +337,21 @@ class FailureProcess:
         excess_k = min(unit_c, HOTTEST_C) - self._spec.hot_above_c
         return max(1.0, float(self._spec.q10 ** (excess_k / 10.0)))
 
-    def _block(self, place: int, size: int) -> tuple[int, ...]:
-        """The aligned block of ``size`` neighbours with ``place`` in it: within its rack, or else from a rack on.
 
-        A block that would be cut off at the end of its rack, or of the machine, begins earlier instead.
-        """
-        per_rack, stop = self._units_per_rack, self._units
-        if size <= per_rack:
-            rack = place - place % per_rack
-            stop = min(rack + per_rack, stop)
-            begin = rack + (place - rack) // size * size
-        else:
-            across = -(-size // per_rack) * per_rack
-            begin = place // across * across
-            if place >= begin + size:
-                begin += across - size  # the other end of these racks
-        begin = max(0, min(begin, stop - size))
-        return tuple(range(begin, min(begin + size, self._units)))
+def block_of(place: int, size: int, units: int, per_rack: int) -> tuple[int, ...]:
+    """The aligned block of ``size`` neighbours with ``place`` in it: within its rack, or else from a rack on.
+
+    A block that would be cut off at the end of its rack, or of the machine, begins earlier instead.
+    """
+    stop = units
+    if size <= per_rack:
+        rack = place - place % per_rack
+        stop = min(rack + per_rack, stop)
+        begin = rack + (place - rack) // size * size
+    else:
+        across = -(-size // per_rack) * per_rack
+        begin = place // across * across
+        if place >= begin + size:
+            begin += across - size  # the other end of these racks
+    begin = max(0, min(begin, stop - size))
+    return tuple(range(begin, min(begin + size, units)))

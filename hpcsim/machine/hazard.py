@@ -16,6 +16,7 @@ are taken to stay as warm as they are, and as worn.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import exp, log
 from typing import Final
 
@@ -33,11 +34,12 @@ from hpcsim.machine.failures import (
     LONGEST_LEAD_S,
     UNWARNED,
     Candidate,
-    Failed,
     FailureProcess,
+    block_of,
 )
 
 Floats = npt.NDArray[np.float64]
+Units = npt.NDArray[np.int64]
 
 _STEPS: Final = 32  # of the horizon
 _TAIL_STEPS: Final = 64  # of the time after it, in which an awaited repeat may come as well
@@ -61,19 +63,23 @@ class _Present:
         self.weight_U = process._weight_U(now)
         self.share_U = self.weight_U / self.weight_U.sum()
         self.excess_U = np.zeros(units)  # acceleration above 1
-        if temperature_c_U is not None:
+        if temperature_c_U is not None and temperature_c_U.max() > spec.hot_above_c:
             self.excess_U = np.array([process._acceleration(each) - 1.0 for each in temperature_c_U.tolist()])
         self.recurrence = spec.recurrence
         mean_s = spec.recurrence_delay_d * DAY_S
         self.soon_s = min(AT_ONCE_S, mean_s)
         self.late_s = (mean_s - AT_ONCE * self.soon_s) / (1.0 - AT_ONCE)
+        self.since_F = np.array([now - each.repaired_s for each in process.failed], np.float64)
+        self.unrepeated_F = self._unrepeated()
         self._rates: Floats | None = None  # of first failures, by hour from now on
         self.first_per_s = (1.0 - spec.recurrence) / (spec.mean_gap_h * HOUR_S)
 
     def within(self, horizon_s: int) -> Floats:
         spared_U = np.exp(-self._unseen_U(horizon_s))
-        for failed in self.process.failed:
-            spared_U[list(failed.units)] *= 1.0 - self._repeat(failed, horizon_s)
+        edges = horizon_s * np.linspace(0.0, 1.0, _STEPS + 1) ** 3
+        again_F = self._awaited(edges) / self.unrepeated_F
+        for failed, again in zip(self.process.failed, again_F.tolist(), strict=True):
+            spared_U[failed.units[0] : failed.units[-1] + 1] *= 1.0 - again
         for each in self.process._coming:
             if each.precursor_s and each.time - each.precursor_s < self.now < each.time <= self.now + horizon_s:
                 self._heed(each, spared_U)
@@ -87,8 +93,10 @@ class _Present:
         middle = (edges[1:] + edges[:-1]) / 2
         hidden = UNWARNED + (1.0 - UNWARNED) * _lead_cdf(middle)
         first = float(self._renewals(edges) @ hidden)
-        heat = self.first_per_s * horizon_s
-        return first * self._hit_U(self.share_U) + heat * self._hit_U(self.share_U, self.excess_U)
+        expected_U = first * self._hit_U(self.share_U)
+        if self.excess_U.any():
+            expected_U += self.first_per_s * horizon_s * self._hit_U(self.share_U, self.excess_U)
+        return expected_U
 
     def _renewals(self, edges: Floats) -> Floats:
         """Expected first failures in steps of one length, of a renewal process whose last was at ``last_first_s``."""
@@ -120,9 +128,7 @@ class _Present:
         hit_U = np.zeros(units)
         shares = np.diff(process._block_cdf, prepend=0.0)
         for size, share in zip(process._block_sizes, shares.tolist(), strict=True):
-            blocks = [process._block(place, size) for place in range(units)]
-            begin_U = np.array([block[0] for block in blocks])
-            stop_U = np.array([block[-1] + 1 for block in blocks])
+            begin_U, stop_U = _blocks(units, process._units_per_rack, size)
             weight_U = share_U
             if excess_U is not None:
                 sums = np.append(0.0, np.cumsum(excess_U))
@@ -142,60 +148,65 @@ class _Present:
         soon, late = exp(-since_s / self.soon_s) / self.soon_s, exp(-since_s / self.late_s) / self.late_s
         return AT_ONCE * soon + (1.0 - AT_ONCE) * late if since_s >= 0 else 0.0
 
-    def _awaited(self, failed: Failed, edges: Floats) -> Floats:
-        """How likely a failure was to repeat in each step after now, and nothing would announce it yet."""
-        since_s = self.now - failed.repaired_s
-        mass = -np.diff(self._well_survival(since_s + edges))
-        middle = (edges[1:] + edges[:-1]) / 2
-        if since_s >= 0:
-            mass = mass * (UNWARNED + (1.0 - UNWARNED) * _lead_cdf(middle))
-        return np.asarray(self.recurrence * mass)
+    def _awaited(self, edges: Floats) -> Floats:
+        """How likely each of the failures was to repeat in all steps after now, and nothing would announce it yet."""
+        mass = -np.diff(self._well_survival(self.since_F[:, None] + edges))
+        told = UNWARNED + (1.0 - UNWARNED) * _lead_cdf((edges[1:] + edges[:-1]) / 2)
+        mass = np.where(self.since_F[:, None] >= 0, mass * told, mass)  # nothing shows before the repair
+        return np.asarray(self.recurrence * mass.sum(1))
 
-    def _unrepeated(self, failed: Failed) -> float:
-        """How likely a failure was not to have repeated by now, and not to have announced that it will."""
+    def _unrepeated(self) -> Floats:
+        """How likely each of the failures was not to have repeated by now, and not to have announced that it will."""
         far_s = LONGEST_LEAD_S * np.linspace(0.0, 1.0, _TAIL_STEPS + 1) ** 3
-        beyond = self.recurrence * float(self._well_survival(np.array(self.now - failed.repaired_s + LONGEST_LEAD_S)))
-        return 1.0 - self.recurrence + float(self._awaited(failed, far_s).sum()) + beyond
-
-    def _repeat(self, failed: Failed, horizon_s: int) -> float:
-        edges = horizon_s * np.linspace(0.0, 1.0, _STEPS + 1) ** 3
-        return float(self._awaited(failed, edges).sum()) / self._unrepeated(failed)
+        beyond = self.recurrence * self._well_survival(self.since_F + LONGEST_LEAD_S)
+        return np.asarray(1.0 - self.recurrence + self._awaited(far_s) + beyond)
 
     # -- precursors ---------------------------------------------------------------------------
 
     def _heed(self, coming: Candidate, spared_U: Floats) -> None:
         """Reckon with a precursor that has begun, whatever it is of."""
         process, place = self.process, coming.place
-        blocks = [process._block(place, size) for size in process._block_sizes]
+        units, per_rack = process._units, process._units_per_rack
+        blocks = [block_of(place, size, units, per_rack) for size in process._block_sizes]
         shares = np.diff(process._block_cdf, prepend=0.0).tolist()
         begun_s = coming.time - coming.precursor_s
         warned = 1.0 - UNWARNED
         first = warned * self._first_per_s(coming.time) * self.share_U[place]
         excess = sum(
-            share * float(self.excess_U[list(block)].mean()) for share, block in zip(shares, blocks, strict=True)
+            share * float(self.excess_U[block[0] : block[-1] + 1].mean())
+            for share, block in zip(shares, blocks, strict=True)
         )
         alarm = process._heat_warned * process._heat_per_first * self.first_per_s * self.share_U[place]
         heat = alarm * min(1.0, excess / process._heat_per_first)
         again = []
-        for failed in process.failed:
+        for failed, unrepeated in zip(process.failed, self.unrepeated_F.tolist(), strict=True):
             if failed.place == place and failed.repaired_s <= begun_s:
                 odds = warned * self.recurrence * self._well_density(coming.time - failed.repaired_s)
                 if failed.repaired_s == begun_s:  # a repeat's precursor cannot begin before its repair
                     odds = np.inf
-                again.append((odds / self._unrepeated(failed), failed.units))
+                again.append((odds / unrepeated, failed.units))
         total = first + alarm + sum(odds for odds, _ in again)
         if np.isinf(total):
             total, first, heat = 1.0, 0.0, 0.0
-            again = [(1.0, units) for odds, units in again if np.isinf(odds)][:1]
+            again = [(1.0, block) for odds, block in again if np.isinf(odds)][:1]
         taken_U = np.zeros(spared_U.size)
         for share, block in zip(shares, blocks, strict=True):
-            taken_U[list(block)] += share * (first + heat) / total
-        for odds, units in again:
-            taken_U[list(units)] += odds / total
+            taken_U[block[0] : block[-1] + 1] += share * (first + heat) / total
+        for odds, block in again:
+            taken_U[block[0] : block[-1] + 1] += odds / total
         spared_U *= 1.0 - np.minimum(taken_U, 1.0)
+
+
+@lru_cache(maxsize=64)
+def _blocks(units: int, units_per_rack: int, size: int) -> tuple[Units, Units]:
+    """Where the block of each place begins, and where it stops; shape U."""
+    blocks = [block_of(place, size, units, units_per_rack) for place in range(units)]
+    return np.array([each[0] for each in blocks]), np.array([each[-1] + 1 for each in blocks])
 
 
 def _lead_cdf(seconds: Floats) -> Floats:
     """The share of precursors that are no longer than so many seconds."""
     with np.errstate(divide="ignore"):
-        return np.asarray(np.where(seconds >= LONGEST_LEAD_S, 1.0, ndtr((np.log(seconds) - log(LEAD_MEDIAN_S)) / LEAD_SIGMA)))
+        return np.asarray(
+            np.where(seconds >= LONGEST_LEAD_S, 1.0, ndtr((np.log(seconds) - log(LEAD_MEDIAN_S)) / LEAD_SIGMA))
+        )
