@@ -20,6 +20,7 @@ import pyarrow as pa
 
 import hpcsim
 from hpcsim.engine.simulation import Simulation
+from hpcsim.engine.twins import reports as reports_of_twins
 from hpcsim.errors import InputError
 from hpcsim.plugin.loader import Plugins, load_plugins
 from hpcsim.plugin.metric import FinishedRun
@@ -259,6 +260,7 @@ def replay(
     summary |= {
         key: said
         for key, said in (
+            ("twins", reports_of_twins(simulation.twins, simulation.now)),
             ("metrics", values),
             ("metric_errors", wrong),
             ("observers", reports),
@@ -274,6 +276,7 @@ def replay(
         "levers": [lever.name for lever in levers],
         "needs": sorted(simulation.needs),
         "twins": {question: twin.name for question, twin in simulation.twins.items()},
+        "oracles": sorted(question for question, twin in simulation.twins.items() if hasattr(twin, "knows")),
         "t0_utc": workload.t0_utc,
         "machine": {"name": loaded.scenario.machine.name, "nodes": nodes},
         "workload": {

@@ -2,6 +2,7 @@
 
 from hpcsim.plugin import Register, Twin, hookimpl
 
+from .oracles import EnergyOracle, RuntimeOracle
 from .performance import LastTwo, Walltime
 from .performance_ensemble import RuntimeEnsemble
 
@@ -9,5 +10,5 @@ from .performance_ensemble import RuntimeEnsemble
 @hookimpl
 def hpcsim_twins(register: Register[Twin]) -> None:
     """Register every built-in twin."""
-    for twin in (Walltime, LastTwo, RuntimeEnsemble):
+    for twin in (Walltime, LastTwo, RuntimeEnsemble, RuntimeOracle, EnergyOracle):
         register(twin)

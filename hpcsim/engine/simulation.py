@@ -229,6 +229,11 @@ class Simulation:
         if self.pools is not None and site is not None:
             self.pools.open()
             self.free_nodes = site.free_nodes
+        for twin in self.twins.values():
+            if hasattr(twin, "knows"):
+                from hpcsim.engine.truth import Truth  # for oracles only
+
+                twin.knows(Truth(self))
         self._see_coming(0)
         self._await_arrival()
         self._await_site()
@@ -738,6 +743,14 @@ class Simulation:
     def waiting(self) -> list[Job]:
         """All jobs that were submitted and are to start: those of the queue, then those that are held back."""
         return [*self.queue.jobs, *self.held.values(), *self._blocked.values()]
+
+    def ends_at(self, job_id: int) -> int:
+        """The second at which a running job really ends if nothing changes."""
+        return self._ends[job_id][0]
+
+    def program_of(self, job_id: int) -> tuple[int, int]:
+        """How long the program of a job really runs, as far as it may, and how it then ends: a place in ``STATES``."""
+        return self._runtime[job_id], self._outcome[job_id]
 
     def rows_running(self) -> Iterator[tuple[int, int]]:
         """The ids of the running jobs, each with the row of its attempt."""
