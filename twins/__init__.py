@@ -2,7 +2,8 @@
 
 from hpcsim.plugin import Register, Twin, hookimpl
 
-from .oracles import EnergyOracle, RuntimeOracle
+from .fault_lstm import FaultLSTM
+from .oracles import EnergyOracle, FaultOracle, RuntimeOracle
 from .performance import LastTwo, Walltime
 from .performance_ensemble import RuntimeEnsemble
 
@@ -10,5 +11,5 @@ from .performance_ensemble import RuntimeEnsemble
 @hookimpl
 def hpcsim_twins(register: Register[Twin]) -> None:
     """Register every built-in twin."""
-    for twin in (Walltime, LastTwo, RuntimeEnsemble, RuntimeOracle, EnergyOracle):
+    for twin in (Walltime, LastTwo, RuntimeEnsemble, FaultLSTM, RuntimeOracle, EnergyOracle, FaultOracle):
         register(twin)

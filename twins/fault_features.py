@@ -83,6 +83,7 @@ class Health:
         self._warmth = np.zeros((2, len(_DECAYS_H), units))  # sums and counts
         self._base = np.array([[0.0], [0.0]]) * np.ones(units)  # errors and hours
         self._bin = np.zeros((len(SEQUENCE), units))
+        self.slow_at_close = np.zeros((units, len(SLOW)), np.float32)  # the slow features when the last interval ended
         self._ring = np.zeros((INTERVALS, len(SEQUENCE), units), np.float32)
 
     @property
@@ -121,16 +122,14 @@ class Health:
 
     def hear(self, readings: Readings) -> None:
         """Take in a sample as a twin is told it."""
-        self.tell(
-            int(readings.time_s[0]), readings.state, readings.node_w, readings.node_c, readings.corrected_errors
-        )
+        self.tell(int(readings.time_s[0]), readings.state, readings.node_w, readings.node_c, readings.corrected_errors)
 
     def sequence(self) -> Singles:
         """The last intervals of every unit, the latest last: (U, INTERVALS, len(SEQUENCE))."""
         last = self.intervals % INTERVALS
         return np.concatenate([self._ring[last:], self._ring[:last]]).transpose(2, 0, 1)
 
-    def slow(self) -> Singles:
+    def _slow(self) -> Singles:
         """The slow features of every unit: (U, len(SLOW))."""
         counts = np.maximum(self._warmth[1], 1.0)
         warmth = self._warmth[0] / np.sqrt(counts)  # as many standard deviations, whatever their number
@@ -209,6 +208,7 @@ class Health:
         self._bin[2:] /= PER_INTERVAL
         self._ring[(self.intervals - 1) % INTERVALS] = self._bin
         self._bin[:] = 0.0
+        self.slow_at_close = self._slow()
         whole, against = self._sums.mean(0), self._against.mean(0)
         count = max(float(whole[0, 0]), 1e-9)
         small = np.diag([1e-6, 1e-3, 1e-3])

@@ -24,9 +24,9 @@ from .fault_features import SEQUENCE, SLOW
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
 
-HIDDEN: Final = 64
+HIDDEN: Final = 32
 HEADS: Final = 8
-DENSE: Final = 48
+DENSE: Final = 32
 CLIP: Final = 6.0  # standard deviations
 EDGES_H: Final = (2.0, 6.0, 12.0, 24.0, 48.0, 96.0)
 """Ends of the spans in which the rate of failures is constant, hours; that of the last goes on."""

@@ -1,9 +1,9 @@
 """Training of the fault network: the likelihood of the time to the next failure, where failures are rare.
 
-A unit-hour says that its unit failed in some span, or that it did not for ``EDGES_H[-1]`` hours (censored). Those
-before which nothing followed are by far the most: of them a share is drawn anew in each epoch, and each counts for as
-many as it stands for, so that the rates stay what they are. ``calibrate`` then fits ln H' = a + b ln H on hours that
-were not learned from.
+A unit-hour says that its unit failed in some span, or that it did not for ``EDGES_H[-1]`` hours (censored). Hours of
+which nothing is to be said are by far the most, so each epoch draws two thirds of its hours from those that show
+something: by what was known, and not by what came, so that no rate is distorted by it. ``calibrate`` then fits ln H' = a + b ln H
+on the machine as it is.
 """
 
 from __future__ import annotations
@@ -33,21 +33,23 @@ from .loop import Course, Descent, Fitted, Plan, digest, fit
 Floats = npt.NDArray[np.float64]
 
 HORIZON_H: Final = 24.0
-_FAILING: Final = 12_000  # unit-hours of an epoch that precede a failure, at most
-_OTHERS: Final = 12_000  # and of those that do not
+STEP: Final = 3  # every so many hours are calibrated by, and judged
+_DRAWN: Final = 24_000  # unit-hours of an epoch
+_SOMETHING, _MUCH = 2.0, 4.0  # standard deviations, about
 _LEAST_SCALE: Final = 1e-3
 _DROPOUT: Final = 0.2
 _DESCENT: Final = Descent(rate=1.5e-3, decay=1e-2)
-_TRUST: Final = 1e-4  # a Newton step so small is none
+_TRUST: Final = 1e-6  # a Newton step so small is none
+_MOST_STEPS: Final = 100
+_LEAST_SLOPE: Final = 0.05
 
 
 class Examples(NamedTuple):
-    """Features of N unit-hours, hours to the failure (infinite: none is known), and for how many each stands."""
+    """Features of N unit-hours, and hours to the failure (infinite: none is known)."""
 
     sequence: npt.NDArray[np.float16]
     slow: npt.NDArray[np.float16]
     fails_in_h: npt.NDArray[np.float32]
-    weight: npt.NDArray[np.float32]
 
 
 class Trained(NamedTuple):
@@ -59,12 +61,14 @@ class Trained(NamedTuple):
     calibration: tuple[float, float]
     losses: list[tuple[float, float]]
     best_epoch: int
+    digest: str
 
     def probability(self, rows: FaultRecords, which: Hours, horizon_h: float = HORIZON_H) -> Floats:
         """Of failures of some unit-hours within a horizon."""
-        return probability(self._expected(rows, which, horizon_h), self.calibration)
+        return probability(self.expected(rows, which, horizon_h), self.calibration)
 
-    def _expected(self, rows: FaultRecords, which: Hours, horizon_h: float) -> Floats:
+    def expected(self, rows: FaultRecords, which: Hours, horizon_h: float) -> Floats:
+        """Failures of some unit-hours within a horizon, before calibration."""
         parts = []
         for begin in range(0, len(which.hour), 1 << 15):
             some = Hours(*(part[begin : begin + (1 << 15)] for part in which))
@@ -79,94 +83,112 @@ class Trained(NamedTuple):
         return x, scaled(slow, self.center[first:], self.scale[first:])
 
 
-def draw(runs: Sequence[tuple[FaultRecords, slice]], failing: int, others: int, rng: np.random.Generator) -> Examples:
-    """Unit-hours of parts of some runs: so many before failures and so many others of each, if there are as many."""
+def draw(runs: Sequence[tuple[FaultRecords, slice]], wanted: int, rng: np.random.Generator) -> Examples:
+    """``wanted`` unit-hours of parts of some runs, a third each of what shows much, something and nothing."""
     parts = []
     for rows, part in runs:
         every = rows.all_of(part)
-        fails = rows.within(every, EDGES_H[-1])
-        for wanted, which in ((failing, np.flatnonzero(fails)), (others, np.flatnonzero(~fails))):
-            count = min(wanted, which.size)
-            some = rng.choice(which, count, replace=False)
-            chosen = Hours(every.hour[some], every.unit[some])
-            weight = np.full(count, which.size / max(count, 1), np.float32)
-            parts.append(
-                Examples(
-                    rows.windows(chosen),
-                    rows.slow[chosen.hour, chosen.unit],
-                    rows.fails_in_h[chosen.hour, chosen.unit],
-                    weight,
-                )
-            )
-    drawn = Examples(*(np.concatenate(each) for each in zip(*parts, strict=True)))
-    return drawn._replace(weight=drawn.weight / drawn.weight.mean())
+        shows = showing(rows.slow[every.hour, every.unit])
+        for level in range(3):
+            which = np.flatnonzero(shows == level)
+            some = rng.choice(which, min(wanted // (3 * len(runs)), which.size), replace=False)
+            hour, unit = every.hour[some], every.unit[some]
+            windows = rows.windows(Hours(hour, unit))
+            parts.append(Examples(windows, rows.slow[hour, unit], rows.fails_in_h[hour, unit]))
+    return Examples(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+
+
+def showing(slow: npt.NDArray[np.float16]) -> npt.NDArray[np.int64]:
+    """How much of what may be a sign of a failure units show, by their slow features: 0, 1 or 2."""
+    named = dict(zip(SLOW, slow.astype(np.float64).T, strict=True))
+    usual = 12 * np.exp(named["errors_base"])
+    much = (np.expm1(named["errors_12h"]) - usual) / np.sqrt(usual + 1) + named["warmth_12h"]
+    return np.asarray(np.where(much > _MUCH, 2, (much > _SOMETHING) | (named["back_h"] < np.log1p(24.0))), np.int64)
 
 
 def train(runs: Sequence[FaultRecords], plan: Plan, course: Course) -> Trained:
-    """Train on the first part of each run, stop and calibrate by the second."""
+    """Train on the practice of each run and stop by the end of it; calibrate on the machine as it is."""
     import torch
 
     torch.manual_seed(plan.seed)
-    halves = [rows.parts(EDGES_H[-1]) for rows in runs]
-    learned = [(rows, part[0]) for rows, part in zip(runs, halves, strict=True)]
-    checked = [(rows, part[1]) for rows, part in zip(runs, halves, strict=True)]
-    share = max(1, len(runs))
-    begin = draw(learned, 4 * _FAILING // share, 4 * _OTHERS // share, np.random.default_rng([plan.seed, 0]))
-    aside = draw(checked, _FAILING // share, _OTHERS // share, np.random.default_rng([plan.seed, 1]))
+    practices = [rows.practice for rows in runs if rows.practice is not None]
+    learned = [(rows, rows.parts()[0]) for rows in practices]
+    checked = [(rows, rows.parts()[1]) for rows in practices]
+    begin = draw(learned, 2 * _DRAWN, np.random.default_rng([plan.seed, 0]))
+    aside = draw(checked, 2 * _DRAWN, np.random.default_rng([plan.seed, 1]))
     center, scale = _scalers(begin)
-    blank = Trained({}, center, scale, (0.0, 1.0), [], 0)
+    blank = Trained({}, center, scale, (0.0, 1.0), [], 0, "")
     parameters = _parameters(torch, begin)
-    aside_x, aside_y, aside_w = _tensors(torch, blank, aside)
+    aside_x, aside_y = _tensors(torch, blank, aside)
 
     def steps(epoch: int) -> Iterable[tuple[Any, int]]:
         rng = np.random.default_rng([plan.seed, 2, epoch])
-        drawn = draw(learned, _FAILING // share, _OTHERS // share, rng)
-        x, y, w = _tensors(torch, blank, drawn)
-        order = torch.randperm(len(w))
+        x, y = _tensors(torch, blank, draw(learned, _DRAWN, rng))
+        order = torch.randperm(len(x[1]))
         for first in range(0, len(order), plan.batch):
             which = order[first : first + plan.batch]
             output = forward(torch, parameters, x[0][which], x[1][which], dropout=_DROPOUT)
-            yield _loss(torch, output, y[0][which], y[1][which], w[which]), len(which)
+            yield _loss(torch, output, y[0][which], y[1][which]), len(which)
 
     def check() -> float:
         total = 0.0
-        for first in range(0, len(aside_w), 4096):
+        count = len(aside_x[1])
+        for first in range(0, count, 4096):
             part = slice(first, first + 4096)
             output = forward(torch, parameters, aside_x[0][part], aside_x[1][part])
-            total += float(_loss(torch, output, aside_y[0][part], aside_y[1][part], aside_w[part])) * len(aside_w[part])
-        return total / len(aside_w)
+            total += float(_loss(torch, output, aside_y[0][part], aside_y[1][part])) * len(output)
+        return total / count
 
-    identity = digest(np.asarray(each, np.float64).reshape(-1)[:1_000_000] for each in (*begin, *aside))
+    identity = digest((*begin, *aside))
     fitted = fit(parameters, steps, check, plan, _DESCENT, identity, course)
-    trained = half(fitted, center, scale)
-    return trained._replace(calibration=calibrate(trained, checked))
+    trained = half(fitted, center, scale, identity)
+    return trained._replace(calibration=calibrate(trained, [(rows, rows.parts()[0]) for rows in runs]))
 
 
-def half(fitted: Fitted, center: Floats, scale: Floats) -> Trained:
+def half(fitted: Fitted, center: Floats, scale: Floats, data: str) -> Trained:
     """Weights as they are kept: in half precision."""
     tensors = {name: value.astype(np.float16).astype(np.float32) for name, value in fitted.tensors.items()}
-    return Trained(tensors, center, scale, (0.0, 1.0), fitted.losses, fitted.best_epoch)
+    return Trained(tensors, center, scale, (0.0, 1.0), fitted.losses, fitted.best_epoch, data)
 
 
 def calibrate(trained: Trained, checked: Sequence[tuple[FaultRecords, slice]]) -> tuple[float, float]:
-    """The a and b of the largest likelihood of failures within ``HORIZON_H``, by Newton's method."""
+    """The a and b that make failures within ``HORIZON_H`` likeliest on parts that were not learned from."""
+    return calibrated(*_checked(trained, checked))[0]
+
+
+def covariance(trained: Trained, checked: Sequence[tuple[FaultRecords, slice]]) -> Floats:
+    """What those parts leave open of a and b, (2, 2)."""
+    return calibrated(*_checked(trained, checked))[1]
+
+
+def _checked(trained: Trained, checked: Sequence[tuple[FaultRecords, slice]]) -> tuple[Floats, npt.NDArray[np.bool_]]:
     logs, failed = [], []
     for rows, part in checked:
-        which = rows.all_of(part)
-        logs.append(np.log(np.maximum(trained._expected(rows, which, HORIZON_H), 1e-12)))
+        which = rows.all_of(part, STEP)
+        logs.append(np.log(np.maximum(trained.expected(rows, which, HORIZON_H), 1e-12)))
         failed.append(rows.within(which, HORIZON_H))
-    log_h, y = np.concatenate(logs), np.concatenate(failed)
+    return np.concatenate(logs), np.concatenate(failed)
+
+
+def calibrated(log_h: Floats, failed: npt.NDArray[np.bool_]) -> tuple[tuple[float, float], Floats]:
+    """The a and b of ln H' = a + b ln H with the largest likelihood, by Newton's method, and their covariance.
+
+    A weak prior holds them near 0 and 1 where hardly anything has failed.
+    """
     x = np.stack([np.ones_like(log_h), log_h])
-    at = np.array([0.0, 1.0])
-    for _ in range(50):
-        h = np.exp(np.minimum(at @ x, 5.0))
-        slope = np.where(y, h / np.expm1(np.maximum(h, 1e-12)), -h)
-        curve = np.where(y, np.minimum(slope * (1 - h - slope), 0.0), -h)
-        step = np.linalg.solve((x * curve) @ x.T - 1e-6 * np.eye(2), x @ slope)
-        at = at - np.clip(step, -0.5, 0.5)
+    prior, at = np.array([0.25, 4.0]), np.array([0.0, 1.0])
+    curved = np.diag(prior)
+    for _ in range(_MOST_STEPS):
+        h = np.exp(np.minimum(at @ x, 4.0))
+        spared = np.maximum(-np.expm1(-h), 1e-12)
+        slope = np.where(failed, h * np.exp(-h) / spared, -h)
+        expected_curve = h * h * np.exp(-h) / spared  # of the information
+        curved = (x * expected_curve) @ x.T + np.diag(prior)
+        step = np.linalg.solve(curved, x @ slope - prior * (at - np.array([0.0, 1.0])))
+        at = at + np.clip(step, -0.5, 0.5)
         if np.abs(step).max() < _TRUST:
             break
-    return float(at[0]), float(max(at[1], 0.05))
+    return (float(at[0]), float(max(at[1], _LEAST_SLOPE))), np.linalg.inv(curved)
 
 
 def _scalers(drawn: Examples) -> tuple[Floats, Floats]:
@@ -178,8 +200,8 @@ def _scalers(drawn: Examples) -> tuple[Floats, Floats]:
     return np.array(rounded[: len(FEATURES)]), np.array(rounded[len(FEATURES) :])
 
 
-def _tensors(torch: Any, scalers: Trained, drawn: Examples) -> tuple[Any, Any, Any]:
-    """Features; hours in each span until the failure or the end, and in which span it came; weights."""
+def _tensors(torch: Any, scalers: Trained, drawn: Examples) -> tuple[Any, Any]:
+    """Features; hours in each span until the failure or the end, and in which span it came."""
     until_h = np.minimum(drawn.fails_in_h.astype(np.float64), EDGES_H[-1])
     came = (drawn.fails_in_h[:, None] <= np.array(EDGES_H)).argmax(1)
     event = np.zeros((len(came), len(EDGES_H)), np.float32)
@@ -187,13 +209,13 @@ def _tensors(torch: Any, scalers: Trained, drawn: Examples) -> tuple[Any, Any, A
     event[np.flatnonzero(fails), came[fails]] = 1.0
     x = tuple(map(torch.from_numpy, scalers.scaled(drawn.sequence, drawn.slow)))
     y = torch.from_numpy(spans_h(until_h).astype(np.float32)), torch.from_numpy(event)
-    return x, y, torch.from_numpy(drawn.weight)
+    return x, y
 
 
-def _loss(torch: Any, log_rate: Any, spans: Any, event: Any, weight: Any) -> Any:
+def _loss(torch: Any, log_rate: Any, spans: Any, event: Any) -> Any:
     """Minus the log likelihood of piecewise constant rates."""
     log_rate = log_rate.clamp(max=8.0)
-    return (weight[:, None] * (log_rate.exp() * spans - event * log_rate)).sum(1).mean()
+    return (log_rate.exp() * spans - event * log_rate).sum(1).mean()
 
 
 def _parameters(torch: Any, drawn: Examples) -> dict[str, Any]:
@@ -208,7 +230,7 @@ def _parameters(torch: Any, drawn: Examples) -> dict[str, Any]:
         parameters[f"bias{layer}"][HIDDEN : 2 * HIDDEN] = 1.0  # remember, at first
     spans = spans_h(np.minimum(drawn.fails_in_h.astype(np.float64), EDGES_H[-1]))
     fails = drawn.fails_in_h <= EDGES_H[-1]
-    rate = float(drawn.weight[fails].sum() / (drawn.weight[:, None] * spans).sum())
+    rate = float(fails.sum() / spans.sum())
     parameters["rates_bias"] += float(np.log(max(rate, 1e-9)))
     parameters["rates"] *= 0.1
     return parameters

@@ -13,11 +13,17 @@ from .loop import Course, Plan
 
 
 class Recorded(NamedTuple):
-    """What a finished run left: its Arrow tables (docs/results.md), its manifest, and how to read its telemetry."""
+    """What a finished run left: its Arrow tables (docs/results.md), its manifest, and how to read its telemetry.
+
+    ``again`` runs the scenario with other keys; ``hazard`` gives the true probability that each of U units fails within
+    so many seconds of each of T seconds, (T, U), for judging alone: no twin can ask for it.
+    """
 
     tables: Mapping[str, Any]
     manifest: Mapping[str, Any]
     telemetry: Callable[[], Any] | None = None
+    again: Callable[[Mapping[str, Any]], Recorded] | None = None
+    hazard: Callable[[Any, int], Any] | None = None
 
 
 class Made(NamedTuple):
@@ -49,7 +55,7 @@ class Learner(Protocol):
         ...
 
 
-_MODULES: Final = {"performance": "performance_learner"}
+_MODULES: Final = {"performance": "performance_learner", "fault": "fault_learner"}
 
 NAMES: Final = tuple(_MODULES)
 """The names of the twins that learn, as ``--twin`` takes them."""
