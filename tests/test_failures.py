@@ -13,7 +13,7 @@ import pytest
 
 from hpcsim.machine import failures
 from hpcsim.machine.checkpoint import Checkpointing, daly_s, young_s
-from hpcsim.machine.failures import Failure, FailureProcess
+from hpcsim.machine.failures import Failure, FailureProcess, block_of
 from hpcsim.machine.outages import Downtime, maintenance_windows, recorded_outages, whole_system_outages
 from hpcsim.machine.spec import FailureSpec
 from hpcsim.workload.alcf import Outage

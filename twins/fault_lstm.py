@@ -40,17 +40,15 @@ def read(path: Path) -> Network:
     """The network of a JSON file; InputError for one that is not sound."""
     tensors, about = files.load(path, KIND, network.SHAPES, network.FEATURES)
     told = about.get("calibration")
-    numbers = [told.get(key) for key in ("level", "slope", "usual_per_h")] if isinstance(told, dict) else []
-    numbers += told.get("covariance", []) if isinstance(told, dict) else []
+    found: Any = told if isinstance(told, dict) else {}
+    numbers: list[Any] = [*map(found.get, ("level", "slope", "usual_per_h")), *found.get("covariance", ())]
     if len(numbers) != 7 or not all(isinstance(each, float) and np.isfinite(each) for each in numbers):
         raise InputError(f"{path}: calibration should have level, slope, usual_per_h and the 4 numbers of covariance")
     level, slope, usual, *covariance = numbers
     if slope <= 0 or usual <= 0:
         raise InputError(f"{path}: the slope of the calibration and usual_per_h should be above 0")
-    return Network(
-        tensors, np.array(about["center"]), np.array(about["scale"]), (level, slope),
-        np.array(covariance).reshape(2, 2), usual,
-    )  # fmt: skip
+    center, scale = (np.array(about[name]) for name in ("center", "scale"))
+    return Network(tensors, center, scale, (level, slope), np.array(covariance).reshape(2, 2), usual)
 
 
 def shipped() -> list[str]:
@@ -70,10 +68,10 @@ def weights_path(named: str) -> Path:
 class FaultLSTM:
     """Failing units by an LSTM with attention over the last 15 hours of their sensors, and by what they went through.
 
-    It is told every 20 minutes what the sensors of all units read, and keeps of that the features of ``fault_features``.
-    Only when it is asked does the network look at all units, once in an hour. It says of each the rate of failures in
-    spans of time to come, of which the probability within any horizon follows; that is calibrated on months of a
-    machine that were not learned from. Before the first hour is over, all units are as likely to fail.
+    It is told every 20 minutes what the sensors of all units read, and keeps of that the features of
+    ``fault_features``. Only when it is asked does the network look at all units, once in an hour. It says of each the
+    rate of failures in spans of time to come, of which the probability within any horizon follows; that is calibrated
+    on months of a machine that were not learned from. Before the first hour is over, all units are as likely to fail.
 
     The aleatoric deviation is that of a coin with the probability; the epistemic one what the calibration leaves open.
 

@@ -2,13 +2,15 @@
 
 Two layers of LSTM read the last intervals of a unit; eight heads of attention look from the last of them back on all;
 what they find, the last state and the slow features give, by a small perceptron, the rate of failures in each of
-``len(EDGES_H)`` spans of time to come: a piecewise exponential model, so that any horizon can be asked. The tests
-compare this pass with torch's.
+``len(EDGES_H)`` spans of time to come: a piecewise exponential model, so that any horizon can be asked. A linear part
+beside it sees all features, so that the network only has to learn what a line does not say (Cheng et al. 2016). The
+tests compare this pass with torch's.
 
 References
 ----------
 Hochreiter and Schmidhuber (1997), Long short-term memory. Vaswani et al. (2017), Attention is all you need. Friedman
-(1982), Piecewise exponential models for survival data with covariates.
+(1982), Piecewise exponential models for survival data with covariates. Cheng et al. (2016), Wide & deep learning for
+recommender systems.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from .fault_features import SEQUENCE, SLOW
+from .fault_features import INTERVALS, SEQUENCE, SLOW
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
@@ -46,6 +48,7 @@ SHAPES: Final[Mapping[str, tuple[int, ...]]] = {
     "dense_bias": (DENSE,),
     "rates": (len(EDGES_H), DENSE),
     "rates_bias": (len(EDGES_H),),
+    "wide": (len(EDGES_H), INTERVALS * len(SEQUENCE) + len(SLOW)),
 }
 """The tensors by name; gates in the order input, forget, cell, output."""
 
@@ -80,7 +83,8 @@ def _log_rates(tensors: Mapping[str, npt.NDArray[Any]], sequence: Singles, slow:
     found = np.einsum("uht,uhtd->uhd", weight, values).reshape(len(last), HIDDEN)
     joined = np.concatenate([last, found, slow], axis=1)
     hidden = np.maximum(joined @ tensors["dense"].T + tensors["dense_bias"], 0.0)
-    return np.asarray(hidden @ tensors["rates"].T + tensors["rates_bias"], np.float32)
+    wide = np.concatenate([sequence.reshape(len(slow), -1), slow], axis=1) @ tensors["wide"].T
+    return np.asarray(hidden @ tensors["rates"].T + tensors["rates_bias"] + wide, np.float32)
 
 
 def _lstm(tensors: Mapping[str, npt.NDArray[Any]], layer: int, steps: list[Singles]) -> list[Singles]:
@@ -106,7 +110,7 @@ def spans_h(horizon_h: npt.ArrayLike) -> Floats:
     begin = np.array((0.0, *EDGES_H[:-1]))
     end = np.array((*EDGES_H[:-1], np.inf))
     horizon = np.asarray(horizon_h, np.float64)[..., None]
-    return np.clip(horizon, begin, end) - begin
+    return np.asarray(np.clip(horizon, begin, end) - begin)
 
 
 def expected(log_rate: npt.NDArray[Any], horizon_h: float) -> Floats:

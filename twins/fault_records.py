@@ -1,9 +1,9 @@
 """What a run teaches about failing nodes: at the end of every hour, what was known of each unit and when it failed.
 
 Learned from are the units that are in service, for a unit that is down already cannot fail. Failures are rare, so a
-network learns from a second run of the first 40 % of the time, the ``practice``, in which hardware fails
-``PRACTICE_RATE`` times as often; the machine as it is has the next 20 % of the time to calibrate by, and the rest to
-judge. Between two parts lie ``GAP_H`` hours, so that no failure is an answer in both.
+network learns from a second run of the first 40 % of the time, the ``practice``, in which hardware fails more often, so
+that a unit does about ``PRACTICE_PER_DAY`` times a day; the machine as it is has the next 20 % of the time to calibrate
+by, and the rest to judge. Between two parts lie ``GAP_H`` hours, so that no failure is an answer in both.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ Floats = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
 
 GAP_H: Final = 96
-PRACTICE_RATE: Final = 5.0
+PRACTICE_PER_DAY: Final = 0.04
+_LEAST_RATE, _MOST_RATE = 1.0, 50.0
 _PRACTICE, _CHECKED, _FITTED = 0.4, 0.6, 0.8  # shares of the time; the last of the practice
 _LEAST_FAILURES: Final = 10
 _CAUSES: Final = ("hardware", "heat")
@@ -55,7 +56,7 @@ class FaultRecords(NamedTuple):
     def windows(self, which: Hours) -> npt.NDArray[np.float16]:
         """The last intervals of some unit-hours, (N, INTERVALS, S)."""
         back = np.arange(INTERVALS - 1, -1, -1)
-        return self.sequence[which.hour[:, None] - back, which.unit[:, None]]
+        return np.asarray(self.sequence[which.hour[:, None] - back, which.unit[:, None]])
 
     def within(self, which: Hours, horizon_h: float) -> npt.NDArray[np.bool_]:
         """Whether units failed within so many hours."""
@@ -88,7 +89,9 @@ def of_run(run: Recorded) -> FaultRecords:
     if run.again is None:
         return rows
     hours = round(_PRACTICE * (len(rows.time_s) - GAP_H))
-    practice = run.again({"physics.failure_rate": PRACTICE_RATE, "until": f"{hours}h"})
+    fails_a_day = float((rows.fails_in_h[rows.up] <= 24.0).mean())
+    rate = float(np.clip(round(PRACTICE_PER_DAY / max(fails_a_day, 1e-9), 1), _LEAST_RATE, _MOST_RATE))
+    practice = run.again({"physics.failure_rate": rate, "until": f"{hours}h"})
     return rows._replace(practice=_of_one(practice))
 
 

@@ -2,8 +2,8 @@
 
 A unit-hour says that its unit failed in some span, or that it did not for ``EDGES_H[-1]`` hours (censored). Hours of
 which nothing is to be said are by far the most, so each epoch draws two thirds of its hours from those that show
-something: by what was known, and not by what came, so that no rate is distorted by it. ``calibrate`` then fits ln H' = a + b ln H
-on the machine as it is.
+something: by what was known, and not by what came, so that no rate is distorted by it. ``calibrate`` then fits
+ln H' = a + b ln H on the machine as it is.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ STEP: Final = 3  # every so many hours are calibrated by, and judged
 _DRAWN: Final = 24_000  # unit-hours of an epoch
 _SOMETHING, _MUCH = 2.0, 4.0  # standard deviations, about
 _LEAST_SCALE: Final = 1e-3
-_DROPOUT: Final = 0.2
-_DESCENT: Final = Descent(rate=1.5e-3, decay=1e-2)
+_DROPOUT: Final = 0.3
+_COUNTS: Final = tuple(1.0 if edge <= HORIZON_H else 0.25 for edge in EDGES_H)  # of the spans in the loss
+_DESCENT: Final = Descent(rate=1e-3, decay=1e-2)
 _TRUST: Final = 1e-6  # a Newton step so small is none
 _MOST_STEPS: Final = 100
 _LEAST_SLOPE: Final = 0.05
@@ -215,7 +216,8 @@ def _tensors(torch: Any, scalers: Trained, drawn: Examples) -> tuple[Any, Any]:
 def _loss(torch: Any, log_rate: Any, spans: Any, event: Any) -> Any:
     """Minus the log likelihood of piecewise constant rates."""
     log_rate = log_rate.clamp(max=8.0)
-    return (log_rate.exp() * spans - event * log_rate).sum(1).mean()
+    each = (log_rate.exp() * spans - event * log_rate).sum(0) / len(log_rate)
+    return each @ torch.tensor(_COUNTS)
 
 
 def _parameters(torch: Any, drawn: Examples) -> dict[str, Any]:
@@ -233,6 +235,7 @@ def _parameters(torch: Any, drawn: Examples) -> dict[str, Any]:
     rate = float(fails.sum() / spans.sum())
     parameters["rates_bias"] += float(np.log(max(rate, 1e-9)))
     parameters["rates"] *= 0.1
+    parameters["wide"] *= 0.0
     return parameters
 
 
@@ -255,4 +258,5 @@ def forward(torch: Any, tensors: Mapping[str, Any], sequence: Any, slow: Any, *,
     joined = torch.cat([last, found, slow], 1)
     joined = torch.nn.functional.dropout(joined, dropout, training=dropout > 0)
     hidden = torch.relu(joined @ tensors["dense"].T + tensors["dense_bias"])
-    return hidden @ tensors["rates"].T + tensors["rates_bias"]
+    wide = torch.cat([sequence.reshape(units, -1), slow], 1) @ tensors["wide"].T
+    return hidden @ tensors["rates"].T + tensors["rates_bias"] + wide

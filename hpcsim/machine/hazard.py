@@ -1,12 +1,12 @@
 """The true hazard: how likely units fail, for one who knows all that has come about and nothing that is still to.
 
-Known are the constants, the hidden health of every unit, all failures so far with the ends of their repairs, and of
-every precursor that has begun when it will be over; unknown are what a precursor will turn out to be, whether and when a
-failure repeats, and all that has not begun to show. So nobody can foresee more, and no sensor tells as much: this is the
-ceiling by which forecasts of failures are measured. No plug-in can ask for it.
+Known are the constants, the hidden health of every unit, all failures so far with the ends of their repairs, and when
+every precursor that has begun will be over; unknown are what a precursor will turn out to be, whether and when a
+failure repeats, and all that has not begun to show. So nobody can foresee more, and no sensor tells as much: this is
+the ceiling by which forecasts of failures are measured. Of plug-ins only an oracle can ask for it.
 
-*Unseen* first failures are those of the renewal process that have no precursor, or one that has not begun; their rate is
-the renewal density after the last first failure (Cox 1962), and several of them within the horizon are taken to come
+*Unseen* first failures are those of the renewal process that have no precursor, or one that has not begun; their rate
+is the renewal density after the last first failure (Cox 1962), and several of them within the horizon are taken to come
 independently. A *precursor* is a failure with the odds of all that may bring one at its end: a first failure, a repeat,
 and heat, against the false alarms. A *repeat* is awaited with its prior less what was ruled out since the repair. Units
 are taken to stay as warm as they are, and as worn.
