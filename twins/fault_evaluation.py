@@ -38,7 +38,7 @@ _COLUMNS: Final = (
     Column("ECE", 4),
 )
 _BINS: Final = 10
-_DRAWS: Final = 200
+_DRAWS: Final = 100
 _PATIENCE: Final = 6
 _LEARNED_FROM: Final = 72_000  # unit-hours for each baseline
 
