@@ -6,10 +6,21 @@ from .fault_lstm import FaultLSTM
 from .oracles import EnergyOracle, FaultOracle, RuntimeOracle
 from .performance import LastTwo, Walltime
 from .performance_ensemble import RuntimeEnsemble
+from .thermal import TemperatureNow, ThermalRC
 
 
 @hookimpl
 def hpcsim_twins(register: Register[Twin]) -> None:
     """Register every built-in twin."""
-    for twin in (Walltime, LastTwo, RuntimeEnsemble, FaultLSTM, RuntimeOracle, EnergyOracle, FaultOracle):
+    for twin in (
+        Walltime,
+        LastTwo,
+        RuntimeEnsemble,
+        FaultLSTM,
+        RuntimeOracle,
+        EnergyOracle,
+        FaultOracle,
+        TemperatureNow,
+        ThermalRC,
+    ):
         register(twin)

@@ -8,6 +8,8 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import numpy.typing as npt
 
+from hpcsim.plugin import MachineSpec
+
 from .judging import Evaluation
 from .loop import Course, Plan
 
@@ -15,13 +17,15 @@ from .loop import Course, Plan
 class Recorded(NamedTuple):
     """What a finished run left: its Arrow tables (docs/results.md), its manifest, and how to read its telemetry.
 
-    ``again`` runs the scenario with other keys; ``hazard`` gives the true probability that each of U units fails within
-    so many seconds of each of T seconds, (T, U), for judging alone: no twin can ask for it.
+    ``machine`` has the published facts of its machine; None where nodes are only counted. ``again`` runs the scenario
+    with other keys; ``hazard`` gives the true probability that each of U units fails within so many seconds of each of
+    T seconds, (T, U), for judging alone: no twin can ask for it.
     """
 
     tables: Mapping[str, Any]
     manifest: Mapping[str, Any]
     telemetry: Callable[[], Any] | None = None
+    machine: MachineSpec | None = None
     again: Callable[[Mapping[str, Any]], Recorded] | None = None
     hazard: Callable[[Any, int], Any] | None = None
 
@@ -55,7 +59,7 @@ class Learner(Protocol):
         ...
 
 
-_MODULES: Final = {"performance": "performance_learner", "fault": "fault_learner"}
+_MODULES: Final = {"performance": "performance_learner", "fault": "fault_learner", "thermal": "thermal_learner"}
 
 NAMES: Final = tuple(_MODULES)
 """The names of the twins that learn, as ``--twin`` takes them."""
