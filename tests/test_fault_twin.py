@@ -217,7 +217,8 @@ def test_training_learns_resumes_and_repeats_to_the_same_weights(lesson, tmp_pat
     assert whole.calibration == again.calibration
     test = lesson.all_of(lesson.parts()[1])
     said, failed = whole.probability(lesson, test), lesson.within(test, 24.0)
-    assert said[failed].mean() > 10 * said[~failed].mean()
+    area = _Judge(said, failed).average_precision(np.ones(len(said), np.int64))
+    assert area > 10 * failed.mean()
 
 
 # -- weights --------------------------------------------------------------------------------------
