@@ -10,7 +10,6 @@ import pytest
 import hpcsim
 from hpcsim.errors import InputError
 from hpcsim.plugin import UNIT_STATES, Readings
-from hpcsim.testing import TwinContract
 from hpcsim.twins import fault_network as network
 from hpcsim.twins import fault_training as training
 from hpcsim.twins import weights as files
@@ -44,11 +43,6 @@ def told(health, some):
     for each in some:
         health.tell(*each)
     return health
-
-
-class TestFaultLSTM(TwinContract):
-    twin = FaultLSTM
-    options = {"weights": "general"}
 
 
 # -- features -------------------------------------------------------------------------------------
