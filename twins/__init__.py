@@ -2,7 +2,8 @@
 
 from hpcsim.plugin import Register, Twin, hookimpl
 
-from .oracles import EnergyOracle, RuntimeOracle
+from .fault_lstm import FaultLSTM
+from .oracles import EnergyOracle, FaultOracle, RuntimeOracle
 from .performance import LastTwo, Walltime
 from .performance_ensemble import RuntimeEnsemble
 from .thermal import TemperatureNow, ThermalRC
@@ -15,8 +16,10 @@ def hpcsim_twins(register: Register[Twin]) -> None:
         Walltime,
         LastTwo,
         RuntimeEnsemble,
+        FaultLSTM,
         RuntimeOracle,
         EnergyOracle,
+        FaultOracle,
         TemperatureNow,
         ThermalRC,
     ):
