@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from hpcsim.plugin import InputError, MachineSpec, Options, Prediction, Readings, View
+from hpcsim import plugin
+from hpcsim.plugin import InputError, MachineSpec, Prediction, Readings, View
 
 from . import weights as files
 from .rack_heat import FEATURES, Racks
@@ -57,7 +58,7 @@ class ThermalRC:
     needs = frozenset({"power", "heat"})
     senses_every_s = 300
 
-    class Options(Options):
+    class Options(plugin.Options):
         """What it was trained on."""
 
         weights: str | None = Field(
