@@ -2,6 +2,8 @@
 
 from hpcsim.plugin import Register, Twin, hookimpl
 
+from .energy import EnergyLastTwo
+from .energy_cnn_lstm import EnergyCNNLSTM
 from .performance import LastTwo, Walltime
 from .performance_ensemble import RuntimeEnsemble
 
@@ -9,5 +11,5 @@ from .performance_ensemble import RuntimeEnsemble
 @hookimpl
 def hpcsim_twins(register: Register[Twin]) -> None:
     """Register every built-in twin."""
-    for twin in (Walltime, LastTwo, RuntimeEnsemble):
+    for twin in (Walltime, LastTwo, RuntimeEnsemble, EnergyLastTwo, EnergyCNNLSTM):
         register(twin)

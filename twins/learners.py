@@ -8,16 +8,22 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import numpy.typing as npt
 
+from hpcsim.plugin import MachineSpec
+
 from .judging import Evaluation
 from .loop import Course, Plan
 
 
 class Recorded(NamedTuple):
-    """What a finished run left: its Arrow tables (docs/results.md), its manifest, and how to read its telemetry."""
+    """What a finished run left: its Arrow tables (docs/results.md), its manifest, and how to read its telemetry.
+
+    ``machine`` is None where nodes were only counted.
+    """
 
     tables: Mapping[str, Any]
     manifest: Mapping[str, Any]
     telemetry: Callable[[], Any] | None = None
+    machine: MachineSpec | None = None
 
 
 class Made(NamedTuple):
@@ -49,7 +55,7 @@ class Learner(Protocol):
         ...
 
 
-_MODULES: Final = {"performance": "performance_learner"}
+_MODULES: Final = {"performance": "performance_learner", "energy": "energy_learner"}
 
 NAMES: Final = tuple(_MODULES)
 """The names of the twins that learn, as ``--twin`` takes them."""

@@ -53,13 +53,13 @@ def train(fitted: Data, check: Data, plan: Plan, course: Course = ALONE) -> Trai
     center, scale = scalers(fitted.features)
     x, y, censored = _tensors(torch, fitted, center, scale)
     x_check, y_check, censored_check = _tensors(torch, check, center, scale)
-    parameters = _begin(torch)
+    parameters = begin(torch, SHAPES)
 
     def steps(epoch: int) -> Iterator[tuple[Any, int]]:
         order = torch.stack([torch.randperm(len(y)) for _ in range(MEMBERS)])
         for begin in range(0, len(y), plan.batch):
             which = order[:, begin : begin + plan.batch]
-            output = _forward(torch, parameters, x[which], dropout=True)
+            output = forward(torch, parameters, x[which], dropout=True)
             yield _loss(torch, output, y[which], censored[which]).mean(1).sum(), which.shape[1]
 
     def checked() -> float:
@@ -84,20 +84,22 @@ def _tensors(torch: Any, data: Data, center: list[float], scale: list[float]) ->
     return tuple(torch.from_numpy(part) for part in (scaled(data.features, center, scale), log_ratio, censored))
 
 
-def _begin(torch: Any) -> dict[str, Any]:
+def begin(torch: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Where the perceptrons of ``shapes``, named as those of ``network``, begin: the mixtures come first."""
     parameters = {}
-    for name, shape in SHAPES.items():
+    for name, shape in shapes.items():
         if name.startswith("weight"):
             value = torch.randn(shape) * (2.0 / shape[1]) ** 0.5 * (0.1 if name == "weight2" else 1.0)
         else:
             value = torch.zeros(shape)
         parameters[name] = value
     first = torch.tensor([[0.0, -0.3, 0.0], [0.0, -1.5, 0.0], [0.0, -4.0, 0.5]])  # near the limit, below, far below
-    parameters["bias2"] += first[:COMPONENTS].reshape(-1)
+    parameters["bias2"][..., : 3 * COMPONENTS] += first[:COMPONENTS].reshape(-1)
     return parameters
 
 
-def _forward(torch: Any, parameters: Mapping[str, Any], x: Any, *, dropout: bool = False) -> Any:
+def forward(torch: Any, parameters: Mapping[str, Any], x: Any, *, dropout: bool = False) -> Any:
+    """What the members say of jobs, (M, J, outputs); of x (M, J, F), scaled features."""
     for layer in range(3):
         x = torch.baddbmm(parameters[f"bias{layer}"], x, parameters[f"weight{layer}"])
         if layer < 2:
@@ -106,7 +108,7 @@ def _forward(torch: Any, parameters: Mapping[str, Any], x: Any, *, dropout: bool
     return x
 
 
-def _component_terms(torch: Any, output: Any, log_ratio: Any, censored: Any) -> Any:
+def component_terms(torch: Any, output: Any, log_ratio: Any, censored: Any) -> Any:
     """Log likelihood of each job under each member, (M, J)."""
     log_weight = torch.log_softmax(output[..., 0::3], -1)
     log_deviation = output[..., 2::3].clamp(LEAST_LOG_DEVIATION, MOST_LOG_DEVIATION)
@@ -117,7 +119,7 @@ def _component_terms(torch: Any, output: Any, log_ratio: Any, censored: Any) -> 
 
 
 def _loss(torch: Any, output: Any, log_ratio: Any, censored: Any) -> Any:
-    return -_component_terms(torch, output, log_ratio, censored)
+    return -component_terms(torch, output, log_ratio, censored)
 
 
 def _checked_loss(torch: Any, parameters: Mapping[str, Any], x: Any, log_ratio: Any, censored: Any) -> float:
@@ -125,7 +127,7 @@ def _checked_loss(torch: Any, parameters: Mapping[str, Any], x: Any, log_ratio: 
     total = 0.0
     for begin in range(0, len(x), 8192):
         part = slice(begin, begin + 8192)
-        output = _forward(torch, parameters, x[part].expand(MEMBERS, *x[part].shape))
-        terms = _component_terms(torch, output, log_ratio[part].expand(MEMBERS, -1), censored[part].expand(MEMBERS, -1))
+        output = forward(torch, parameters, x[part].expand(MEMBERS, *x[part].shape))
+        terms = component_terms(torch, output, log_ratio[part].expand(MEMBERS, -1), censored[part].expand(MEMBERS, -1))
         total -= float((torch.logsumexp(terms, 0) - np.log(MEMBERS)).sum())
     return total / max(len(x), 1)

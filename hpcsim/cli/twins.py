@@ -139,7 +139,8 @@ def evaluate(
         judged = taught.evaluate(taught.records(run), list(range(1, seeds + 1)), epochs, told)
     from rich.console import Console
 
-    print_table(Console(highlight=False), name, judged)
+    for each in (judged, *judged.besides):
+        print_table(Console(highlight=False), name, each)
     for path in write_plots(out.expanduser(), name, twin, judged):
         click.echo(path)
 
@@ -197,17 +198,18 @@ def _run(
     """The name of a scenario, and what a run of it left."""
     from hpcsim.cli.plugins import load_and_complain
     from hpcsim.cli.run import _Bar
-    from hpcsim.replay import replay
+    from hpcsim.replay import replay, source_of
     from hpcsim.scenario.load import load_scenario
     from hpcsim.twins.learners import Recorded
 
     found = load_and_complain(plugins)
     given: list[Any] = [*taught.settings.items(), *settings, *([("trace", trace)] if trace is not None else [])]
     loaded = load_scenario(scenario, given, schedulers=found.schedulers, twins=found.twins, parts=found.offers)
+    source = source_of(loaded, found)
     with _Bar(loaded.scenario.name) as progress:
-        run = replay(loaded, found, progress=progress)
+        run = replay(loaded, found, progress=progress, source=source)
     telemetry = None if run.telemetry_file is None else run.telemetry_file.table
-    return loaded.scenario.name, Recorded(run.tables, run.manifest, telemetry)
+    return loaded.scenario.name, Recorded(run.tables, run.manifest, telemetry, source[1])
 
 
 def _need(*modules: str) -> None:
