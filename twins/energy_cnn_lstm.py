@@ -29,7 +29,7 @@ WINDOW: Final = 1000
 """Of how many of the last ends, and of how many moments, the calibration is."""
 
 BETA, BETA_DEVIATION = 0.55, 0.25
-"""How far runtimes follow the clock, where nothing tells: 0.1 to 0.3 where memory limits, up to 1 where computing does."""
+"""How far runtimes follow the clock, of a job unknown: 0.1 to 0.3 where memory limits, up to 1 where computing does."""
 
 _EVERY: Final = 50  # ends from one calibration to the next
 _LEAST_STRETCH, _MOST_STRETCH = 0.2, 5.0
@@ -167,7 +167,8 @@ class EnergyCNNLSTM:
         from .lognormal import log_moments
 
         node = self._catch_up(view)
-        output = self._output[self._rows_of(jobs, view)]
+        rows = self._rows_of(jobs, view)
+        output = self._output[rows]
         walltime_s = np.array([job.walltime for job in jobs], np.int64)
         nodes = np.array([job.nodes for job in jobs], np.float64)
         log_s, variance = log_moments(mixture_of(output, walltime_s))

@@ -152,9 +152,16 @@ class Moments:
 
 def of_run(run: Recorded) -> Energies:
     """The records of a run, which must have had physics and telemetry of all units."""
-    if run.machine is None or run.telemetry is None:
+    spec = run.machine
+    if spec is None or run.telemetry is None:
         raise InputError("energy is learned from runs with machine.model, physics and physics.telemetry")
-    spec, node = run.machine, Node.of(run.machine)
+    row_of = {name: row for row, name in enumerate(run.tables["jobs"].column("job_id").to_pylist())}
+    return of_tables(run, samples_of(_read(run.telemetry(), row_of, spec.units), spec), spec)
+
+
+def of_tables(run: Recorded, samples: list[Sample], spec: MachineSpec) -> Energies:
+    """The records of a run whose sensors said ``samples``."""
+    node = Node.of(spec)
     rows = records.of_run(run.tables["jobs"], run.manifest["t0_utc"], run.manifest["machine"]["nodes"])
     row_of = {name: row for row, name in enumerate(run.tables["jobs"].column("job_id").to_pylist())}
 
@@ -182,7 +189,7 @@ def of_run(run: Recorded) -> Energies:
         (whole("power", "time_s"), run.tables["power"].column("it_w").to_numpy()),
         (whole("interrupts", "time_s"), whole("interrupts", "until_s"), whole("interrupts", "nodes"),
          causes == "maintenance"),
-        samples_of(_read(run.telemetry(), row_of, spec.units), spec),
+        samples,
         spec,
     )  # fmt: skip
     return Energies(rows, log_share, is_told, node, moments)
