@@ -20,6 +20,7 @@ import pyarrow as pa
 
 import hpcsim
 from hpcsim.engine.simulation import Simulation
+from hpcsim.engine.twins import reports as reports_of_twins
 from hpcsim.errors import InputError
 from hpcsim.plugin.loader import Plugins, load_plugins
 from hpcsim.plugin.metric import FinishedRun
@@ -29,7 +30,14 @@ from hpcsim.results.metrics import summarise
 from hpcsim.results.plugged import computed
 from hpcsim.results.run import Run
 from hpcsim.results.shared import nodes_of_jobs
-from hpcsim.results.tables import attempts_table, decisions_table, interrupts_table, jobs_table, timeline_table
+from hpcsim.results.tables import (
+    UNFINISHED,
+    attempts_table,
+    decisions_table,
+    interrupts_table,
+    jobs_table,
+    timeline_table,
+)
 from hpcsim.scenario import build, parts
 from hpcsim.scenario.load import LoadedScenario, load_scenario
 from hpcsim.scenario.needs import refuse_lacking
@@ -252,6 +260,7 @@ def replay(
     summary |= {
         key: said
         for key, said in (
+            ("twins", reports_of_twins(simulation.twins, simulation.now)),
             ("metrics", values),
             ("metric_errors", wrong),
             ("observers", reports),
@@ -267,6 +276,7 @@ def replay(
         "levers": [lever.name for lever in levers],
         "needs": sorted(simulation.needs),
         "twins": {question: twin.name for question, twin in simulation.twins.items()},
+        "oracles": sorted(question for question, twin in simulation.twins.items() if hasattr(twin, "knows")),
         "t0_utc": workload.t0_utc,
         "machine": {"name": loaded.scenario.machine.name, "nodes": nodes},
         "workload": {
@@ -311,7 +321,7 @@ def _energy(simulation: Simulation, jobs: pa.Table, tables: dict[str, pa.Table])
         site,
         curve,
         work_node_hours=float(nominal[state == "completed"].sum()) / 3600.0,
-        ended=int(np.sum(~np.isin(state, ["rejected", "running", "waiting"]))),
+        ended=int(np.sum(~np.isin(state, ["rejected", *UNFINISHED]))),
     )
 
 

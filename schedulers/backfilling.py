@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from hpcsim import plugin
-from hpcsim.plugin import Decision, Start, View, backfill
+from hpcsim.plugin import Decision, Job, Start, View, backfill
 
 from .orders import CITES, OrderName, in_order, still_waiting, urgent_first
 from .planning import around_reservations
@@ -102,13 +102,19 @@ class EASY:
         if not self.extra_nodes:
             longest, extra = longest - 1, 0
         if behind is None:
-            behind = [job for job in view.queue_within(reach, longest, extra) if job.id > head.id]
+            behind = [job for job in view.queue_within(reach, longest, extra) if _turn(job) > _turn(head)]
             if special:  # which may be right even if they are large and long
                 behind += [job for job in special.values() if job.nodes > extra and job.walltime > longest]
-                behind = sorted(job for job in behind if job.id > head.id and job not in room.started)
+                behind = [job for job in behind if _turn(job) > _turn(head) and job not in room.started]
+                behind.sort(key=_turn)
         if self.backfill_order != self.order:
-            behind = list(in_order(sorted(behind, key=lambda job: job.id), self.backfill_order, now))
+            behind = list(in_order(sorted(behind, key=_turn), self.backfill_order, now))
         yield from backfill(room, head, behind, shadow, extra, longest)
+
+
+def _turn(job: Job) -> tuple[int, int]:
+    """Where a job stands in the order of submission."""
+    return job.submit, job.id
 
 
 class Hybrid:

@@ -31,7 +31,8 @@ from hpcsim.twins import (
 from hpcsim.twins.features import NAMES
 from hpcsim.twins.lognormal import Mixture
 from hpcsim.twins.loop import Course, Plan
-from hpcsim.twins.performance_ensemble import KIND, TRAINED, RuntimeEnsemble
+from hpcsim.twins.network import KIND
+from hpcsim.twins.performance_ensemble import TRAINED, RuntimeEnsemble
 from hpcsim.twins.records import of_run, split
 from hpcsim.twins.training import Data, train
 
@@ -160,6 +161,19 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(trained, tmp_pa
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     with pytest.raises(InputError, match="no checkpoint"):
         train(toy(800, 1), toy(300, 2), PLAN, Course(checkpoint, resume=True))
+
+
+def test_a_training_may_begin_with_the_weights_of_another(trained, tmp_path):
+    path = keep(trained, tmp_path)
+    newer = Data(toy(300, 7).features, toy(300, 7).runtime_s * 1.3, toy(300, 7).walltime_s)
+    plan = Plan(seed=1, epochs=1, batch=32)
+    anew = train(newer, toy(300, 2), plan)
+    went_on = train(newer, toy(300, 2), plan, Course(start=path))
+    assert went_on.losses[0][1] < anew.losses[0][1]
+    assert went_on.center == performance_learner.half(trained).center
+    path.write_text("{}")
+    with pytest.raises(InputError, match="tells of no weights"):
+        train(newer, toy(300, 2), plan, Course(start=path))
 
 
 def test_training_stops_when_nothing_is_gained_any_more():
@@ -457,3 +471,39 @@ def test_last_two_is_what_the_plug_in_answers(judged):
         twin.ended(Ended(ended, int(rows.runtime_s[j]), "completed", int(end_s), None))
     asked = any_job._replace(id=int(job), user="u", walltime=int(rows.jobs.walltime_s[job]))
     assert said[place] == pytest.approx(twin.performance([asked], View(simulation)).mean[0])
+
+
+def test_the_summary_says_how_the_twin_did():
+    run = replay.simulate("polaris", {"jobs": 500, "scheduler": "heft", "twins.performance": "runtime-ensemble"})
+    report = run.summary["twins"]["performance"]
+    assert 0 < report["predicted"] <= 500
+    assert 0 < report["accuracy"] < 1
+    assert 0.5 < report["held_90"] <= 1
+    assert 0 <= report["drift"] <= 1
+    still = replay.simulate("polaris", {"jobs": 50, "twins.performance": "runtime-ensemble"})
+    assert still.summary["twins"]["performance"]["predicted"] == 0
+
+
+def test_a_world_that_changes_is_noticed(asked):
+    twin, jobs, view = asked
+    for n, job in enumerate(jobs):
+        twin.performance([job], view)
+        twin.ended(Ended(job, 1, "completed", n, None))  # all of them crash at once
+    assert twin.report()["drifted_since_s"] is not None
+    assert twin.report()["accuracy"] < 0.2
+
+
+def test_ends_at_lower_clocks_teach_how_jobs_feel_them(asked):
+    twin, jobs, view = asked
+    mine = [job._replace(user="ann", id=n) for n, job in enumerate(jobs)]
+    other = jobs[0]._replace(user="bob", id=9999)
+    before = twin.sensitivity([mine[0], other], view)
+    assert before.mean.tolist() == [0.5, 0.5]
+    for job in mine[:200]:
+        said = twin.performance([job], view).mean[0]
+        twin.ended(Ended(job, round(said * (1 + 0.9 * (1 / 0.5 - 1))), "completed", 5, None, 0.5))
+    after = twin.sensitivity([mine[0], other], view)
+    assert after.mean[0] > 0.7
+    assert after.epistemic[0] < before.epistemic[0]
+    assert 0.5 < after.mean[1] < after.mean[0]
+    assert after.epistemic[1] > after.epistemic[0]

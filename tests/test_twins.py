@@ -225,7 +225,7 @@ def test_a_plugin_offers_a_twin_with_options_and_a_scheduler_asks_it(file):
         ({"twins.fault": "last-two"}, "the twin 'last-two' answers performance; known for fault: mine"),
         (
             {"twins.performance": "walltim"},
-            "no twin named 'walltim'. Did you mean 'walltime'? Known: last-two, runtime-ensemble, w",
+            "no twin named 'walltim'. Did you mean 'walltime'? Known: last-two, runtime-ensemble, r",
         ),
         ({"twins.fault": {"name": "mine", "probability": 2}}, "twins.fault.probability: Input should be less than or"),
         ({"twins.fault": {"name": "mine", "odds": 2}}, "twins.fault.odds: mine has no such option"),
@@ -411,7 +411,7 @@ def test_a_twin_may_answer_what_belongs_to_its_question():
         (lambda twins, jobs: twins.fault([0], 0), r"ValueError: view.twins.fault: the horizon should be a whole secon"),
         (lambda twins, jobs: twins.power([60, 0]), r"ValueError: view.twins.power: the horizon should be a whole sec"),
         (lambda twins, jobs: twins.job_failure(jobs), r"TwinError: .* answered job_failure of 2 with mean 1.33333"),
-        (lambda twins, jobs: twins.fault([5], 4), r"TwinError: .* answered fault of 1 with mean 1.25, expected a prob"),
+        (lambda twins, jobs: twins.fault([5], 4), r"TwinError: .* answered fault of 1 with mean 1.25, expected 0 to 1"),
     ],
 )
 def test_a_question_that_is_not_well_put_is_told_to_the_scheduler(question, said):

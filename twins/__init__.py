@@ -4,6 +4,7 @@ from hpcsim.plugin import Register, Twin, hookimpl
 
 from .energy import EnergyLastTwo
 from .energy_cnn_lstm import EnergyCNNLSTM
+from .oracles import EnergyOracle, RuntimeOracle
 from .performance import LastTwo, Walltime
 from .performance_ensemble import RuntimeEnsemble
 
@@ -11,5 +12,5 @@ from .performance_ensemble import RuntimeEnsemble
 @hookimpl
 def hpcsim_twins(register: Register[Twin]) -> None:
     """Register every built-in twin."""
-    for twin in (Walltime, LastTwo, RuntimeEnsemble, EnergyLastTwo, EnergyCNNLSTM):
+    for twin in (Walltime, LastTwo, RuntimeEnsemble, RuntimeOracle, EnergyLastTwo, EnergyCNNLSTM, EnergyOracle):
         register(twin)

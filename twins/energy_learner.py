@@ -20,7 +20,7 @@ from .learners import Learner, Made, Recorded
 from .loop import ALONE, Course, Plan, digest
 from .records import Split, split
 
-_DIGITS: Final = 8
+_DIGITS: Final = 3
 
 
 class Period(NamedTuple):

@@ -33,12 +33,14 @@ class Course(NamedTuple):
     """How a training goes from one epoch to the next, as whoever starts it wants to have it.
 
     ``checkpoint`` is a file that is written after each epoch, and ``resume`` goes on from it; ``told`` is called after
-    each epoch with its number, from 0 on, and its losses of what is fitted and of what is checked.
+    each epoch with its number, from 0 on, and its losses of what is fitted and of what is checked. ``start`` is the
+    JSON file of weights to begin with, in the place of those that are drawn; scalers are then those of that file.
     """
 
     checkpoint: Path | None = None
     resume: bool = False
     told: Callable[[int, float, float], None] = lambda epoch, fitted, checked: None
+    start: Path | None = None
 
 
 ALONE: Final = Course()

@@ -18,6 +18,7 @@ from .lognormal import Mixture
 
 Floats = npt.NDArray[np.float64]
 
+KIND: Final = "performance-ensemble"
 MEMBERS: Final = 5
 HIDDEN: Final = (128, 64)
 COMPONENTS: Final = 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Hashable, Sequence
 from functools import cache
 from pathlib import Path
@@ -16,9 +17,10 @@ from pydantic import Field
 from hpcsim.plugin import Ended, InputError, Job, Options, Prediction, View
 
 from . import weights as files
+from .drift import SURE, drift
 from .features import COUNTED, NAMES, History
+from .sensitivity import Sensitivity
 
-KIND: Final = "performance-ensemble"
 TRAINED: Final = Path(__file__).with_name("trained")
 """Where the weights lie that come with hpcsim: NAME.json and NAME.safetensors."""
 
@@ -28,6 +30,8 @@ WINDOW: Final = 1000
 
 _EVERY: Final = 50  # ends from one calibration to the next
 _CHUNK: Final = 1024  # jobs: their distributions stay in the cache
+_NORMAL_90: Final = NormalDist().inv_cdf((1 + COVERAGE) / 2)
+_LEAST_NOISE: Final = 0.05  # of ln runtime
 _LEAST_SCALE, _MOST_SCALE = 0.2, 5.0
 
 
@@ -43,7 +47,7 @@ class Network(NamedTuple):
 @cache
 def read(path: Path) -> Network:
     """The network of a JSON file; InputError for one that is not sound."""
-    from .network import SHAPES
+    from .network import KIND, SHAPES
 
     tensors, about = files.load(path, KIND, SHAPES, NAMES)
     scores = about.get("scores")
@@ -68,7 +72,8 @@ class RuntimeEnsemble:
     nodes and walltime, where users have no names) have ended. For a job that runs it is the median of what is possible
     after the time that it has run.
 
-    How jobs feel a lower clock is not learned: no twin is told at which speed a job ran.
+    How jobs feel a lower clock is learned from the ends of those that ran on one (``sensitivity``); in the history they
+    stand with the runtime that they would have had at full speed.
 
     References
     ----------
@@ -111,6 +116,9 @@ class RuntimeEnsemble:
         self._scores: list[float] = []
         self._unscored: list[tuple[npt.NDArray[np.float32], int, int]] = []  # output, walltime, runtime of ends
         self._stretch = 0.0
+        self._slow = Sensitivity()
+        self._seen, self._held, self._accuracy = 0, 0, 0.0  # ends that had been predicted, and how well
+        self._drifted_s: int | None = None
 
     def performance(self, jobs: Sequence[Job], view: View) -> Prediction:
         if self._path is None:
@@ -151,9 +159,16 @@ class RuntimeEnsemble:
                 del self._alike[group]
             self._free.append(row)
             if end.state in COUNTED:
+                said = self._answer[row]
+                self._learn_clock(end, said)
+                end = self._at_full_speed(end)
+                self._count(end, said)
                 self._unscored.append((self._output[row].copy(), job.walltime, end.runtime_s))
                 if len(self._unscored) == _EVERY:
                     self._calibrate()
+                    self._watch(end.now)
+        else:
+            end = self._at_full_speed(end)
         self._history.add(end)
         alike = self._alike.get(group, {})
         if alike:
@@ -161,6 +176,50 @@ class RuntimeEnsemble:
             for other, row in alike.items():
                 if known >= self._due[row] and other in self._fresh:
                     self._stale[other] = self._fresh.pop(other)
+
+    def sensitivity(self, jobs: Sequence[Job], view: View) -> Prediction:
+        """How jobs feel a lower clock, by what has been seen of their users' jobs at lower clocks."""
+        mean, deviation = np.array([self._slow.believed(_group(job)) for job in jobs], np.float64).T
+        return Prediction(np.ascontiguousarray(mean), np.zeros(len(jobs)), np.ascontiguousarray(deviation))
+
+    def report(self) -> dict[str, float | None]:
+        """How it did in this run, on the jobs that it was asked about: docs/twins.md."""
+        if not self._seen:
+            return {"predicted": 0, "accuracy": None, "held_90": None, "drift": None, "drifted_since_s": None}
+        now = drift(self._scores, read(self._known_path).scores)
+        return {
+            "predicted": self._seen,
+            "accuracy": self._accuracy / self._seen,
+            "held_90": self._held / self._seen,
+            "drift": now.distance,
+            "drifted_since_s": self._drifted_s,
+        }
+
+    def _learn_clock(self, end: Ended, said: npt.NDArray[np.float64]) -> None:
+        """Learn from one that ran on a lower clock how its user's jobs feel that."""
+        point, aleatoric, epistemic = said.tolist()
+        if end.state == "completed" and point > 0:
+            noise = self._stretch * math.hypot(aleatoric, epistemic) / point
+            longer = math.log(max(end.runtime_s, 1) / point)
+            self._slow.learn(_group(end.job), end.speed, longer, max(noise, _LEAST_NOISE))
+
+    def _at_full_speed(self, end: Ended) -> Ended:
+        """The end as it would have been at full speed, by what is believed."""
+        longer = self._slow.longer(_group(end.job), end.speed)
+        return end if longer == 1.0 else end._replace(runtime_s=max(round(end.runtime_s / longer), 1))
+
+    def _count(self, end: Ended, said: npt.NDArray[np.float64]) -> None:
+        """Count how good what was said of it is."""
+        point, aleatoric, epistemic = said.tolist()
+        real = max(end.runtime_s, 1)
+        self._seen += 1
+        self._accuracy += min(point, real) / max(point, real, 1e-9)
+        self._held += abs(real - point) <= _NORMAL_90 * self._stretch * math.hypot(aleatoric, epistemic)
+
+    def _watch(self, now: int) -> None:
+        """Note when what happens has begun to be unlike what was learned."""
+        if self._drifted_s is None and drift(self._scores, read(self._known_path).scores).chance < SURE:
+            self._drifted_s = now
 
     def _predict(self, jobs: list[Job], view: View) -> None:
         from . import network
@@ -231,7 +290,7 @@ class RuntimeEnsemble:
         del self._scores[:-WINDOW]
         mass = lognormal.conformal_mass(np.array(self._scores), COVERAGE)
         wanted = NormalDist().inv_cdf((1 + min(mass, 1 - 1e-9)) / 2) if mass > 0 else 0.0
-        scale = wanted / NormalDist().inv_cdf((1 + COVERAGE) / 2)
+        scale = wanted / _NORMAL_90
         self._stretch = min(max(scale, _LEAST_SCALE), _MOST_SCALE)
 
     @property
@@ -247,7 +306,7 @@ class RuntimeEnsemble:
         twin._alike = {group: rows.copy() for group, rows in self._alike.items()}
         twin._output, twin._answer = self._output.copy(), self._answer.copy()
         twin._first, twin._due, twin._scores = self._first.copy(), self._due.copy(), self._scores.copy()
-        twin._unscored = self._unscored.copy()
+        twin._unscored, twin._slow = self._unscored.copy(), self._slow.copy()
         return twin
 
     def __getstate__(self) -> dict[str, Any]:

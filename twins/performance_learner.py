@@ -12,7 +12,7 @@ from .features import NAMES
 from .judging import Evaluation
 from .learners import Learner, Made, Recorded
 from .loop import Course, Plan, digest
-from .performance_ensemble import KIND, WINDOW
+from .performance_ensemble import WINDOW
 from .records import Records, Split, of_run, split
 from .training import Data, Trained, train
 
@@ -69,7 +69,7 @@ def made(trained: Trained, taught: Lesson, plan: Plan) -> Made:
     said = lognormal.quantiles(mixture(trained, taught.check), np.full((jobs[1], 1), 0.5))[:, 0]
     real = np.maximum(taught.check.runtime_s, 1.0)
     about = {
-        "kind": KIND,
+        "kind": network.KIND,
         "seed": plan.seed,
         "config": {"members": network.MEMBERS, "hidden": list(network.HIDDEN), "components": network.COMPONENTS,
                    "epochs": plan.epochs, "patience": plan.patience, "batch": plan.batch},

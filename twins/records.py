@@ -55,6 +55,8 @@ def records(jobs: Columns, ends: Ends) -> Records:
 def of_run(table: Any, t0_utc: int, machine_nodes: int) -> Records:
     """The records of a run: ``table`` is its Arrow table of jobs, docs/results.md."""
 
+    table = table.take(np.argsort(table.column("submit_s").to_numpy(), kind="stable"))  # some may follow others
+
     def whole(name: str) -> Int64s:
         if name not in table.column_names:
             return np.zeros(table.num_rows, np.int64)
@@ -78,7 +80,8 @@ def of_run(table: Any, t0_utc: int, machine_nodes: int) -> Records:
         machine_nodes=machine_nodes,
     )
     state, end_s = text("state"), whole("end_s")
-    ended = np.flatnonzero((end_s >= 0) & (whole("attempts") > 0) & ~np.isin(state, ["running", "waiting"]))
+    over = ~np.isin(state, ["running", "waiting", "unsubmitted"])
+    ended = np.flatnonzero((end_s >= 0) & (whole("attempts") > 0) & over)
     counted = np.isin(state[ended], sorted(COUNTED))
     return records(jobs, Ends(ended, end_s[ended], whole("runtime_s")[ended], state[ended] == "failed", counted))
 

@@ -18,8 +18,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .features import NAMES
 from .loop import ALONE, Course, Descent, Plan, digest, fit
-from .network import COMPONENTS, LEAST_LOG_DEVIATION, MEMBERS, MOST_LOG_DEVIATION, SHAPES, scaled
+from .network import COMPONENTS, KIND, LEAST_LOG_DEVIATION, MEMBERS, MOST_LOG_DEVIATION, SHAPES, scaled
+from .weights import load
 
 Floats = npt.NDArray[np.float64]
 
@@ -50,10 +52,11 @@ def train(fitted: Data, check: Data, plan: Plan, course: Course = ALONE) -> Trai
     import torch
 
     torch.manual_seed(plan.seed)
-    center, scale = scalers(fitted.features)
+    begun = None if course.start is None else load(course.start, KIND, SHAPES, NAMES)
+    center, scale = scalers(fitted.features) if begun is None else (begun.about["center"], begun.about["scale"])
     x, y, censored = _tensors(torch, fitted, center, scale)
     x_check, y_check, censored_check = _tensors(torch, check, center, scale)
-    parameters = begin(torch, SHAPES)
+    parameters = begin(torch, SHAPES) if begun is None else {n: torch.from_numpy(v) for n, v in begun.tensors.items()}
 
     def steps(epoch: int) -> Iterator[tuple[Any, int]]:
         order = torch.stack([torch.randperm(len(y)) for _ in range(MEMBERS)])
@@ -65,7 +68,7 @@ def train(fitted: Data, check: Data, plan: Plan, course: Course = ALONE) -> Trai
     def checked() -> float:
         return _checked_loss(torch, parameters, x_check, y_check, censored_check)
 
-    identity = f"{digest(fitted)} {digest(check)}"
+    identity = f"{digest(fitted)} {digest(check)} {'' if begun is None else begun.about['sha256']}"
     found = fit(parameters, steps, checked, plan, Descent(), identity, course, members=MEMBERS)
     return Trained(found.tensors, center, scale, found.losses, found.best_epoch)
 

@@ -65,12 +65,16 @@ _epochs = click.option("--epochs", type=click.IntRange(1), default=60, show_defa
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the training.")
 @_epochs
 @click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
+@click.option(
+    "--from", "start", type=click.Path(path_type=Path), metavar="FILE",
+    help="Weights (.json) to begin with: go on learning from newer jobs.",
+)  # fmt: skip
 @_settings
 @_trace
 @plugin_option
 def train(
     scenarios: tuple[str, ...], twin: str, out: Path, name: str | None, seed: int, epochs: int, resume: bool,
-    settings: tuple[str, ...], trace: str | None, plugins: tuple[Path, ...],
+    start: Path | None, settings: tuple[str, ...], trace: str | None, plugins: tuple[Path, ...],
 ) -> None:  # fmt: skip
     """Train a twin on the jobs of SCENARIO, or of several: each is run, and the twin learns from what happened.
 
@@ -101,8 +105,9 @@ def train(
     checkpoint = out / f"{name}.{twin}.checkpoint"
     plan = Plan(seed, epochs)
     with _epoch_bar(name, plan.epochs) as told:
-        made = taught.train([records for _, records in learned], plan, Course(checkpoint, resume, told))
-    keys = [*(f"--set {each}" for each in settings), *([f"--trace {Path(trace).name}"] if trace else [])]
+        made = taught.train([records for _, records in learned], plan, Course(checkpoint, resume, told, start))
+    keys = [f"--from {start.name}"] if start else []
+    keys += [*(f"--set {each}" for each in settings), *([f"--trace {Path(trace).name}"] if trace else [])]
     asked = " ".join(["hpcsim twins train", *scenarios, f"--twin {twin} --name {name} --seed {seed}", *keys])
     path = weights.save(out, f"{name}.{twin}", made.tensors, {"command": asked, **made.about})
     checkpoint.unlink(missing_ok=True)

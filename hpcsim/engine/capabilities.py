@@ -45,7 +45,7 @@ CAPABILITIES: Final[Mapping[str, Capability]] = MappingProxyType(
 """What a scenario may have or lack, by the name that is declared. Everything else every scenario has."""
 
 OF_TWINS: Final = ("power", "heat", "solar")
-"""What a twin may need: it decides nothing, and does not know the future."""
+"""What a twin may need: it decides nothing."""
 
 _DECISIONS: Final[tuple[tuple[type, str], ...]] = (
     (Preempt, "preemption"),

@@ -45,7 +45,7 @@ def believed(simulation: Simulation, runtime_s: Mapping[int, int], beta: float) 
     twin, _ = _twin(simulation)
     failures_seed, policy_seed = simulation.scheduler_rng.integers(2**63, size=2).tolist()
     twin.scheduler_rng = np.random.default_rng(policy_seed)
-    twin._learning, twin._coming, twin.is_belief = [], [], True
+    twin._learning, twin._coming, twin.closed_loop, twin.is_belief = [], [], None, True
     twin._outcome = bytes([COMPLETED]) * len(simulation.state)
     twin._runtime = simulation._runtime[:]
     for job_id, seconds in runtime_s.items():
@@ -77,6 +77,7 @@ def _twin(simulation: Simulation) -> tuple[Simulation, dict[int, Any]]:
     twin.observers = None
     twin.site, twin.centre = copy.deepcopy(simulation.site, memo), copy.deepcopy(simulation.centre, memo)
     twin.pools = copy.deepcopy(simulation.pools, memo)
+    twin.closed_loop = copy.deepcopy(simulation.closed_loop, memo)
     if simulation.sharing is not None and twin.site is not None and twin.site.cluster.shares is not None:
         twin.sharing = simulation.sharing.in_fork(twin.site.cluster.shares)
     twin._wire(simulation.now)

@@ -19,6 +19,7 @@ from hpcsim.engine.attempts import Attempts
 from hpcsim.engine.availability import Profile, Releases
 from hpcsim.engine.by_queue import ProfileByQueue
 from hpcsim.engine.centre import Centre
+from hpcsim.engine.closed_loop import ClosedLoop
 from hpcsim.engine.decided import Decided
 from hpcsim.engine.ledger import Ledger
 from hpcsim.engine.sharing import Sharing
@@ -57,6 +58,7 @@ KEPT: Final[dict[type, frozenset[str]]] = {
         Heat: "spec _racks _units r_U gpu_r_U _idle_w _idle_gpu_w sensed",
         Temperatures: "racks _mode_n",
         Course: "_every_s",
+        ClosedLoop: "_thinking _next jobs",
         Telemetry: "_interval_s _cluster _behaviour take _resting_w _units _room _batch _filled",
         PowerLog: "n _most _joined _by_block",
         Crossings: "_n _idle_w thresholds_c _w_per_inlet_k",
@@ -128,7 +130,7 @@ class Packer:
         if value is None or kind in (bool, int, float, str):
             return value
         if kind is Job:
-            return {"job": [value.id, value.queue]}
+            return {"job": [value.id, value.queue, value.submit]}
         if kind is Queue:
             return {"rule": self._rules[id(value)]}
         if id(value) in self._numbers:
@@ -319,14 +321,15 @@ class Unpacker:
         kind, at, shape = place
         return self._columns[kind][at : at + int(np.prod(shape))].reshape(shape).copy()
 
-    def _job(self, job_id: int, queue: str) -> Job:
+    def _job(self, job_id: int, queue: str, submit: int) -> Job:
         first = job_id - job_id % _JOBS_MADE_AT_ONCE
         jobs = self._jobs.get(first)
         if jobs is None:
             stop = min(first + _JOBS_MADE_AT_ONCE, len(self._workload))
             jobs = self._jobs[first] = list(self._workload.jobs(first, stop))
         job = jobs[job_id - first]
-        return job if job.queue == queue else job._replace(queue=queue)
+        same = job.queue == queue and job.submit == submit
+        return job if same else job._replace(queue=queue, submit=submit)
 
     @staticmethod
     def _generator(state: dict[str, Any]) -> np.random.Generator:

@@ -55,7 +55,10 @@ _FIRST, _AFTER_ENDS, _LAST = (simpy.events.EventPriority(number) for number in (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy.typing as npt
+
     from hpcsim.engine.centre import Centre
+    from hpcsim.engine.closed_loop import ClosedLoop
     from hpcsim.engine.observers import Observers
     from hpcsim.engine.sharing import Sharing
     from hpcsim.engine.site import Site
@@ -115,6 +118,7 @@ class Simulation:
     seed : of the random stream that the scheduler is given.
     twins : the twin that answers each question, by the question (``engine.twins.QUESTIONS``).
     site : the machine's places, power, heat and failures; without it nodes are only counted.
+    closed_loop : which jobs follow others, and are submitted when these have ended.
     admission : the centre's queue rules; without them every job that the machine can hold is admitted. Node pools
         need a ``site`` with places; on a torus there are none, and no queue may stop other jobs.
 
@@ -136,6 +140,7 @@ class Simulation:
         twins: Mapping[str, Any] = MappingProxyType({}),
         site: Site | None = None,
         admission: Admission | None = None,
+        closed_loop: ClosedLoop | None = None,
     ) -> None:
         self.workload = workload
         self.scheduler = scheduler
@@ -148,6 +153,7 @@ class Simulation:
         self.pass_interval = pass_interval
         self.launch_latency = launch_latency
         self.site = site
+        self.closed_loop = closed_loop
         self.centre: Centre | None = None
         self.pools: NodePools | None = None
         self.sharing: Sharing | None = None  # where any job shares a node
@@ -223,6 +229,11 @@ class Simulation:
         if self.pools is not None and site is not None:
             self.pools.open()
             self.free_nodes = site.free_nodes
+        for twin in self.twins.values():
+            if hasattr(twin, "knows"):
+                from hpcsim.engine.truth import Truth  # for oracles only
+
+                twin.knows(Truth(self))
         self._see_coming(0)
         self._await_arrival()
         self._await_site()
@@ -235,22 +246,32 @@ class Simulation:
         coming = self._coming
         while coming and coming[-1].submit <= now:
             job = coming.pop()
-            if self.observers is not None and self.state[job.id] == FUTURE:
-                self.observers.tell("submitted", job, now)
-            if job.nodes > self.largest_job:
-                self.refuse(job.id, "larger than the machine" if job.nodes > self.nodes else "larger than any block")
-            elif self.sharing is not None and job.cores and self.sharing.shares.too_large(job):
-                self.refuse(job.id, "larger than a node")
-            elif self.centre is not None:
-                if self.state[job.id] == FUTURE:  # else it has been on the machine from the start
-                    self.centre.submit(job)
-            elif job.after is not None:
-                self._wait_for_others(job)
-            elif self.state[job.id] == FUTURE:
-                self.queue.add(job)
+            self._take_in(job)
             if not coming:
                 self._see_coming(job.id + 1)
         self._await_arrival()
+        self._ask_for_pass()
+
+    def _take_in(self, job: Job) -> None:
+        """A job has been submitted."""
+        if self.observers is not None and self.state[job.id] == FUTURE:
+            self.observers.tell("submitted", job, self.now)
+        if job.nodes > self.largest_job:
+            self.refuse(job.id, "larger than the machine" if job.nodes > self.nodes else "larger than any block")
+        elif self.sharing is not None and job.cores and self.sharing.shares.too_large(job):
+            self.refuse(job.id, "larger than a node")
+        elif self.centre is not None:
+            if self.state[job.id] == FUTURE:  # else it has been on the machine from the start
+                self.centre.submit(job)
+        elif job.after is not None:
+            self._wait_for_others(job)
+        elif self.state[job.id] == FUTURE:
+            self.queue.add(job)
+
+    def submit(self, job: Job) -> None:
+        """Take in a job now that is no next one of the workload: its user waited for another to end."""
+        self.now = self.env.now
+        self._take_in(job)
         self._ask_for_pass()
 
     def _start(self, job: Job, why: str, speed: float = 1.0, units: tuple[int, ...] | None = None) -> None:
@@ -501,6 +522,8 @@ class Simulation:
 
     def _finished(self, job_id: int, state: int) -> None:
         self.state[job_id] = state
+        if self.closed_loop is not None:
+            self.closed_loop.ended(self, job_id)
         if job_id not in self._followers:
             return
         for follower in self._followers.pop(job_id):
@@ -690,14 +713,44 @@ class Simulation:
         self._decided += made
 
     @property
-    def arrived(self) -> int:
-        """How many jobs have been submitted so far."""
+    def next_arrival(self) -> int:
+        """The id of the next job that is submitted without following another; after the last, the number of jobs."""
         return self._coming[-1].id if self._coming else len(self.workload)
+
+    @property
+    def arrived(self) -> int:
+        """Below this id are all jobs that have been submitted so far; and no others, unless some follow others."""
+        loop = self.closed_loop
+        return max(self.next_arrival, 0 if loop is None else max(loop.submitted_s, default=-1) + 1)
+
+    @property
+    def submitted(self) -> int:
+        """How many jobs have been submitted so far."""
+        following = 0 if self.closed_loop is None else self.closed_loop.open_below(self.next_arrival)
+        return self.next_arrival + following
+
+    @property
+    def submit_s(self) -> npt.NDArray[np.int64]:
+        """When each job was submitted, as far as it has been: as the workload says, or after one that it followed."""
+        column = self.workload.column("submit_s")
+        if self.closed_loop is not None:
+            column = column.copy()
+            for job_id, second in self.closed_loop.submitted_s.items():
+                column[job_id] = second
+        return column
 
     @property
     def waiting(self) -> list[Job]:
         """All jobs that were submitted and are to start: those of the queue, then those that are held back."""
         return [*self.queue.jobs, *self.held.values(), *self._blocked.values()]
+
+    def ends_at(self, job_id: int) -> int:
+        """The second at which a running job really ends if nothing changes."""
+        return self._ends[job_id][0]
+
+    def program_of(self, job_id: int) -> tuple[int, int]:
+        """How long the program of a job really runs, as far as it may, and how it then ends: a place in ``STATES``."""
+        return self._runtime[job_id], self._outcome[job_id]
 
     def rows_running(self) -> Iterator[tuple[int, int]]:
         """The ids of the running jobs, each with the row of its attempt."""
@@ -711,7 +764,9 @@ class Simulation:
     @property
     def is_over(self) -> bool:
         """Whether every job has ended."""
-        return not (self._coming or self.queue or self.running or self._blocked or self.held)
+        if self._coming or self.queue or self.running or self._blocked or self.held:
+            return False
+        return self.closed_loop is None or self.closed_loop.is_over
 
     def fork(self) -> Simulation:
         """An independent copy that goes on from here as this simulation does, whatever becomes of the other.
@@ -784,6 +839,8 @@ class Simulation:
         if self._site_at < _NEVER:
             self._schedule(max(0, self._site_at - self.now), _AFTER_ENDS, self._site_is_due, self._site_at)
         self._await_period()
+        if self.closed_loop is not None:
+            self.closed_loop.go_on(self)
         if self._pass_at >= 0:
             self._next_pass.due_in(self._pass_at - self.now)
 
@@ -819,6 +876,11 @@ class Simulation:
         """Make the next few thousand jobs from ``job_id`` on, the next one last."""
         stop = min(job_id + _JOBS_MADE_AT_ONCE, len(self.workload))
         self._coming.extend(self.workload.jobs(job_id, stop))
+        if self.closed_loop is not None:
+            self._coming = [job for job in self._coming if job.id not in self.closed_loop.jobs]
+            if not self._coming and stop < len(self.workload):
+                self._see_coming(stop)
+                return
         self._coming.reverse()
 
     def _alarm(self, until: int) -> None:
@@ -834,7 +896,7 @@ class Simulation:
 
     def _count_idle(self) -> None:
         """Refuse a scheduler that waits for ever: the machine stands idle, no job will come, and time goes on."""
-        if not self.running and not self._coming:
+        if not self.running and not self._coming and not (self.closed_loop is not None and self.closed_loop.due_s):
             self._idle_events += 1
             if self._idle_events > _MOST_IDLE_EVENTS:
                 raise self._bad(f"was called {self._idle_events} times with nothing running and starts nothing")

@@ -277,9 +277,7 @@ class Site:
         Its end and its latest end by its limit are returned. Raises ValueError where it has no such place.
         """
         job_id = job.id
-        work_s, limit_s = self._elapsed_s[job_id], self._limit_s[job_id]
-        if job_id in self._saved:
-            work_s = self._left_s(job_id)
+        work_s, limit_s = self.ahead_of(job_id)
         if start < taken:  # it has been running
             gone = taken - start
             work_s, limit_s, start = max(0, work_s - gone), max(0, limit_s - gone), taken
@@ -315,6 +313,11 @@ class Site:
             self._retime_neighbours(beside=execution)
         self._hold_cap(taken, beside=execution)
         return execution.end, execution.expected_end
+
+    def ahead_of(self, job_id: int) -> tuple[int, int]:
+        """Seconds of work that a job has ahead of it if it starts now, and those that it may run."""
+        work_s = self._left_s(job_id) if job_id in self._saved else self._elapsed_s[job_id]
+        return work_s, self._limit_s[job_id]
 
     def _left_s(self, job_id: int) -> int:
         """Seconds that a job will take from its last checkpoint on, those for more checkpoints included."""

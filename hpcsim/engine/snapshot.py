@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hpcsim.machine.queue_rules import Queue
     from hpcsim.workload.job import Workload
 
-VERSION: Final = 1  # of what the file holds
+VERSION: Final = 2  # of what the file holds
 _FORMAT: Final = "hpcsim snapshot"
 _LONGEST: Final = 16  # hexadecimal digits of a print
 
@@ -44,7 +44,7 @@ _STATE: Final = (
     "site", "centre", "pools", "sharing", "held", "_site_at", "queue", "special", "running", "chosen", "releases",
     "free_nodes", "state", "rejected", "rejected_late", "eligible", "held_by", "attempts", "decided", "ledger", "_ends",
     "_generation", "_arrival_after", "_open_after", "_blocked", "_followers", "_holds", "_idle_events", "now",
-    "_pass_at", "_pass_is_open", "found_running", "scheduler_rng",
+    "_pass_at", "_pass_is_open", "found_running", "scheduler_rng", "closed_loop",
 )  # fmt: skip
 _MADE_ALIKE: Final = (
     "nodes", "largest_job", "pass_interval", "launch_latency", "start", "_runtime", "_outcome", "recorded_start_s",
@@ -66,7 +66,7 @@ def save(simulation: Simulation, path: str | Path) -> None:
         "now": simulation.now,
         "scheduler": simulation.scheduler.name,
         "twins": {question: twin.name for question, twin in simulation.twins.items()},
-        "arrived": simulation.arrived,
+        "arrived": simulation.next_arrival,
         "prints": _prints(simulation),
     }
     draft = path.with_name(f".{path.name}-{secrets.token_hex(4)}")

@@ -8,6 +8,7 @@ has not happened yet.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -25,8 +26,12 @@ Int64s = npt.NDArray[np.int64]
 QUESTIONS: Final = ("performance", "energy", "fault", "thermal")
 """What twins can be asked, and the names of the methods that answer."""
 
-BESIDES: Final = {"power": "energy", "job_failure": "fault"}
+BESIDES: Final = {"sensitivity": "performance", "power": "energy", "job_failure": "fault"}
 """What a twin may answer besides its question, by a method of that name; here with that question."""
+
+
+AT_MOST_1: Final = ("fault", "job_failure", "sensitivity")
+"""What is answered with numbers from 0 to 1."""
 
 
 class Prediction(NamedTuple):
@@ -58,7 +63,11 @@ class Ended(NamedTuple):
 
 
 class PerformanceTwin(Protocol):
-    """How long jobs would run."""
+    """How long jobs would run.
+
+    It may also say how they feel a lower clock: ``sensitivity(self, jobs: Sequence[Job], view: View) -> Prediction``,
+    of each of J jobs the β with which it takes 1 + β (1/s - 1) times as long at speed s, from 0 to 1.
+    """
 
     name: str
     api: int
@@ -118,6 +127,7 @@ Twin = PerformanceTwin | EnergyTwin | FaultTwin | ThermalTwin
 
 A method ``ended(self, end: Ended)``, where there is one, tells it of ends. With a class attribute ``senses_every_s``
 and a method ``sensed(self, readings: Readings)`` it is told every so many seconds what the sensors of all units read.
+A method ``report(self) -> Mapping[str, float | None]`` says when a run is over how it did; it stands in the summary.
 """
 
 
@@ -142,6 +152,10 @@ class Twins:
     def performance(self, jobs: Collection[Job]) -> Prediction:
         """Seconds that each of J waiting jobs would run, if it started now on nodes at full speed."""
         return self._asked("performance", len(jobs), list(jobs))
+
+    def sensitivity(self, jobs: Collection[Job]) -> Prediction:
+        """How each of J jobs feels a lower clock: β, from 0 to 1; at speed s it takes 1 + β (1/s - 1) times as long."""
+        return self._asked("sensitivity", len(jobs), list(jobs))
 
     def energy(self, jobs: Collection[Job], speeds: npt.ArrayLike = 1.0) -> Prediction:
         """Joules at the wall of its nodes that each of J jobs would take, at J speeds (or one) in (0, 1]."""
@@ -201,6 +215,23 @@ def broken(twin: Any, now: int, error: Exception) -> TwinError:
     return TwinError(f"t={now}: twin {twin.name} raised {type(error).__name__}: {error}{where}")
 
 
+def reports(twins: Mapping[str, Any], now: int) -> dict[str, dict[str, float | None]]:
+    """What twins say at the end of how they did, by the question. TwinError for what is no mapping to numbers."""
+    told = {}
+    for question, twin in twins.items():
+        if not hasattr(twin, "report"):
+            continue
+        try:
+            told[question] = dict(twin.report())
+        except Exception as error:
+            raise broken(twin, now, error) from error
+        for name, value in told[question].items():
+            is_number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+            if not isinstance(name, str) or not (value is None or is_number):
+                raise TwinError(f"t={now}: twin {twin.name} reports {name!r}: {value!r}, expected a number or None")
+    return told
+
+
 def _fault_in(answer: object, question: str, count: int) -> str | None:
     """What is wrong with an answer about ``count`` jobs or units, and what would be right; None if it is right."""
     if not isinstance(answer, tuple) or len(answer) != 3:
@@ -216,8 +247,8 @@ def _fault_in(answer: object, question: str, count: int) -> str | None:
     mean = answer[0]
     if question != "thermal" and mean.min() < 0:
         return f"mean {mean.min()}, expected 0 or more"
-    if question in ("fault", "job_failure") and mean.max() > 1:
-        return f"mean {mean.max()}, expected a probability"
+    if question in AT_MOST_1 and mean.max() > 1:
+        return f"mean {mean.max()}, expected 0 to 1"
     return None
 
 

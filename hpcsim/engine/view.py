@@ -13,6 +13,7 @@ from hpcsim.engine.operations import Node, Power, Signal, power_of, published
 from hpcsim.engine.room import Room, RoomOnSite
 from hpcsim.engine.torus_room import RoomOnTorus
 from hpcsim.engine.twins import Twins
+from hpcsim.engine.waiting import place
 from hpcsim.errors import InputError
 from hpcsim.machine.node_classes import NodeClass
 from hpcsim.workload.job import Job
@@ -117,7 +118,7 @@ class View:
         if sim.centre is None or not sim.special:
             return ()
         urgent = [job for job in sim.special.values() if job.queue in sim.centre.stops]
-        return sorted(urgent, key=lambda job: job.id)
+        return sorted(urgent, key=place)
 
     def preemptable(self, job: Job) -> bool:
         """Whether the running ``job`` may be stopped at any time for jobs of other queues."""

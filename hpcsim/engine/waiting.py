@@ -9,9 +9,14 @@ from typing import overload
 
 from hpcsim.workload.job import Job
 
-_Asked = tuple[int, int, Job]  # walltime, id, and the job itself
-_id = itemgetter(1)
-_ALL = 2**62  # above every id
+_Asked = tuple[int, int, Job]  # walltime, place, and the job itself
+_place = itemgetter(1)
+_ALL = 2**62  # above every place
+
+
+def place(job: Job) -> int:
+    """Where a job stands in the order of submission, whose ties are broken by ids. Mostly that is the order of ids."""
+    return (job.submit << 32) | job.id
 
 
 class Jobs(Sequence[Job]):
@@ -40,23 +45,23 @@ class Jobs(Sequence[Job]):
 
 
 class Waiting:
-    """The queue of a simulation. Jobs come in any order, and are kept in that of submission, which is that of ids."""
+    """The queue of a simulation. Jobs come in any order, and are kept in that of submission."""
 
-    __slots__ = ("_by_id", "_by_nodes", "_ids", "_jobs", "jobs")
+    __slots__ = ("_by_id", "_by_nodes", "_jobs", "_places", "jobs")
 
     def __init__(self) -> None:
         self._by_id: dict[int, Job] = {}
-        self._ids: list[int] = []
+        self._places: list[int] = []
         self._jobs: list[Job] = []
         self._by_nodes: dict[int, list[_Asked]] | None = None  # by walltime; not kept while nobody asks
         self.jobs = Jobs(self._jobs)
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._jobs)
 
     def __iter__(self) -> Iterator[int]:
         """The ids, in order."""
-        return iter(self._ids)
+        return iter([job.id for job in self._jobs])
 
     def __contains__(self, job_id: int) -> bool:
         return job_id in self._by_id
@@ -65,28 +70,29 @@ class Waiting:
         return self._by_id.get(job_id)
 
     def add(self, job: Job) -> None:
-        job_id, ids = job.id, self._ids
-        self._by_id[job_id] = job
-        at = len(ids) if not ids or ids[-1] < job_id else bisect_left(ids, job_id)
-        ids.insert(at, job_id)
+        here, places = place(job), self._places
+        self._by_id[job.id] = job
+        at = len(places) if not places or places[-1] < here else bisect_left(places, here)
+        places.insert(at, here)
         self._jobs.insert(at, job)
         if self._by_nodes is not None:
-            insort(self._by_nodes.setdefault(job.nodes, []), (job.walltime, job_id, job))
+            insort(self._by_nodes.setdefault(job.nodes, []), (job.walltime, here, job))
 
     def pop(self, job_id: int) -> Job | None:
         """Take the job out; None if it does not wait."""
         job = self._by_id.pop(job_id, None)
         if job is not None:
-            at = bisect_left(self._ids, job_id)
-            del self._ids[at], self._jobs[at]
-            if not self._ids:
+            here = place(job)
+            at = bisect_left(self._places, here)
+            del self._places[at], self._jobs[at]
+            if not self._places:
                 self._by_nodes = None
             elif self._by_nodes is not None:
                 alike = self._by_nodes[job.nodes]
                 if len(alike) == 1:
                     del self._by_nodes[job.nodes]
                 else:
-                    del alike[bisect_left(alike, (job.walltime, job_id, job))]
+                    del alike[bisect_left(alike, (job.walltime, here, job))]
         return job
 
     def within(self, nodes: int, walltime: int, any_nodes: int) -> list[Job]:
@@ -95,7 +101,7 @@ class Waiting:
         if self._by_nodes is None:
             self._by_nodes = {}
             for job in self._jobs:
-                insort(self._by_nodes.setdefault(job.nodes, []), (job.walltime, job.id, job))
+                insort(self._by_nodes.setdefault(job.nodes, []), (job.walltime, place(job), job))
         for size, alike in self._by_nodes.items():
             if size > nodes:
                 continue
@@ -103,12 +109,12 @@ class Waiting:
                 found += alike
             elif alike[0][0] <= walltime:
                 found += alike[: bisect_right(alike, (walltime, _ALL))]
-        found.sort(key=_id)
+        found.sort(key=_place)
         return [job for _, _, job in found]
 
     def __deepcopy__(self, memo: object) -> Waiting:
         twin = Waiting()
         twin._by_id = self._by_id.copy()
-        twin._ids += self._ids
+        twin._places += self._places
         twin._jobs += self._jobs
         return twin

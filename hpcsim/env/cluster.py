@@ -248,7 +248,7 @@ class ClusterEnv(gymnasium.Env[Floats32, np.int64]):
 
     def _something_comes(self, simulation: Simulation) -> bool:
         """Whether time goes on if nothing is started: always so where nothing can be."""
-        comes = bool(simulation.running) or simulation.arrived < len(simulation.workload)
+        comes = bool(simulation.running) or simulation.submitted < len(simulation.workload)
         return comes or not self._fits_W.any()
 
     def _see_ends(self, simulation: Simulation) -> None:

@@ -46,6 +46,9 @@ class Episodes:
             raise InputError(
                 f"{self._loaded.place('levers')}: levers: they are around a scheduler, and here none decides"
             )
+        for key in ("load", "shake", "closed_loop"):
+            if getattr(self._loaded.scenario, key) is not None:
+                raise InputError(f"{self._loaded.place(key)}: {key}: an episode has jobs as they came, leave it out")
         readers = parts.readers_of(found.offers["workloads"], self._loaded)
         workload, self._spec, self.nodes = build.jobs_and_machine(self._loaded, readers, found.machines)
         self.pool = build.cut(self._loaded, workload, self.nodes).workload

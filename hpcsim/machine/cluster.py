@@ -25,7 +25,7 @@ from hpcsim.machine.heat import Heat
 from hpcsim.machine.history import History
 from hpcsim.machine.node_classes import NodeClasses
 from hpcsim.machine.places import FREE, Places
-from hpcsim.machine.power import cap_speed
+from hpcsim.machine.power import cap_speed, rate
 from hpcsim.machine.shares import SHARED, SharedUnit, Shares
 from hpcsim.machine.spec import MachineSpec
 from hpcsim.workload.behaviour import Behaviour
@@ -282,6 +282,12 @@ class Cluster:
             self._change_shared(shared, now)
         self._log(now)
         return execution
+
+    def undisturbed_j(self, job_id: int, nodes: int, work_s: float, limit_s: float, speed: float) -> float:
+        """Joules that a job would take on nodes of its own, none of which is slower or hotter than usual."""
+        seconds = min(work_s / rate(self._beta_J[job_id], speed), limit_s / (speed if self._limit_stretches else 1.0))
+        watts: float = self._idle_w + self._dynamic_w_J[job_id] * speed**self.spec.power.speed_exponent
+        return nodes * watts * seconds
 
     def at_speed_1(self, job_id: int, seconds: int) -> int:
         """How long a job would run on nodes of speed 1 that has run so many ``seconds`` where it is, rounded down."""

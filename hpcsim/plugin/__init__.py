@@ -21,6 +21,7 @@ from hpcsim.engine.observers import Observer
 from hpcsim.engine.operations import Node, Power, Signal
 from hpcsim.engine.room import Room
 from hpcsim.engine.simulation import Scheduler
+from hpcsim.engine.truth import Truth
 from hpcsim.engine.twins import (
     Ended,
     EnergyTwin,
@@ -94,6 +95,7 @@ __all__ = [
     "Sleep",
     "Start",
     "ThermalTwin",
+    "Truth",
     "Twin",
     "Twins",
     "View",

@@ -12,6 +12,7 @@ import pyarrow as pa
 from hpcsim.engine.simulation import Simulation
 from hpcsim.errors import InvariantBroken
 from hpcsim.results.shared import busy_nodes, parts_in_use
+from hpcsim.results.tables import UNFINISHED
 from hpcsim.workload.job import Int64s
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def check(simulation: Simulation, jobs: pa.Table, attempts: pa.Table, timeline: 
     start = attempts.column("start_s").to_numpy()
     end = simulation.attempts.end
     over = end >= 0
-    submit = simulation.workload.column("submit_s")[job]
+    submit = simulation.submit_s[job]
     _demand(start >= submit, lambda i: f"t={start[i]}: job {name[i]} started before its submission at {submit[i]}")
     _demand((end >= start)[over], lambda i: f"job {name[i]} ended before it started")
     _demand(
@@ -58,7 +59,7 @@ def check(simulation: Simulation, jobs: pa.Table, attempts: pa.Table, timeline: 
     job_state = np.array(jobs.column("state").to_pylist(), object)
     ends = np.bincount(job[~np.isin(state, ["preempted", "running", "node_failed"])], minlength=jobs.num_rows)
     ends += (np.bincount(job[state == "node_failed"], minlength=jobs.num_rows) > 0) & (job_state == "node_failed")
-    should = (~np.isin(job_state, ["rejected", "running", "waiting"])).astype(np.int64)
+    should = (~np.isin(job_state, ["rejected", *UNFINISHED])).astype(np.int64)
     job_name = jobs.column("job_id")
     _demand(ends == should, lambda i: f"job {job_name[i]} ended {ends[i]} times instead of {should[i]}")
 

@@ -109,7 +109,7 @@ def frame_of(simulation: Simulation, title: str) -> Frame:
         now_s=now,
         end_s=max(now, int(submit[-1]) if submit.size else now),
         jobs=len(simulation.workload),
-        ended=simulation.arrived - waiting - running,
+        ended=simulation.submitted - waiting - running,
         waiting=waiting,
         running=running,
         nodes=simulation.nodes,

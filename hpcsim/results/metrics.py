@@ -36,7 +36,7 @@ def summarise(
     """
     measured = jobs.column("measured").to_numpy()
     state = _text(jobs, "state")
-    counted = measured & (state != "rejected")
+    counted = measured & (state != "rejected") & (state != "unsubmitted")
     submit_s, end_s, runtime_s = (_numbers(jobs, name) for name in ("submit_s", "end_s", "runtime_s"))
     if nodes_each is None:
         nodes_each = _numbers(jobs, "nodes")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SLOWDOWN_BOUND_S = 10  # Feitelson's tau: shorter jobs count as if they ran this long
 
 # What a job of a run that was stopped early is doing instead.
-UNFINISHED = ("running", "waiting")
+UNFINISHED = ("running", "waiting", "unsubmitted")
 _JOB_STATES = (*STATES[:PREEMPTED], *UNFINISHED)
 _NOT_YET = -1
 
@@ -43,10 +43,12 @@ def jobs_table(simulation: Simulation, measured: npt.NDArray[np.bool_]) -> pa.Ta
     on_machine[list(simulation.running)] = True
     state[unfinished] = _JOB_STATES.index("waiting")
     state[on_machine] = _JOB_STATES.index("running")
+    if simulation.closed_loop is not None:
+        state[_unsubmitted(simulation, count)] = _JOB_STATES.index("unsubmitted")
     start[unfinished & ~on_machine] = _NOT_YET
     end[unfinished] = _NOT_YET
     has_started, has_ended = start != _NOT_YET, end != _NOT_YET
-    submit = workload.column("submit_s")[:count]
+    submit = simulation.submit_s[:count]
     runtime = end - start
     slowdown = np.maximum(1.0, (end - submit) / np.maximum(runtime, SLOWDOWN_BOUND_S))
     table = workload.table.slice(0, count)
@@ -58,7 +60,7 @@ def jobs_table(simulation: Simulation, measured: npt.NDArray[np.bool_]) -> pa.Ta
             "queue": table.column("queue"),
             "routed_to": _routes(simulation, count),
             "after": _names_after(table),
-            "submit_s": table.column("submit_s"),
+            "submit_s": pa.array(submit),
             "eligible_s": _eligible(simulation, has_started),
             "held_by": _of_some(simulation.held_by, count),
             "start_s": pa.array(start, mask=~has_started),
@@ -76,6 +78,12 @@ def jobs_table(simulation: Simulation, measured: npt.NDArray[np.bool_]) -> pa.Ta
             **_energy_of_jobs(simulation, job, count),
         }
     )
+
+
+def _unsubmitted(simulation: Simulation, count: int) -> list[int]:
+    """The jobs below this id that follow others and have not been submitted yet."""
+    loop = simulation.closed_loop
+    return [] if loop is None else [job for job in loop.jobs - loop.submitted_s.keys() if job < count]
 
 
 def _of_some(texts: Mapping[int, str], count: int) -> pa.Array:
@@ -109,8 +117,9 @@ def _names_after(table: pa.Table) -> pa.Array:
 def _eligible(simulation: Simulation, has_started: npt.NDArray[np.bool_]) -> pa.Array:
     """From when on each job could start, but for the nodes that it needs; empty where that has not come."""
     table = simulation.workload.table.slice(0, has_started.size)
-    eligible = np.maximum(table.column("submit_s").to_numpy(), simulation.start)
+    eligible = np.maximum(simulation.submit_s[: has_started.size], simulation.start)
     never = table.column("after").is_valid().to_numpy() & ~has_started
+    never[_unsubmitted(simulation, has_started.size)] = True
     never[[*simulation.held_by]] = True
     for job_id, second in simulation.eligible.items():
         eligible[job_id], never[job_id] = second, False
@@ -203,16 +212,17 @@ def _spans(units: npt.NDArray[np.int64]) -> str:
 
 def timeline_table(simulation: Simulation) -> pa.Table:
     """The waiting jobs, running jobs and busy nodes from each second on at which one of them changed."""
-    workload, attempts = simulation.workload, simulation.attempts
+    attempts = simulation.attempts
     came_busy, went_busy = busy_nodes(simulation)
     taken = attempts.taken
     over = attempts.state != RUNNING
     freed = attempts.end[over]
     back = _comes_back(simulation)[over].astype(np.int64)
     state = np.frombuffer(bytes(simulation.state), np.uint8)
-    submit = workload.column("submit_s")
+    submit = simulation.submit_s
     late = simulation.rejected_late
     state = state[: simulation.arrived].copy()
+    state[_unsubmitted(simulation, simulation.arrived)] = REJECTED  # they count no more than these
     state[list(late)] = FUTURE  # until then they waited
     came = np.maximum(submit[: simulation.arrived][state != REJECTED], simulation.start)
     time = np.concatenate([[simulation.start], came, taken, freed, np.fromiter(late.values(), np.int64)])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpcsim.engine.closed_loop import ClosedLoop
 from hpcsim.engine.simulation import Scheduler, Simulation
 from hpcsim.errors import InputError, SchedulerError, TwinError
 from hpcsim.machine.spec import MachineSpec
@@ -17,6 +18,7 @@ from hpcsim.workload.arrivals import Pace, Rhythm, offered_load, paced, shaken
 from hpcsim.workload.job import Workload
 from hpcsim.workload.records import PluggedReader
 from hpcsim.workload.synthetic import synthesise
+from hpcsim.workload.think import Thinking, thinking
 from hpcsim.workload.trace import read_trace
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ class Cut:
 
     Only jobs submitted in ``[measured_from, measured_to)`` count in metrics. ``running`` maps the jobs that are
     on the machine at ``start`` to their recorded starts. ``load`` is what the jobs offered before they were scaled to
-    the scenario's load; None where they were not.
+    the scenario's load; None where they were not. ``thinking`` says which jobs follow others; None: none does.
     """
 
     workload: Workload
@@ -40,6 +42,7 @@ class Cut:
     measured_to: int | None
     running: dict[int, int]
     load: float | None = None
+    thinking: Thinking | None = None
 
 
 def load_workload(loaded: LoadedScenario, readers: Sequence[PluggedReader] = ()) -> Workload:
@@ -163,6 +166,12 @@ def _changed(loaded: LoadedScenario, piece: Cut, end: int, nodes: int, rhythm: R
         except InputError as error:
             raise InputError(f"{loaded.place('shake')}: shake: {error}") from None
         piece = replace(piece, workload=workload)
+    if scenario.closed_loop is not None:
+        try:
+            thinks = thinking(workload, at_most_s=scenario.closed_loop.think, start=start)
+        except InputError as error:
+            raise InputError(f"{loaded.place('closed_loop')}: closed_loop: {error}") from None
+        piece = replace(piece, thinking=thinks)
     if scenario.load is None or rhythm is None:
         return piece
     place = loaded.place("load")
@@ -180,7 +189,7 @@ def _changed(loaded: LoadedScenario, piece: Cut, end: int, nodes: int, rhythm: R
     first, last = (
         None if limit is None else int(pace.moved(limit)) for limit in (piece.measured_from, piece.measured_to)
     )
-    return Cut(paced(workload, pace), start, first, last, piece.running, was)
+    return Cut(paced(workload, pace), start, first, last, piece.running, was, piece.thinking)
 
 
 def make_scheduler(loaded: LoadedScenario, kind: type) -> Scheduler:
@@ -244,4 +253,5 @@ def make_simulation(
         twins=twins,
         site=site,
         admission=admission,
+        closed_loop=None if piece.thinking is None else ClosedLoop(piece.thinking),
     )

@@ -264,6 +264,16 @@ class Shake(Section):
     )
 
 
+class ClosedLoop(Section):
+    """Users who submit a job when they have seen an earlier one end: it decides when the next one comes."""
+
+    think: Seconds = Field(
+        default=1200,
+        description="a job that was submitted at most so long after the latest end of a job of its user's is submitted "
+        "so long after that end in the run, too; all others when they were",
+    )
+
+
 def _by_name(value: Any) -> Any:
     """One name, a list of names, or names with nothing behind them, as a mapping of names to their options."""
     if isinstance(value, str):
@@ -328,6 +338,11 @@ class Scenario(Section):
     shake: Shake | None = Field(
         default=None,
         description="every job a little earlier or later, shorter or longer, by the seed; none when left out",
+    )
+    closed_loop: ClosedLoop | None = Field(
+        default=None,
+        description="users wait for their jobs to end before they submit the next; when left out, all jobs are "
+        "submitted when they were, however late earlier ones end",
     )
     strict: bool = Field(default=False, description="refuse a trace with a bad row instead of counting bad rows")
     reservations: Literal["drop", "keep"] = Field(

@@ -13,7 +13,8 @@ import numpy as np
 
 from hpcsim.engine.decisions import Decision, Start
 from hpcsim.engine.simulation import Simulation
-from hpcsim.engine.twins import Ended, Prediction
+from hpcsim.engine.truth import Truth
+from hpcsim.engine.twins import AT_MOST_1, BESIDES, Ended, Prediction
 from hpcsim.engine.view import View
 from hpcsim.machine.readings import Readings
 from hpcsim.testing.watched import CHANGES, Pass, Watched, changed, visible
@@ -42,22 +43,27 @@ class Asked(Watched):
     ) -> None:
         super().__init__(inner, looks=looks, during=during)
         self.question: str = inner.answers
+        besides = [each for each, kind in BESIDES.items() if kind == self.question and hasattr(inner, each)]
+        self.questions = (self.question, *besides)
         self.twins = {self.question: _Told(self)}
         self.others: list[Any] = []
+        self.truth: Truth | None = None  # what oracles are given
         self.answers_of_others: list[list[str]] = []
         self._told: list[tuple[Any, ...]] = []
 
     def schedule(self, view: View) -> list[Decision]:
         simulation = view._simulation
-        about = _about(self.question, view)
+        asked = [(question, _about(question, view)) for question in self.questions]
         before = (*visible(simulation), tuple(self._told)) if self.looks else ()
-        answer = self._ask(self.inner, about, view)
+        answers = [self._ask(self.inner, question, about, view) for question, about in asked]
         if self.looks and (*visible(simulation), tuple(self._told)) != before:
             self._blame(CHANGES, simulation, changed(before, (*visible(simulation), tuple(self._told))))
-        self._judge_answer(simulation, answer, about, view)
-        self.passes.append(Pass(simulation.now, before, (_text(answer),)))
-        for twin, answers in zip(self.others, self.answers_of_others, strict=True):
-            answers.append(str(Pass(simulation.now, (), (_text(self._ask(twin, about, view)),))))
+        for (question, about), answer in zip(asked, answers, strict=True):
+            self._judge_answer(simulation, question, answer, about, view)
+        self.passes.append(Pass(simulation.now, before, tuple(map(_text, answers))))
+        for twin, told in zip(self.others, self.answers_of_others, strict=True):
+            texts = tuple(_text(self._ask(twin, question, about, view)) for question, about in asked)
+            told.append(str(Pass(simulation.now, (), texts)))
         room = view.room()
         decisions: list[Decision] = []
         for job in view.queue:
@@ -68,6 +74,8 @@ class Asked(Watched):
 
     def also_ask(self, twin: Any) -> list[str]:
         """Ask ``twin`` the same from now on; returns the list that its answers come into."""
+        if self.truth is not None:
+            twin.knows(self.truth)
         self.others.append(twin)
         self.answers_of_others.append([])
         return self.answers_of_others[-1]
@@ -93,13 +101,15 @@ class Asked(Watched):
 
     def ask(self, about: tuple[Any, ...], view: View) -> Any:
         """The answer, whatever it is."""
-        return self._ask(self.inner, about, view)
+        return self._ask(self.inner, self.question, about, view)
 
-    def _ask(self, twin: Any, about: tuple[Any, ...], view: View) -> Any:
+    def _ask(self, twin: Any, question: str, about: tuple[Any, ...], view: View) -> Any:
         with self.during():
-            return getattr(twin, self.question)(*about, view)
+            return getattr(twin, question)(*about, view)
 
-    def _judge_answer(self, simulation: Simulation, answer: Any, about: tuple[Any, ...], view: View) -> None:
+    def _judge_answer(
+        self, simulation: Simulation, question: str, answer: Any, about: tuple[Any, ...], view: View
+    ) -> None:
         count = len(about[0])
         if not isinstance(answer, tuple) or len(answer) != 3:
             self._blame(SHAPE, simulation, f"answered {answer!r}, not Prediction(mean, aleatoric, epistemic)")
@@ -118,16 +128,18 @@ class Asked(Watched):
             if name != "mean" and values.min() < 0:
                 self._blame(SIGN, simulation, f"{what}{values.min()}; no standard deviation is below 0")
         mean = answer[0]
-        if self.question != "thermal" and mean.min() < 0:
-            self._blame(RANGE, simulation, f"answered {self.question} with a mean of {mean.min()}; expected 0 or more")
-        if self.question == "fault" and mean.max() > 1:
-            self._blame(RANGE, simulation, f"answered fault with a mean of {mean.max()}; expected a probability")
+        if question != "thermal" and mean.min() < 0:
+            self._blame(RANGE, simulation, f"answered {question} with a mean of {mean.min()}; expected 0 or more")
+        if question in AT_MOST_1 and mean.max() > 1:
+            self._blame(RANGE, simulation, f"answered {question} with a mean of {mean.max()}; expected 0 to 1")
         if self.closely and len(self.passes) % 7 == 0:  # now and then, for it takes a call for each
-            self._judge_single_calls(simulation, answer, about, view)
+            self._judge_single_calls(simulation, question, answer, about, view)
 
-    def _judge_single_calls(self, simulation: Simulation, answer: Any, about: tuple[Any, ...], view: View) -> None:
+    def _judge_single_calls(
+        self, simulation: Simulation, question: str, answer: Any, about: tuple[Any, ...], view: View
+    ) -> None:
         """One call for many is what many calls are, and to be asked again changes nothing."""
-        again = self._ask(self.inner, about, view)
+        again = self._ask(self.inner, question, about, view)
         if _text(again) != _text(answer):
             what = (
                 "answers otherwise when it is asked again at once; most likely to be asked changes it, or it draws lots"
@@ -135,7 +147,7 @@ class Asked(Watched):
             self._blame(AGAIN, simulation, f"{what}: first {_text(answer)}, then {_text(again)}")
             return
         for number in range(len(about[0])):
-            alone = self._ask(self.inner, tuple(_only(each, number) for each in about), view)
+            alone = self._ask(self.inner, question, tuple(_only(each, number) for each in about), view)
             for name, one, many in zip(Prediction._fields, alone, answer, strict=True):
                 if not np.allclose(one, many[number], rtol=_CLOSE, atol=1e-9):
                     cause = "an answer is about each by itself, whoever else is asked about"
@@ -155,8 +167,14 @@ class _Told:
         self.name = asked.inner.name
         self._asked = asked
 
+        if hasattr(asked.inner, "knows"):
+            self.knows = self._knows
         if hasattr(asked.inner, "senses_every_s"):
             self.senses_every_s: int = asked.inner.senses_every_s
+
+    def _knows(self, truth: Truth) -> None:
+        self._asked.truth = truth
+        self._asked.inner.knows(truth)
 
     def ended(self, end: Ended) -> None:
         self._asked.tell(end)
@@ -168,8 +186,10 @@ class _Told:
 def _about(question: str, view: View) -> tuple[Any, ...]:
     """The arguments of a question, before the view."""
     jobs = list(view.queue)
-    if question == "performance":
+    if question in ("performance", "sensitivity", "job_failure"):
         return (jobs,)
+    if question == "power":
+        return (np.array([60, 900, HORIZON_S]),)
     if question == "energy":
         return jobs, np.resize([1.0, 0.8, 0.6], len(jobs))
     units = np.arange(cast("Any", view._simulation.site).cluster.spec.units)

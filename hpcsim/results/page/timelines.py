@@ -152,6 +152,8 @@ def _counted(
     """How many jobs have had this moment, of those that ended in ``state``; 0 of them before the run began."""
     if state:
         jobs = jobs.filter(pc.equal(jobs.column("state").cast(pa.string()), state))
+    else:
+        jobs = jobs.filter(pc.not_equal(jobs.column("state").cast(pa.string()), "unsubmitted"))
     moments = np.maximum(jobs.column(moment).drop_null().to_numpy(), begin_s)
     seconds, count = np.unique(np.append(moments, begin_s), return_counts=True)
     return seconds, {"jobs": np.cumsum(count) - 1}

@@ -1,0 +1,60 @@
+"""What only the simulator knows, for oracles: twins that show how good any twin could be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcsim.workload.job import FAILED, Job
+
+if TYPE_CHECKING:
+    from hpcsim.engine.simulation import Simulation
+
+Float64s = npt.NDArray[np.float64]
+
+
+class Truth:
+    """The truth of one simulation. It is given to twins that have a method ``knows``, and to nobody else."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Truth:
+        """That of the simulation's copy where it is copied with it; else the same."""
+        copied = memo.get(id(self._simulation))
+        return self if copied is None else Truth(copied)
+
+    def runtime_s(self, jobs: Sequence[Job]) -> Float64s:
+        """Seconds that each of J jobs would run if it started now at full speed; of one that runs, those of its run.
+
+        What other jobs, heat, failures and its place will do to it is not in it: that hangs on what is yet decided.
+        """
+        simulation = self._simulation
+        seconds = []
+        for job in jobs:
+            running = simulation.running.get(job.id)
+            seconds.append(self._alone_s(job) if running is None else simulation.ends_at(job.id) - running.start)
+        return np.array(seconds, np.float64)
+
+    def fails(self, jobs: Sequence[Job]) -> npt.NDArray[np.bool_]:
+        """Whether the program of each of J jobs will fail by itself before its walltime is over."""
+        simulation = self._simulation
+        return np.array([simulation.program_of(job.id)[1] == FAILED for job in jobs], bool)
+
+    def joules(self, jobs: Sequence[Job], speeds_J: Float64s) -> Float64s:
+        """Joules at the wall of its whole nodes that each of J jobs would take at its speed, if it started now."""
+        site = self._simulation.site
+        if site is None:
+            raise ValueError("truth.joules: this machine only counts nodes")
+        joules = [
+            site.cluster.undisturbed_j(job.id, job.nodes, *site.ahead_of(job.id), speed)
+            for job, speed in zip(jobs, speeds_J.tolist(), strict=True)
+        ]
+        return np.array(joules, np.float64)
+
+    def _alone_s(self, job: Job) -> float:
+        site = self._simulation.site
+        return self._simulation.program_of(job.id)[0] if site is None else min(site.ahead_of(job.id))
