@@ -16,6 +16,7 @@ from pydantic import Field
 from hpcsim.plugin import Ended, InputError, Job, MachineSpec, Options, Prediction, Readings, View
 
 from . import weights as files
+from .drift import drift
 from .energy_features import FOLLOWS, JOB_NAMES, EnergyHistory, Node, drawn, tells
 from .energy_state import EVERY_S, HORIZONS_S, MOST_WAITING, SAMPLES, STATE_NAMES, Jobs, Moment, Racks, Sample
 from .features import Floats, Int64s
@@ -32,6 +33,7 @@ BETA, BETA_DEVIATION = 0.55, 0.25
 """How far runtimes follow the clock, of a job unknown: 0.1 to 0.3 where memory limits, up to 1 where computing does."""
 
 _EVERY: Final = 50  # ends from one calibration to the next
+_NORMAL_90: Final = NormalDist().inv_cdf((1 + COVERAGE) / 2)
 _LEAST_STRETCH, _MOST_STRETCH = 0.2, 5.0
 _H: Final = len(HORIZONS_S)
 
@@ -88,8 +90,9 @@ class EnergyCNNLSTM:
     *Jobs.* An ensemble of five says of ln runtime and of ln watts of a node how they are distributed, from the request,
     the time, and what the jobs of the same user, project and queue took before. Both together are a normal
     distribution of ln energy. At another speed the dynamic part of the watts falls as speed^a, and the runtime grows as
-    1 + beta (1/speed - 1), at most to the walltime; beta is not known of a job, 0.55 is assumed, its deviation of 0.25
-    is part of the epistemic one. The answer is the median; both deviations are those of ln energy times the answer.
+    1 + beta (1/speed - 1), at most to the walltime. Beta is what a runtime twin has learned of it, else 0.55; its
+    deviation, else 0.25, is part of the epistemic one. The answer is the median; both deviations are those of ln energy
+    times the answer.
 
     *Power.* A CNN sees the racks, their power and temperature, an LSTM the last 15 samples of the system, five minutes
     apart; fused with what a scheduler knows (running jobs and when they would end by their walltimes and by what is
@@ -147,6 +150,7 @@ class EnergyCNNLSTM:
         self._forecasts: list[tuple[int, int, float, float]] = []  # due second, horizon's place, watts, deviation
         self._stretch = np.ones(_H)
         self._last_end_s = -1
+        self._judged, self._held = 0, 0  # ends whose energy had been predicted, and how many intervals held it
 
     # -- what it is told ------------------------------------------------------------------------
 
@@ -174,16 +178,17 @@ class EnergyCNNLSTM:
         log_s, variance = log_moments(mixture_of(output, walltime_s))
         watts = watts_of(output)
         slower = 1.0 / speeds - 1.0
-        longer = np.log1p(BETA * slower)
+        beta, beta_deviation = _sensitivity(jobs, view)
+        longer = np.log1p(beta * slower)
         limit = np.log(np.maximum(walltime_s, 1).astype(np.float64))
         node_w = np.exp(watts.mean) * node.peak_w
         still_w = np.minimum(node_w, node.idle_w)
         node_w = still_w + (node_w - still_w) * (speeds**node.exponent)[:, None]
         log_j = np.minimum(log_s + longer[:, None], limit[:, None]) + np.log(np.maximum(node_w, 1e-3))
         joules = np.exp(log_j.mean(1)) * nodes
-        beta = BETA_DEVIATION * slower / (1.0 + BETA * slower)
+        of_clock = beta_deviation * slower / (1.0 + beta * slower)
         aleatoric = np.sqrt((variance + watts.deviation**2).mean(1))
-        epistemic = np.sqrt(log_j.var(1) + beta**2)
+        epistemic = np.sqrt(log_j.var(1) + of_clock**2)
         scale = joules * self._job_stretch
         return Prediction(joules, aleatoric * scale, epistemic * scale)
 
@@ -206,6 +211,16 @@ class EnergyCNNLSTM:
         )
         most_w = spec.power.fixed_w + node.nodes * node.peak_w
         return Prediction(np.clip(watts, 0.0, most_w), *deviations)
+
+    def report(self) -> dict[str, float | None]:
+        """How it did in this run, on the jobs whose energy it was asked about: docs/twins.md."""
+        if not self._judged:
+            return {"predicted": 0, "held_90": None, "drift": None}
+        return {
+            "predicted": self._judged,
+            "held_90": self._held / self._judged,
+            "drift": drift(self._job_scores, read(self._known_path).job_scores.tolist()).distance,
+        }
 
     # -- how --------------------------------------------------------------------------------------
 
@@ -380,7 +395,10 @@ class EnergyCNNLSTM:
 
             outputs, walltimes, truths = zip(*self._unscored, strict=True)
             mean, deviation = believed(np.stack(outputs), np.array(walltimes))
-            self._job_scores += (np.abs(np.array(truths) - mean) / deviation).tolist()
+            scores = np.abs(np.array(truths) - mean) / deviation
+            self._judged += len(scores)
+            self._held += int(np.count_nonzero(scores <= self._job_stretch * _NORMAL_90))
+            self._job_scores += scores.tolist()
             self._unscored = []
         del self._job_scores[:-WINDOW]
         self._job_stretch = stretch(np.array(self._job_scores))
@@ -418,6 +436,14 @@ class EnergyCNNLSTM:
             self._path = weights_path(name if name in shipped() else "general")
 
 
+def _sensitivity(jobs: Sequence[Job], view: View) -> tuple[Floats, Floats]:
+    """How jobs feel a lower clock, (J,), and the deviation of that: by the runtime twin, if it says."""
+    if "sensitivity" in view.twins:
+        said = view.twins.sensitivity(jobs)
+        return said.mean, np.hypot(said.aleatoric, said.epistemic)
+    return np.full(len(jobs), BETA), np.full(len(jobs), BETA_DEVIATION)
+
+
 @cache
 def _racks(spec: MachineSpec) -> Racks:
     return Racks.of(spec)
@@ -430,7 +456,7 @@ def stretch(scores: Floats) -> float:
         return 1.0
     rank = min(int(np.ceil((n + 1) * COVERAGE)), n)
     wanted = float(np.partition(scores, rank - 1)[rank - 1])
-    return min(max(wanted / NormalDist().inv_cdf((1 + COVERAGE) / 2), _LEAST_STRETCH), _MOST_STRETCH)
+    return min(max(wanted / _NORMAL_90, _LEAST_STRETCH), _MOST_STRETCH)
 
 
 def weights_path(named: str) -> Path:

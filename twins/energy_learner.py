@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from . import energy_network, network
-from .energy_cnn_lstm import FEATURES, KIND, WINDOW
+from .energy_cnn_lstm import FEATURES, KIND, WINDOW, read
+from .energy_features import JOB_NAMES
 from .energy_network import changes, scaled_moments
 from .energy_records import Energies, of_run
 from .energy_state import EVERY_S, HORIZONS_S
-from .energy_training import H, JobData, SystemData, Taught, train_jobs, train_system
+from .energy_training import H, JobData, Start, SystemData, Taught, train_jobs, train_system
 from .features import Floats, Int64s
 from .judging import Evaluation
 from .learners import Learner, Made, Recorded
@@ -111,9 +113,10 @@ def learn(runs: Sequence[Energies], plan: Plan, course: Course = ALONE) -> tuple
     ends = np.concatenate([each.rows.end_s[part.check] for each, part in zip(runs, parts, strict=True)])
     check = _joined([job_data(each, part.check) for each, part in zip(runs, parts, strict=True)])
     check = JobData(*(column[np.argsort(ends, kind="stable")] for column in check))
+    of_jobs, of_system = (None, None) if course.start is None else _started(course.start)
     checkpoint = course.checkpoint
     first = None if checkpoint is None else checkpoint.with_name(f"{checkpoint.name}.jobs")
-    jobs = half(train_jobs(fitted, check, plan, course._replace(checkpoint=first)))
+    jobs = half(train_jobs(fitted, check, plan, course._replace(checkpoint=first), of_jobs))
     periods = [period(each, part) for each, part in zip(runs, parts, strict=True)]
     outputs = [job_output(jobs, each.rows.features) for each in runs]
     data, checking = (
@@ -121,10 +124,19 @@ def learn(runs: Sequence[Energies], plan: Plan, course: Course = ALONE) -> tuple
         for k in range(2)
     )
     fit_all, check_all = (SystemData(*map(np.concatenate, zip(*each, strict=True))) for each in (data, checking))
-    system = half(train_system(fit_all, check_all, plan, course))
+    system = half(train_system(fit_all, check_all, plan, course, of_system))
     if first is not None:
         first.unlink(missing_ok=True)
     return Learned(jobs, system, trusted(system, check_all)), check, checking
+
+
+def _started(path: Path) -> tuple[Start, Start]:
+    """Both networks of a file of weights, to begin with."""
+    used, first = read(path), len(JOB_NAMES)
+    return (
+        Start(used.jobs, used.center[:first], used.scale[:first], []),
+        Start(used.system, used.center[first:], used.scale[first:], used.unit.tolist()),
+    )
 
 
 def trusted(system: Taught, check: SystemData) -> list[float]:

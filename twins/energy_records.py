@@ -155,24 +155,28 @@ def of_run(run: Recorded) -> Energies:
     spec = run.machine
     if spec is None or run.telemetry is None:
         raise InputError("energy is learned from runs with machine.model, physics and physics.telemetry")
-    row_of = {name: row for row, name in enumerate(run.tables["jobs"].column("job_id").to_pylist())}
+    jobs = run.tables["jobs"]
+    order = np.argsort(jobs.column("submit_s").to_numpy(), kind="stable")
+    row_of = {name: row for row, name in enumerate(jobs.take(order).column("job_id").to_pylist())}
     return of_tables(run, samples_of(_read(run.telemetry(), row_of, spec.units), spec), spec)
 
 
 def of_tables(run: Recorded, samples: list[Sample], spec: MachineSpec) -> Energies:
     """The records of a run whose sensors said ``samples``."""
     node = Node.of(spec)
-    rows = records.of_run(run.tables["jobs"], run.manifest["t0_utc"], run.manifest["machine"]["nodes"])
-    row_of = {name: row for row, name in enumerate(run.tables["jobs"].column("job_id").to_pylist())}
+    submitted = run.tables["jobs"].column("submit_s").to_numpy()
+    tables = {**run.tables, "jobs": run.tables["jobs"].take(np.argsort(submitted, kind="stable"))}  # as those of rows
+    rows = records.of_run(tables["jobs"], run.manifest["t0_utc"], run.manifest["machine"]["nodes"])
+    row_of = {name: row for row, name in enumerate(tables["jobs"].column("job_id").to_pylist())}
 
     def whole(table: str, name: str, missing: int = 2**62) -> Int64s:
-        values: Int64s = run.tables[table].column(name).fill_null(missing).to_numpy().astype(np.int64)
+        values: Int64s = tables[table].column(name).fill_null(missing).to_numpy().astype(np.int64)
         return values
 
-    attempts = run.tables["attempts"]
+    attempts = tables["attempts"]
     job = np.array([row_of[name] for name in attempts.column("job_id").to_pylist()], np.int64)
     energy_j = attempts.column("energy_j").to_numpy()
-    causes = np.array(run.tables["interrupts"].column("cause").to_pylist(), dtype=str)
+    causes = np.array(tables["interrupts"].column("cause").to_pylist(), dtype=str)
     last_j = np.zeros(len(row_of))
     last_j[job] = energy_j  # of those of one job the last attempt comes last
     tells = rows.ends.counted & (last_j[rows.ends.job] > 0) & (rows.ends.runtime_s > 0)
@@ -186,7 +190,7 @@ def of_tables(run: Recorded, samples: list[Sample], spec: MachineSpec) -> Energi
         rows,
         whole("jobs", "eligible_s"),
         (job, whole("attempts", "start_s"), whole("attempts", "end_s"), energy_j),
-        (whole("power", "time_s"), run.tables["power"].column("it_w").to_numpy()),
+        (whole("power", "time_s"), tables["power"].column("it_w").to_numpy()),
         (whole("interrupts", "time_s"), whole("interrupts", "until_s"), whole("interrupts", "nodes"),
          causes == "maintenance"),
         samples,

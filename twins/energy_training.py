@@ -8,7 +8,7 @@ ends or it does not" is a power that will not be.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -65,15 +65,24 @@ class Taught(NamedTuple):
     unit: list[float]
 
 
-def train_jobs(data: JobData, check: JobData, plan: Plan, course: Course = ALONE) -> Taught:
+class Start(NamedTuple):
+    """What a training may begin with in the place of weights that are drawn: tensors, and their scalers and units."""
+
+    tensors: Mapping[str, npt.NDArray[np.float32]]
+    center: list[float]
+    scale: list[float]
+    unit: list[float]
+
+
+def train_jobs(data: JobData, check: JobData, plan: Plan, course: Course = ALONE, start: Start | None = None) -> Taught:
     """Train the network about jobs on ``data`` and stop by ``check``."""
     import torch
 
     torch.manual_seed(plan.seed)
-    center, scale = scalers(data.features)
+    center, scale = scalers(data.features) if start is None else start[1:3]
     x, *truth = _job_tensors(torch, data, center, scale)
     x_check, *truth_check = _job_tensors(torch, check, center, scale)
-    parameters = begin(torch, JOB_SHAPES)
+    parameters = begin(torch, JOB_SHAPES) if start is None else _copied(torch, start)
 
     def steps(epoch: int) -> Iterator[tuple[Any, int]]:
         order = torch.stack([torch.randperm(len(x)) for _ in range(MEMBERS)])
@@ -110,15 +119,21 @@ def _job_loss(torch: Any, output: Any, log_ratio: Any, censored: Any, log_share:
     return -(runtime + is_told * watts).mean(1).sum()
 
 
-def train_system(data: SystemData, check: SystemData, plan: Plan, course: Course = ALONE) -> Taught:
+def _copied(torch: Any, start: Start) -> dict[str, Any]:
+    return {name: torch.from_numpy(value.copy()) for name, value in start.tensors.items()}
+
+
+def train_system(
+    data: SystemData, check: SystemData, plan: Plan, course: Course = ALONE, start: Start | None = None
+) -> Taught:
     """Train the network about the machine on ``data`` and stop by ``check``."""
     import torch
 
     torch.manual_seed(plan.seed + 1)
-    center, scale = scalers(data.numbers)
-    unit = np.maximum(data.changes.std(0), 1e-9).tolist()
+    center, scale = scalers(data.numbers) if start is None else start[1:3]
+    unit = np.maximum(data.changes.std(0), 1e-9).tolist() if start is None else start.unit
     fitted, checking = (_system_tensors(torch, each, center, scale, unit) for each in (data, check))
-    parameters = _system_beginning(torch)
+    parameters = _system_beginning(torch) if start is None else _copied(torch, start)
 
     def steps(epoch: int) -> Iterator[tuple[Any, int]]:
         count = len(fitted[3])
