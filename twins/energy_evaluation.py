@@ -21,6 +21,7 @@ import numpy as np
 
 from . import energy_learner as learner
 from .energy_cnn_lstm import WINDOW, stretch
+from .energy_features import JOB_NAMES
 from .energy_network import mixture_of, watts_of
 from .energy_records import Energies
 from .energy_state import HORIZONS_S
@@ -198,7 +199,7 @@ def _last_two(energies: Energies, which: Int64s, data: JobData) -> tuple[Floats,
     mean = np.where(known, last, 0.0).sum(1) / np.maximum(known.sum(1), 1)
     with np.errstate(divide="ignore"):
         seconds = np.where(known.any(1), np.log(mean), np.log(np.maximum(data.walltime_s, 1.0)))
-    names = learner.FEATURES
+    names = JOB_NAMES
     first, second, count = (data.features[:, names.index(f"user_watts_{name}")] for name in ("last", "second", "known"))
     half = np.log((node.idle_w + node.dynamic_w / 2) / node.peak_w)
     return seconds, np.where(count > 0, np.log((np.exp(first) + np.exp(second)) / 2), half)

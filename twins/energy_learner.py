@@ -112,7 +112,7 @@ def learn(runs: Sequence[Energies], plan: Plan, course: Course = ALONE) -> tuple
     fitted = _joined([job_data(each, part.fit) for each, part in zip(runs, parts, strict=True)])
     ends = np.concatenate([each.rows.end_s[part.check] for each, part in zip(runs, parts, strict=True)])
     check = _joined([job_data(each, part.check) for each, part in zip(runs, parts, strict=True)])
-    check = JobData(*(column[np.argsort(ends, kind="stable")] for column in check))
+    check = taken(check, np.argsort(ends, kind="stable"))
     of_jobs, of_system = (None, None) if course.start is None else _started(course.start)
     checkpoint = course.checkpoint
     first = None if checkpoint is None else checkpoint.with_name(f"{checkpoint.name}.jobs")
@@ -144,6 +144,13 @@ def trusted(system: Taught, check: SystemData) -> list[float]:
     location, _ = forecast(system, [1.0] * H, check)
     errors = [np.abs(check.changes - tenths / 10 * location).mean(0) for tenths in range(11)]
     return [float(each) / 10 for each in np.argmin(errors, axis=0)]
+
+
+def taken(data: JobData, which: Int64s) -> JobData:
+    """Some of the jobs, in that order."""
+    return JobData(
+        data.features[which], data.runtime_s[which], data.walltime_s[which], data.log_share[which], data.is_told[which]
+    )
 
 
 def _joined(parts: Sequence[JobData]) -> JobData:

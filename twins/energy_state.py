@@ -159,7 +159,8 @@ def ending(running: Jobs, horizon_s: float, certain: Floats | None) -> Floats:
     times = np.log(np.stack([elapsed, elapsed + horizon_s], axis=1))
     gone, then = lognormal.below(running.mixture, times).T
     then = np.where(running.elapsed_s + horizon_s >= running.walltime_s, 1.0, then)
-    return np.clip((then - gone) / np.maximum(1.0 - gone, 1e-6), 0.0, 1.0)
+    chance: Floats = np.clip((then - gone) / np.maximum(1.0 - gone, 1e-6), 0.0, 1.0)
+    return chance
 
 
 def numbers(moment: Moment, node: Node, fixed_w: float) -> tuple[Floats, float]:
