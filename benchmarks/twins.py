@@ -14,17 +14,21 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hpcsim.cli.twins import write_plots
-from hpcsim.replay import simulate
+from hpcsim.machine.thermal import Racks
+from hpcsim.replay import begin, simulate
 from hpcsim.twins.features import Columns, Ends, codes
 from hpcsim.twins.judging import Evaluation
 from hpcsim.twins.learners import Recorded, learner
 from hpcsim.twins.records import Records, records
+from hpcsim.twins.thermal_learner import Seen, Truth
+from hpcsim.twins.thermal_windows import Windows
 from hpcsim.workload.job import FAILED, Workload
 from hpcsim.workload.trace import read_trace
 
@@ -95,7 +99,51 @@ PERFORMANCE: dict[str, tuple[str, Callable[[], Any]]] = {
         lambda: recorded("CEA-Curie-2011-2.1-cln.swf.gz"),
     ),
 }
-CASES = {"performance": PERFORMANCE}
+
+
+@cache
+def read_by_sensors(scenario: str, days: int) -> Seen:
+    """What sensors read in a run of a scenario, and the truth: the same run again with sensors that do not err."""
+    settings = {**learner("thermal").settings, "days": days}
+    site = begin(scenario, settings).site
+    if site is None or site.cluster.heat is None:
+        sys.exit(f"{scenario} has no heat")
+    heat, spec = site.cluster.heat, site.cluster.spec
+    seen, exact = (
+        learner("thermal").records(Recorded(done.tables, done.manifest, done.telemetry_file.table, spec))
+        for done in (simulate(scenario, {**settings, "physics.telemetry.noise": noise}) for noise in (True, False))
+    )
+    truth = Truth(exact.telemetry.node_c, heat.r_U, spec.thermal.node_j_per_k, closed_form(heat._racks))
+    return Seen(seen.telemetry, truth)
+
+
+def sensed(scenario: str, days: int, share: float = 1.0) -> Callable[[], Seen]:
+    """The same; of the windows to fit only a share is learned from."""
+    return lambda: read_by_sensors(scenario, days)._replace(share=share)
+
+
+def closed_form(racks: Racks) -> Callable[[Windows], Any]:
+    """What the machine's own equations say of the later looks of windows, kelvins above the supply."""
+
+    def said(some: Windows) -> Any:
+        block = some.units[:, 0] // racks.n
+        watts = (some.watts * some.there).astype(float)
+        modes = np.einsum("bku,bu->bk", racks.shapes[block], some.above_k * some.there)
+        steady = np.einsum("bu,buk->bk", watts, racks.gains[block])
+        fades = np.exp(-racks.rates[block][:, :, None] * some.leads_s)
+        return np.einsum("bkl,bku->bul", steady[:, :, None] + (modes - steady)[:, :, None] * fades, racks.shapes[block])
+
+    return said
+
+
+THERMAL: dict[str, tuple[str, Callable[[], Any]]] = {
+    "thermal-polaris": ("Polaris, 8 days, a reading a minute", sensed("polaris", 8)),
+    "thermal-polaris-1": ("The same, learned from 1 % of the windows", sensed("polaris", 8, 0.01)),
+    "thermal-theta": ("Theta, 2 days, a reading a minute", sensed("theta", 2)),
+    "thermal-cooley": ("Cooley, 15 days, a reading a minute", sensed("cooley", 15)),
+    "thermal-mira": ("Mira, 8 days, a reading a minute", sensed("mira", 8)),
+}
+CASES = {"performance": PERFORMANCE, "thermal": THERMAL}
 """By the twin and the name of the case: what it is, and its records."""
 
 

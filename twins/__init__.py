@@ -7,10 +7,21 @@ from .energy_cnn_lstm import EnergyCNNLSTM
 from .oracles import EnergyOracle, RuntimeOracle
 from .performance import LastTwo, Walltime
 from .performance_ensemble import RuntimeEnsemble
+from .thermal import TemperatureNow, ThermalRC
 
 
 @hookimpl
 def hpcsim_twins(register: Register[Twin]) -> None:
     """Register every built-in twin."""
-    for twin in (Walltime, LastTwo, RuntimeEnsemble, RuntimeOracle, EnergyLastTwo, EnergyCNNLSTM, EnergyOracle):
+    for twin in (
+        Walltime,
+        LastTwo,
+        RuntimeEnsemble,
+        RuntimeOracle,
+        EnergyLastTwo,
+        EnergyCNNLSTM,
+        EnergyOracle,
+        TemperatureNow,
+        ThermalRC,
+    ):
         register(twin)

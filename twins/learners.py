@@ -17,7 +17,7 @@ from .loop import Course, Plan
 class Recorded(NamedTuple):
     """What a finished run left: its Arrow tables (docs/results.md), its manifest, and how to read its telemetry.
 
-    ``machine`` is None where nodes were only counted.
+    ``machine`` has the published facts of its machine; None where nodes are only counted.
     """
 
     tables: Mapping[str, Any]
@@ -55,7 +55,11 @@ class Learner(Protocol):
         ...
 
 
-_MODULES: Final = {"performance": "performance_learner", "energy": "energy_learner"}
+_MODULES: Final = {
+    "performance": "performance_learner",
+    "energy": "energy_learner",
+    "thermal": "thermal_learner",
+}
 
 NAMES: Final = tuple(_MODULES)
 """The names of the twins that learn, as ``--twin`` takes them."""

@@ -56,15 +56,36 @@ def load(path: Path, kind: str, shapes: Mapping[str, tuple[int, ...]], features:
         from safetensors.numpy import load as from_bytes
     except ImportError as error:
         raise InputError("learned twins read their weights with safetensors: pip install 'hpcsim[twins]'") from error
-    about = _about(path, kind, features)
+    told = about(path, kind, features)
     data = _bytes(path.with_suffix(".safetensors"))
-    if hashlib.sha256(data).hexdigest() != about.get("sha256"):
+    if hashlib.sha256(data).hexdigest() != told.get("sha256"):
         raise InputError(f"{path.with_suffix('.safetensors')}: damaged, or of other weights than {path.name} tells of")
     try:
         tensors = from_bytes(data)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path.with_suffix('.safetensors')}: no safetensors file: {error}") from error
-    return Weights(_checked(path, tensors, shapes), about)
+    return Weights(_checked(path, tensors, shapes), told)
+
+
+def about(path: Path, kind: str, features: tuple[str, ...]) -> dict[str, Any]:
+    """What the JSON file ``path`` tells of weights; InputError where it is not of this kind, or not sound."""
+    try:
+        told = json.loads(_bytes(path))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: no JSON file: {error}") from error
+    if not isinstance(told, dict) or told.get("format") != FORMAT:
+        raise InputError(f"{path}: tells of no weights of a twin of hpcsim")
+    for key, wanted in (("version", VERSION), ("kind", kind)):
+        if told.get(key) != wanted:
+            raise InputError(f"{path}: {key} should be {wanted!r}, found {told.get(key)!r}")
+    if told.get("features") != list(features):
+        raise InputError(f"{path}: trained with other features than this hpcsim computes; train the twin again")
+    for key in ("center", "scale"):
+        numbers = told.get(key)
+        sound = isinstance(numbers, list) and len(numbers) == len(features) and all(map(_is_number, numbers))
+        if not sound or (key == "scale" and min(told[key]) <= 0):
+            raise InputError(f"{path}: {key} should be {len(features)} finite numbers, and a scale above 0")
+    return told
 
 
 def _bytes(path: Path) -> bytes:
@@ -74,26 +95,6 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _about(path: Path, kind: str, features: tuple[str, ...]) -> dict[str, Any]:
-    try:
-        about = json.loads(_bytes(path))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: no JSON file: {error}") from error
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise InputError(f"{path}: tells of no weights of a twin of hpcsim")
-    for key, wanted in (("version", VERSION), ("kind", kind)):
-        if about.get(key) != wanted:
-            raise InputError(f"{path}: {key} should be {wanted!r}, found {about.get(key)!r}")
-    if about.get("features") != list(features):
-        raise InputError(f"{path}: trained with other features than this hpcsim computes; train the twin again")
-    for key in ("center", "scale"):
-        numbers = about.get(key)
-        sound = isinstance(numbers, list) and len(numbers) == len(features) and all(map(_is_number, numbers))
-        if not sound or (key == "scale" and min(about[key]) <= 0):
-            raise InputError(f"{path}: {key} should be {len(features)} finite numbers, and a scale above 0")
-    return about
 
 
 def _is_number(value: object) -> bool:
