@@ -22,7 +22,16 @@ from hpcsim.replay import replay
 from hpcsim.scenario.load import load_scenario
 from hpcsim.schedulers.backfilling import EASY
 from hpcsim.testing import TwinContract
-from hpcsim.twins import energy_cnn_lstm, energy_learner, energy_records, features, lognormal, network, weights
+from hpcsim.twins import (
+    energy_cnn_lstm,
+    energy_evaluation,
+    energy_learner,
+    energy_records,
+    features,
+    lognormal,
+    network,
+    weights,
+)
 from hpcsim.twins.energy import EnergyLastTwo
 from hpcsim.twins.energy_cnn_lstm import BETA, FEATURES, KIND, EnergyCNNLSTM, stretch
 from hpcsim.twins.energy_features import JOB_NAMES, Node
@@ -30,6 +39,7 @@ from hpcsim.twins.energy_network import CELLS, KERNELS, SHAPES, SYSTEM_MEMBERS, 
 from hpcsim.twins.energy_state import CHANNELS, MAP, SAMPLES, STATE_NAMES, Jobs, Moment, Racks, numbers
 from hpcsim.twins.learners import Recorded
 from hpcsim.twins.loop import Course, Plan
+from hpcsim.twins.records import split
 
 torch = pytest.importorskip("torch")
 
@@ -480,3 +490,24 @@ def test_last_two_takes_what_the_last_two_jobs_of_the_user_took(asked):
     assert full == pytest.approx(2 * 200 * (idle_w + 75))
     assert half == pytest.approx(2 * 200 * (idle_w + 75 / 4))
     assert np.all(twin.power(np.array([60, 3600]), view).mean == view.power.it_w)
+
+
+# -- judged ---------------------------------------------------------------------------------------
+
+
+def test_oracles_have_no_error_in_what_they_know_and_naive_ones_are_what_they_are_called(recorded):
+    judged = energy_evaluation.evaluate(recorded, split(recorded.rows), [1], epochs=1)
+    power, (jobs,) = judged.compared, judged.besides
+    assert np.array_equal(power["persistence"].mean[3:6], np.ones(3))
+    period = energy_learner.period(recorded, split(recorded.rows))
+    moments = recorded.moments
+    then, yesterday = moments.watts(period.test + 900), moments.watts(period.test + 900 - 86_400)
+    assert power["same hour yesterday"].mean[0] == pytest.approx(np.abs(then - yesterday).mean())
+    assert jobs.compared["oracle of watts"].mean[1] == 0
+    assert jobs.compared["oracle of runtimes"].mean[2] == 0
+    assert jobs.compared["oracle of runtimes"].mean[0] == pytest.approx(jobs.compared["energy-cnn-lstm"].mean[1])
+    told = split(recorded.rows).test
+    told = told[recorded.is_told[told]]
+    runtime_s, walltime_s = recorded.rows.runtime_s[told], recorded.rows.jobs.walltime_s[told]
+    wanted = np.median(walltime_s / np.maximum(np.minimum(runtime_s, walltime_s), 1) - 1)
+    assert jobs.compared["last-two watts, walltime"].mean[2] == pytest.approx(wanted)
