@@ -162,7 +162,7 @@ def _power_figures(said: Forecasts, still_w: Floats) -> Callable[[Int64s], Float
 
     def figures(rows: Int64s) -> Floats:
         mae = absolute[rows].mean(0)
-        return np.concatenate([mae, mae / still_w[0][rows].mean(0), held[rows].mean(0)])
+        return np.concatenate([mae, mae / still_w[rows].mean(0), held[rows].mean(0)])
 
     return figures
 
