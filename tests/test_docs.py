@@ -16,7 +16,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 def test_every_column_and_every_key_of_a_run_is_documented_and_no_other():
-    there = {"metrics", "metric_errors", "observers", "observer_errors"}  # of runs with plug-ins
+    there = {"twins", "metrics", "metric_errors", "observers", "observer_errors"}  # of some runs
     cores = {"jobs": 50, "physics": {"heat": True, "processors": "cores"}}
     for scenario, more in (("polaris", {"jobs": 50}), ("polaris", cores), ("workflows", {})):
         run = hpcsim.simulate(scenario, more)

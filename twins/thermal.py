@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -178,7 +177,9 @@ class ThermalRC:
         }
 
     def __deepcopy__(self, memo: object) -> ThermalRC:
-        return copy.copy(self)  # arrays are replaced and never changed
+        twin = object.__new__(ThermalRC)
+        twin.__dict__.update(self.__dict__)  # arrays are replaced and never changed
+        return twin
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_model": None}
