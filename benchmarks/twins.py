@@ -1,8 +1,8 @@
 """How good the learned twins are beside baselines, on later jobs than they learned from, as tables in Markdown.
 
-    python -m benchmarks.twins --twin performance [--seeds 3] [--case NAME ...] [--plots DIR]
+    python -m benchmarks.twins --twin NAME [--seeds 3] [--case NAME ...] [--plots DIR]
 
-Real traces are looked for under ``$HPCSIM_DATA/traces/swf``. Where a trace records when jobs started, that tells when
+Real traces are looked for under ``$HPCSIM_DATA/traces``. Where a trace records when jobs started, that tells when
 their ends became known; the others, and the synthetic months, are run under EASY first.
 """
 
@@ -36,9 +36,15 @@ MOST_JOBS = 60_000  # of a trace: its last ones
 EPOCHS = 60
 
 
-def recorded(file: str) -> Records:
-    """The records of a trace by the starts that it tells of."""
+def recorded(file: str, *, from_first_end: bool = False) -> Records:
+    """The records of a trace by the starts that it tells of.
+
+    ``from_first_end``: of a trace of the jobs that ended in some time, of which those submitted before are not all.
+    """
     workload = read_trace(_traces() / file)
+    if from_first_end:
+        begin, ran_s, submit_s = (workload.column(name) for name in ("recorded_start_s", "runtime_s", "submit_s"))
+        workload = workload.take(np.flatnonzero(submit_s >= (begin + ran_s)[begin >= 0].min()))
     count = len(workload)
     if count > MOST_JOBS:
         workload = workload.take(np.arange(count - MOST_JOBS, count))
@@ -76,7 +82,7 @@ def _columns(workload: Workload) -> Columns:
 def _traces() -> Path:
     data = os.environ.get("HPCSIM_DATA")
     if not data:
-        sys.exit("set HPCSIM_DATA to the directory that holds traces/swf")
+        sys.exit("set HPCSIM_DATA to the directory that holds traces")
     return Path(data) / "traces" / "swf"
 
 
@@ -97,6 +103,20 @@ PERFORMANCE: dict[str, tuple[str, Callable[[], Any]]] = {
     "curie": (
         f"Curie, the last {MOST_JOBS:,} jobs of 2012, with users",
         lambda: recorded("CEA-Curie-2011-2.1-cln.swf.gz"),
+    ),
+}
+JOB_FAILURE: dict[str, tuple[str, Callable[[], Any]]] = {
+    "mira-2020": (
+        "Mira, January to March 2020, with users",
+        lambda: recorded("../alcf/ANL-ALCF-DJC-MIRA_20200101_20201231.csv.gz", from_first_end=True),
+    ),
+    "thetagpu": (
+        "ThetaGPU, September to December 2020, users of a part of the jobs",
+        lambda: recorded("../alcf/ANL-ALCF-DJC-THETAGPU_20200922_20201231.csv.gz", from_first_end=True),
+    ),
+    "synthetic": (
+        "Synthetic Polaris, 60 days, with users, run under EASY",
+        simulated("job-failure", "polaris", days=60),
     ),
 }
 
@@ -143,7 +163,7 @@ THERMAL: dict[str, tuple[str, Callable[[], Any]]] = {
     "thermal-cooley": ("Cooley, 15 days, a reading a minute", sensed("cooley", 15)),
     "thermal-mira": ("Mira, 8 days, a reading a minute", sensed("mira", 8)),
 }
-CASES = {"performance": PERFORMANCE, "thermal": THERMAL}
+CASES = {"performance": PERFORMANCE, "thermal": THERMAL, "job-failure": JOB_FAILURE}
 """By the twin and the name of the case: what it is, and its records."""
 
 
@@ -168,7 +188,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--twin", choices=list(CASES), default="performance")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--case", action="append", choices=[name for cases in CASES.values() for name in cases])
+    parser.add_argument(
+        "--case", action="append", choices=list(dict.fromkeys(name for cases in CASES.values() for name in cases))
+    )
     parser.add_argument("--plots", type=Path)
     asked = parser.parse_args()
     cases = CASES[asked.twin]

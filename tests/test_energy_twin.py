@@ -26,6 +26,7 @@ from hpcsim.twins import (
     energy_cnn_lstm,
     energy_evaluation,
     energy_learner,
+    energy_network,
     energy_records,
     features,
     lognormal,
@@ -225,7 +226,7 @@ def noted(weighed):
     }  # fmt: skip
     loaded = load_scenario("cooley", [*told.items()], schedulers=schedulers, twins=twins, parts=found.offers)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(features.Remembered, "ends_like", lambda self, job: 0)
+        patch.setattr(features.History, "ends_like", lambda self, job: 0)
         run = replay(loaded, found)
     return Noting.last, Recorded(run.tables, run.manifest, None, SPEC)
 
@@ -248,7 +249,7 @@ def test_a_run_asks_about_the_machine_as_training_was_taught(noted, recorded, we
     used = energy_cnn_lstm.read(weighed)
     first = len(JOB_NAMES)
     x = network.scaled(recorded.rows.features, used.center[:first], used.scale[:first])
-    output = network.outputs(used.jobs, x)
+    output = energy_network.about_jobs(used.jobs, x)
     times = np.array(sorted(twin.moments))
     assert len(times) > 100
     found, base_w = recorded.moments.numbers(times, output)

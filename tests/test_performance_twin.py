@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from scipy import stats
 
 from hpcsim import replay
 from hpcsim.cli.twins import twins as command
@@ -126,11 +127,31 @@ def trained():
 
 
 def test_numpy_computes_what_torch_was_trained_as(trained):
-    x = network.scaled(toy(200, 5).features, trained.center, trained.scale)
+    data = toy(200, 5)
+    believed = performance_learner.mixture(trained, data)
     with torch.no_grad():
         parameters = {name: torch.from_numpy(np.array(value, np.float32)) for name, value in trained.tensors.items()}
-        said = training._forward(torch, parameters, torch.from_numpy(x).expand(training.MEMBERS, *x.shape))
-    assert np.abs(network.outputs(trained.tensors, x) - said.permute(1, 0, 2).numpy()).max() < 1e-5
+        x, truth = training._tensors(torch, data, trained.center, trained.scale)
+        output = training._forward(torch, parameters, x.expand(training.MEMBERS, *x.shape))
+        each = training._Truth(*(part.expand(training.MEMBERS, *part.shape) for part in truth))
+        said = training._log_likelihood(torch, output, each).T.numpy()
+    z = (np.log(data.runtime_s)[:, None, None] - believed.mean) / believed.deviation
+    seen = (believed.weight * np.exp(-0.5 * z**2) / believed.deviation / np.sqrt(2 * np.pi)).sum(2)
+    longer = (believed.weight * stats.norm.sf(z)).sum(2)
+    censored = (data.runtime_s >= data.walltime_s)[:, None]
+    assert np.log(np.where(censored, longer, seen)) == pytest.approx(said, abs=1e-3)
+
+
+def test_a_job_that_repeats_an_earlier_one_is_said_to_the_minute():
+    rng = np.random.default_rng(4)
+    jobs = 2000
+    x = np.zeros((jobs, len(NAMES)))
+    last = rng.uniform(np.log(0.05), np.log(0.9), jobs)
+    x[:, NAMES.index("user_shape_last")] = last
+    data = Data(x, np.round(np.full(jobs, 7200.0) * np.exp(last)), np.full(jobs, 7200.0))
+    found = train(data, data, Plan(seed=1, epochs=6, batch=64))
+    said = lognormal.quantiles(performance_learner.mixture(found, data), np.full((jobs, 1), 0.5))[:, 0]
+    assert np.median(np.abs(np.log(said / data.runtime_s))) < 0.01
 
 
 def test_training_learns_what_there_is_to_learn_and_the_same_each_time(trained):
@@ -317,7 +338,9 @@ def asked():
 def count_calls(monkeypatch):
     calls = []
     forward = network.outputs
-    monkeypatch.setattr(network, "outputs", lambda tensors, x: calls.append(len(x)) or forward(tensors, x))
+    monkeypatch.setattr(
+        network, "outputs", lambda tensors, x, *more: calls.append(len(x)) or forward(tensors, x, *more)
+    )
     return calls
 
 

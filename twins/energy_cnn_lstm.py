@@ -296,6 +296,7 @@ class EnergyCNNLSTM:
         ]
         if new:
             from . import network
+            from .energy_network import about_jobs
 
             for job, count in new:
                 row = rows.get(job.id)
@@ -312,7 +313,7 @@ class EnergyCNNLSTM:
             of_jobs = slice(0, len(JOB_NAMES))
             x = network.scaled(features, used.center[of_jobs], used.scale[of_jobs])
             place = np.array([rows[job.id] for job, _ in new])
-            self._output[place], self._follows[place] = network.outputs(used.jobs, x), features[:, FOLLOWS]
+            self._output[place], self._follows[place] = about_jobs(used.jobs, x), features[:, FOLLOWS]
         return np.array([rows[job.id] for job in jobs], np.int64)
 
     def _grow(self) -> None:

@@ -30,10 +30,10 @@ from .features import (
     Floats,
     History,
     Int64s,
-    Remembered,
     group_codes,
-    last_known,
+    keys_of,
 )
+from .last_ends import LastEnds, gathered
 
 _STATISTICS: Final = ("known", "last", "second", "mean", "deviation")
 
@@ -85,11 +85,11 @@ def of_trace(jobs: Columns, of_runtime: Floats, ends: Ends, told: Int64s, log_sh
     ``of_runtime`` are those of ``features.of_trace``; ``told`` are the places of those of the ends whose energy is
     known, and ``log_share`` what it was.
     """
-    job, end_s = ends.job[told], ends.end_s[told]
+    job = ends.job[told]
+    end_s = np.maximum(ends.end_s[told], jobs.submit_s[job] + 1)  # no job ended before it was there
     kept = np.stack([log_share, _follows(jobs, ends)[told]], axis=1)
-    last_JGK, count_JG = zip(
-        *(last_known(jobs, job, end_s, kept, group)[:2] for group in group_codes(jobs)), strict=True
-    )
+    known = [gathered(kept, end_s, group[job], job, group, jobs.submit_s, LAST) for group in group_codes(jobs)]
+    last_JGK, count_JG = [each.kept for each in known], [each.known for each in known]
     of_groups = _of_groups(np.stack(last_JGK, axis=1), np.stack(count_JG, axis=1))
     return np.concatenate([of_runtime, _idle(len(of_runtime), node), of_groups], axis=1)
 
@@ -110,7 +110,7 @@ class EnergyHistory:
 
     def __init__(self) -> None:
         self.runtimes = History()
-        self._watts = Remembered(2)
+        self._watts = LastEnds(LAST, 2)
         self._ends_s: dict[str, list[int]] = {}  # by user
 
     def copy(self) -> EnergyHistory:
@@ -130,14 +130,16 @@ class EnergyHistory:
             place = bisect_left(ends, start_s - _AT_ONCE_S)
             follows = ends[place] <= start_s
         if tells(end):
-            self._watts.note(end.job, end.now, np.array([drawn(end, node), follows]))
+            kept = np.array([drawn(end, node), follows])
+            for key in keys_of(end.job):
+                if key is not None:
+                    self._watts.put(key, kept, end.now, end.job.id)
 
     def features(self, jobs: Sequence[Job], utc_of_zero: int, node: Node) -> Floats:
         """Features of J jobs, (J, F), by all ends that are known by now."""
         of_runtime = self.runtimes.features(jobs, utc_of_zero, node.nodes)
-        last, count, _ = self._watts.known(jobs)
-        groups = (len(jobs), len(GROUPS))
-        of_groups = _of_groups(last.reshape(*groups, LAST, 2), count.reshape(groups))
+        row_JG = np.array([[self._watts.row(key) for key in keys_of(job)] for job in jobs], np.int64)
+        of_groups = _of_groups(self._watts.kept[row_JG], self._watts.count[row_JG])
         return np.concatenate([of_runtime, _idle(len(jobs), node), of_groups], axis=1)
 
 

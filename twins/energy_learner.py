@@ -79,7 +79,7 @@ def system_data(
 
 def job_output(jobs: Taught, features: Floats) -> npt.NDArray[np.float32]:
     """What the members say of jobs, (J, M, 11)."""
-    return network.outputs(jobs.fitted.tensors, network.scaled(features, jobs.center, jobs.scale))
+    return energy_network.about_jobs(jobs.fitted.tensors, network.scaled(features, jobs.center, jobs.scale))
 
 
 def half(taught: Taught) -> Taught:

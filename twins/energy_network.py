@@ -19,14 +19,18 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from . import lognormal, network
+from . import lognormal
 from .energy_features import JOB_NAMES, Node
 from .energy_state import CHANNELS, HORIZONS_S, MAP, STATE_NAMES, Jobs
 from .features import Floats
 
 MEMBERS: Final = 5
 HIDDEN: Final = (64, 48)
-RUNTIME: Final = 3 * network.COMPONENTS
+COMPONENTS: Final = 3
+LOG_DEVIATIONS: Final = (-3.5, 1.5)  # of ln runtime
+MOST_MEAN: Final = 3.0  # above ln walltime; a higher mean says no more than "until the limit"
+_CHUNK: Final = 4096
+RUNTIME: Final = 3 * COMPONENTS
 """How many of the outputs about a job are of its runtime; two more are of its watts."""
 
 JOB_SHAPES: Final[Mapping[str, tuple[int, ...]]] = {
@@ -72,9 +76,26 @@ class Watts(NamedTuple):
     deviation: Floats
 
 
+def about_jobs(tensors: Mapping[str, npt.NDArray[Any]], x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """What the members say of J jobs, (J, M, 11), of scaled features."""
+    parts = []
+    for begin in range(0, len(x), _CHUNK):
+        hidden = x[None, begin : begin + _CHUNK]
+        for layer in range(3):
+            hidden = hidden @ tensors[f"weight{layer}"] + tensors[f"bias{layer}"]
+            hidden = _silu(np, hidden) if layer < 2 else hidden
+        parts.append(hidden.transpose(1, 0, 2))
+    return np.concatenate(parts)
+
+
 def mixture_of(output: npt.NDArray[np.float32], walltime_s: npt.NDArray[np.int64]) -> lognormal.Mixture:
     """The runtimes that outputs (J, M, 11) mean."""
-    return network.mixture_of(output[..., :RUNTIME], walltime_s)
+    logit, mean, log_deviation = (output[..., k:RUNTIME:3].astype(np.float64) for k in range(3))
+    weight = np.exp(logit - logit.max(2, keepdims=True))
+    weight /= weight.sum(2, keepdims=True)
+    limit = np.log(np.maximum(walltime_s, 1).astype(np.float64))
+    deviation = np.exp(np.clip(log_deviation, *LOG_DEVIATIONS))
+    return lognormal.Mixture(weight, limit[:, None, None] + np.minimum(mean, MOST_MEAN), deviation, limit)
 
 
 def watts_of(output: npt.NDArray[np.float32]) -> Watts:

@@ -16,10 +16,13 @@ import numpy.typing as npt
 
 from .energy_network import (
     CELLS,
+    COMPONENTS,
     JOB_SHAPES,
     LEAST_LOG_DEVIATION,
+    LOG_DEVIATIONS,
     MEMBERS,
     MOST_LOG_DEVIATION,
+    MOST_MEAN,
     RUNTIME,
     SYSTEM_MEMBERS,
     SYSTEM_SHAPES,
@@ -30,7 +33,7 @@ from .energy_state import HORIZONS_S
 from .features import Bools, Floats
 from .loop import ALONE, Course, Descent, Fitted, Plan, digest, fit
 from .network import scaled
-from .training import begin, component_terms, forward, scalers
+from .training import scalers
 
 H: Final = len(HORIZONS_S)
 _ROOT: Final = 0.9189385332  # ln sqrt(2 pi)
@@ -82,23 +85,57 @@ def train_jobs(data: JobData, check: JobData, plan: Plan, course: Course = ALONE
     center, scale = scalers(data.features) if start is None else start[1:3]
     x, *truth = _job_tensors(torch, data, center, scale)
     x_check, *truth_check = _job_tensors(torch, check, center, scale)
-    parameters = begin(torch, JOB_SHAPES) if start is None else _copied(torch, start)
+    parameters = _begin(torch, JOB_SHAPES) if start is None else _copied(torch, start)
 
     def steps(epoch: int) -> Iterator[tuple[Any, int]]:
         order = torch.stack([torch.randperm(len(x)) for _ in range(MEMBERS)])
         for first in range(0, len(x), plan.batch):
             which = order[:, first : first + plan.batch]
-            output = forward(torch, parameters, x[which], dropout=True)
+            output = _forward(torch, parameters, x[which], dropout=True)
             yield _job_loss(torch, output, *(part[which] for part in truth)), which.shape[1]
 
     def checked() -> float:
-        output = forward(torch, parameters, x_check.expand(MEMBERS, *x_check.shape))
+        output = _forward(torch, parameters, x_check.expand(MEMBERS, *x_check.shape))
         spread = (part.expand(MEMBERS, -1) for part in truth_check)
         return float(_job_loss(torch, output, *spread)) / MEMBERS
 
     identity = f"jobs {digest(data)} {digest(check)}"
     found = fit(parameters, steps, checked, plan, Descent(), identity, course, members=MEMBERS)
     return Taught(found, center, scale, [])
+
+
+def _begin(torch: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Where the perceptrons of ``shapes``, named as those of ``network``, begin: the mixtures come first."""
+    parameters = {}
+    for name, shape in shapes.items():
+        if name.startswith("weight"):
+            value = torch.randn(shape) * (2.0 / shape[1]) ** 0.5 * (0.1 if name == "weight2" else 1.0)
+        else:
+            value = torch.zeros(shape)
+        parameters[name] = value
+    first = torch.tensor([[0.0, -0.3, 0.0], [0.0, -1.5, 0.0], [0.0, -4.0, 0.5]])  # near the limit, below, far below
+    parameters["bias2"][..., : 3 * COMPONENTS] += first[:COMPONENTS].reshape(-1)
+    return parameters
+
+
+def _forward(torch: Any, parameters: Mapping[str, Any], x: Any, *, dropout: bool = False) -> Any:
+    """What the members say of jobs, (M, J, outputs); of x (M, J, F), scaled features."""
+    for layer in range(3):
+        x = torch.baddbmm(parameters[f"bias{layer}"], x, parameters[f"weight{layer}"])
+        if layer < 2:
+            x = torch.nn.functional.silu(x)
+            x = torch.nn.functional.dropout(x, 0.1, training=dropout)
+    return x
+
+
+def _component_terms(torch: Any, output: Any, log_ratio: Any, censored: Any) -> Any:
+    """Log likelihood of each job under each member, (M, J)."""
+    log_weight = torch.log_softmax(output[..., 0::3], -1)
+    log_deviation = output[..., 2::3].clamp(*LOG_DEVIATIONS)
+    z = (log_ratio[..., None] - output[..., 1::3].clamp(max=MOST_MEAN)) * torch.exp(-log_deviation)
+    seen = -0.5 * z**2 - log_deviation - 0.9189385332
+    longer = torch.special.log_ndtr(-z)
+    return torch.logsumexp(log_weight + torch.where(censored[..., None], longer, seen), -1)
 
 
 def _job_tensors(torch: Any, data: JobData, center: list[float], scale: list[float]) -> tuple[Any, ...]:
@@ -112,7 +149,7 @@ def _job_tensors(torch: Any, data: JobData, center: list[float], scale: list[flo
 
 
 def _job_loss(torch: Any, output: Any, log_ratio: Any, censored: Any, log_share: Any, is_told: Any) -> Any:
-    runtime = component_terms(torch, output[..., :RUNTIME], log_ratio, censored)
+    runtime = _component_terms(torch, output[..., :RUNTIME], log_ratio, censored)
     log_deviation = output[..., RUNTIME + 1].clamp(LEAST_LOG_DEVIATION, 1.0)
     z = (log_share - output[..., RUNTIME]) * torch.exp(-log_deviation)
     watts = -0.5 * z**2 - log_deviation - _ROOT

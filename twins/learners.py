@@ -59,6 +59,7 @@ _MODULES: Final = {
     "performance": "performance_learner",
     "energy": "energy_learner",
     "thermal": "thermal_learner",
+    "job-failure": "job_failure_learner",
 }
 
 NAMES: Final = tuple(_MODULES)

@@ -19,10 +19,9 @@ from hpcsim.plugin import Ended, InputError, Job, Options, Prediction, View
 from . import weights as files
 from .drift import SURE, drift
 from .features import COUNTED, NAMES, History
+from .remembered import Remembered
 from .sensitivity import Sensitivity
-
-TRAINED: Final = Path(__file__).with_name("trained")
-"""Where the weights lie that come with hpcsim: NAME.json and NAME.safetensors."""
+from .weights import TRAINED
 
 COVERAGE: Final = 0.9
 WINDOW: Final = 1000
@@ -58,15 +57,16 @@ def read(path: Path) -> Network:
 
 def shipped() -> list[str]:
     """The names of the weights that come with hpcsim."""
-    return sorted(path.name.removesuffix(".performance.json") for path in TRAINED.glob("*.performance.json"))
+    return files.shipped("performance")
 
 
 class RuntimeEnsemble:
     """Runtimes by an ensemble of five networks, on the request, the time and the history of user, project and queue.
 
-    Each network says of ln runtime a mixture of three normals, which ends at the walltime. The answer is the median of
-    all of them; the aleatoric deviation is what they see as noise on average, the epistemic one how far their means
-    lie apart. Both are stretched so that 90 % intervals would have held 90 % of the last thousand ends.
+    Each network says of ln runtime a mixture of normals, some of them around the runtimes of certain earlier jobs,
+    which ends at the walltime. The answer is the median of all of them; the aleatoric deviation is what they see as
+    noise on average, the epistemic one how far their means lie apart. Both are stretched so that 90 % intervals would
+    have held 90 % of the last thousand ends.
 
     A job is predicted when it is asked about first, and again when 1, 2, 4, 8 ... more jobs of its user (or of its
     nodes and walltime, where users have no names) have ended. For a job that runs it is the median of what is possible
@@ -105,14 +105,9 @@ class RuntimeEnsemble:
         if options.weights is not None and self._path is not None and self._path.parent != TRAINED:
             read(self._path)  # so that a file that is not sound is told of before the run begins
         self._history = History()
-        self._fresh: dict[int, int] = {}  # row by job id
-        self._stale: dict[int, int] = {}  # of those that are to be predicted again
-        self._alike: dict[Hashable, dict[int, int]] = {}  # rows by job id of those of one user
-        self._free: list[int] = []
+        self._remembered = Remembered(_group)
         self._output = np.zeros((0, 0, 0), np.float32)
         self._answer = np.zeros((0, 3))
-        self._first = np.zeros(0, np.int64)  # how many of its user had ended when a job was predicted first,
-        self._due = np.zeros(0, np.int64)  # and how many have to have for the next time
         self._scores: list[float] = []
         self._unscored: list[tuple[npt.NDArray[np.float32], int, int]] = []  # output, walltime, runtime of ends
         self._stretch = 0.0
@@ -128,7 +123,7 @@ class RuntimeEnsemble:
         if not self._stretch:
             self._scores = list(read(self._path).scores)
             self._calibrate()
-        fresh = self._fresh
+        fresh = self._remembered.fresh
         new = [job for job in jobs if job.id not in fresh]
         if new:
             self._predict(new, view)
@@ -148,34 +143,21 @@ class RuntimeEnsemble:
 
     def ended(self, end: Ended) -> None:
         """Learn of a job that has ended, and of how well it was predicted."""
-        job, group = end.job, _group(end.job)
-        row = self._fresh.pop(job.id, None)
-        if row is None:
-            row = self._stale.pop(job.id, None)
-        if row is not None:
-            alike = self._alike[group]
-            del alike[job.id]
-            if not alike:
-                del self._alike[group]
-            self._free.append(row)
-            if end.state in COUNTED:
-                said = self._answer[row]
-                self._learn_clock(end, said)
-                end = self._at_full_speed(end)
-                self._count(end, said)
-                self._unscored.append((self._output[row].copy(), job.walltime, end.runtime_s))
-                if len(self._unscored) == _EVERY:
-                    self._calibrate()
-                    self._watch(end.now)
-        else:
+        job = end.job
+        row = self._remembered.forget(job)
+        if row is not None and end.state in COUNTED:
+            said = self._answer[row]
+            self._learn_clock(end, said)
+            end = self._at_full_speed(end)
+            self._count(end, said)
+            self._unscored.append((self._output[row].copy(), job.walltime, end.runtime_s))
+            if len(self._unscored) == _EVERY:
+                self._calibrate()
+                self._watch(end.now)
+        elif row is None:
             end = self._at_full_speed(end)
         self._history.add(end)
-        alike = self._alike.get(group, {})
-        if alike:
-            known = self._history.ends_like(job)
-            for other, row in alike.items():
-                if known >= self._due[row] and other in self._fresh:
-                    self._stale[other] = self._fresh.pop(other)
+        self._remembered.outdate(job, self._history.ends_like)
 
     def sensitivity(self, jobs: Sequence[Job], view: View) -> Prediction:
         """How jobs feel a lower clock, by what has been seen of their users' jobs at lower clocks."""
@@ -225,43 +207,27 @@ class RuntimeEnsemble:
         from . import network
 
         used = read(self._known_path)
-        x = network.scaled(self._history.features(jobs, view.utc_s - view.now, view.nodes), used.center, used.scale)
-        output = network.outputs(used.tensors, x)
+        features = self._history.features(jobs, view.utc_s - view.now, view.nodes)
+        x = network.scaled(features, used.center, used.scale)
+        output = network.outputs(used.tensors, x, network.pointed(features))
         walltime_s = np.array([job.walltime for job in jobs], np.int64)
-        rows = np.array([self._row(job) for job in jobs])
+        rows = np.array([self._remembered.place(job, self._history.ends_like(job)) for job in jobs])
+        self._grow(self._remembered.rows)
         self._output[rows] = output
         for begin in range(0, len(jobs), _CHUNK):
             part = slice(begin, begin + _CHUNK)
             self._answer[rows[part]] = self._answers(output[part], walltime_s[part], None)
 
-    def _row(self, job: Job) -> int:
-        """The row of a job that is predicted now, for the first time or again."""
-        known = self._history.ends_like(job)
-        row = self._stale.pop(job.id, None)
-        if row is not None:
-            self._due[row] = self._first[row] + 2 * (known - self._first[row])
-        else:
-            if not self._free:
-                self._grow()
-            row = self._free.pop()
-            self._first[row], self._due[row] = known, known + 1
-            self._alike.setdefault(_group(job), {})[job.id] = row
-        self._fresh[job.id] = row
-        return row
-
-    def _grow(self) -> None:
+    def _grow(self, rows: int) -> None:
         from . import network
 
-        size = len(self._due)
-        more = max(256, size)
-        self._free = list(range(size + more - 1, size - 1, -1))
-        shape = (size + more, network.MEMBERS, 3 * network.COMPONENTS)
-        output = np.zeros(shape, np.float32)
-        output[:size] = self._output.reshape(size, *shape[1:])
-        self._output = output
-        self._answer = np.concatenate([self._answer, np.zeros((more, 3))])
-        self._first = np.concatenate([self._first, np.zeros(more, np.int64)])
-        self._due = np.concatenate([self._due, np.zeros(more, np.int64)])
+        size = len(self._answer)
+        if rows > size:
+            shape = (rows, network.MEMBERS, 3 * network.COMPONENTS)
+            output = np.zeros(shape, np.float32)
+            output[:size] = self._output.reshape(size, *shape[1:])
+            self._output = output
+            self._answer = np.concatenate([self._answer, np.zeros((rows - size, 3))])
 
     def _answers(
         self,
@@ -302,10 +268,9 @@ class RuntimeEnsemble:
     def __deepcopy__(self, memo: object) -> RuntimeEnsemble:
         twin = copy.copy(self)
         twin._history = self._history.copy()
-        twin._fresh, twin._stale, twin._free = self._fresh.copy(), self._stale.copy(), self._free.copy()
-        twin._alike = {group: rows.copy() for group, rows in self._alike.items()}
+        twin._remembered = self._remembered.copy()
         twin._output, twin._answer = self._output.copy(), self._answer.copy()
-        twin._first, twin._due, twin._scores = self._first.copy(), self._due.copy(), self._scores.copy()
+        twin._scores = self._scores.copy()
         twin._unscored, twin._slow = self._unscored.copy(), self._slow.copy()
         return twin
 
@@ -319,11 +284,7 @@ class RuntimeEnsemble:
 
 def weights_path(named: str) -> Path:
     """The JSON file of weights that an option names."""
-    if named.endswith(".json"):
-        return Path(named)
-    if named not in shipped():
-        raise InputError(f"no weights named {named!r}. Known: {', '.join(shipped())}; or give the path of a .json file")
-    return TRAINED / f"{named}.performance.json"
+    return files.path(named, "performance")
 
 
 def _group(job: Job) -> Hashable:

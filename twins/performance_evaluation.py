@@ -22,7 +22,7 @@ from .loop import Plan
 from .performance_baselines import LEVELS, Said, log_runtime, predictors
 from .performance_ensemble import WINDOW
 from .performance_learner import half, lesson, mixture
-from .records import Records, Split
+from .records import Records, Split, hours
 from .training import Trained, train
 
 COLUMNS: Final = (
@@ -38,7 +38,6 @@ MASSES: Final = LEVELS[::-1][: LEVELS.size // 2] * 2 - 1
 """What the central intervals between pairs of levels hold: 0.9, 0.7, ... 0.1."""
 
 ENSEMBLE: Final = "runtime-ensemble"
-_HOUR_S: Final = 3_600
 
 
 class Judged(NamedTuple):
@@ -100,7 +99,7 @@ def _judged_ensemble(trained: Trained, rows: Records, parts: Split) -> Judged:
     believed = mixture(trained, rows.data(which))
     score = lognormal.central_mass(believed, rows.runtime_s[which].astype(np.float64))
     levels_TQ = np.zeros((len(parts.test), LEVELS.size))
-    for test, known in _hours(rows, which, parts):
+    for test, known in hours(rows, which, parts, WINDOW):
         for place, mass in enumerate(MASSES):
             wanted = lognormal.conformal_mass(score[known], float(mass))
             levels_TQ[test, place], levels_TQ[test, -1 - place] = (1 - wanted) / 2, (1 + wanted) / 2
@@ -119,7 +118,7 @@ def _judged(said: Said, rows: Records, parts: Split) -> Judged:
     first = len(parts.check)
     moved = said.log_quantiles[first:].copy()
     limit = np.log(np.maximum(rows.jobs.walltime_s[parts.test], 1).astype(np.float64))
-    for test, known in _hours(rows, which, parts):
+    for test, known in hours(rows, which, parts, WINDOW):
         n = len(known)
         for place, level in enumerate(LEVELS):
             outward = np.ceil if level > 0.5 else np.floor
@@ -127,19 +126,6 @@ def _judged(said: Said, rows: Records, parts: Split) -> Judged:
             moved[test, place] += np.partition(error_JQ[known, place], rank)[rank]
     moved = np.clip(np.sort(moved, axis=1), 0.0, limit[:, None])
     return _metrics(rows, parts.test, said.point[first:], moved)
-
-
-def _hours(rows: Records, which: Int64s, parts: Split) -> list[tuple[Int64s, Int64s]]:
-    """For each hour of the test: the places of its jobs in the test, and in ``which`` of the last that had ended."""
-    end_s = rows.end_s[which]
-    order = np.argsort(end_s, kind="stable")
-    hour = rows.jobs.submit_s[parts.test] // _HOUR_S
-    found = []
-    for test in np.split(np.arange(len(hour)), np.flatnonzero(np.diff(hour)) + 1):
-        begin = int(rows.jobs.submit_s[parts.test[test[0]]])
-        known = order[: np.searchsorted(end_s[order], begin, side="right")][-WINDOW:]
-        found.append((test, known))
-    return found
 
 
 def _metrics(rows: Records, test: Int64s, point: Floats, log_quantiles: Floats) -> Judged:

@@ -41,7 +41,8 @@ def lesson(runs: Sequence[tuple[Records, Split]]) -> Lesson:
 def mixture(trained: Trained, data: Data) -> lognormal.Mixture:
     """What the ensemble says of jobs when they are submitted."""
     x = network.scaled(data.features, trained.center, trained.scale)
-    return network.mixture_of(network.outputs(trained.tensors, x), data.walltime_s.astype(np.int64))
+    output = network.outputs(trained.tensors, x, network.pointed(data.features))
+    return network.mixture_of(output, data.walltime_s.astype(np.int64))
 
 
 def half(trained: Trained) -> Trained:
@@ -71,7 +72,8 @@ def made(trained: Trained, taught: Lesson, plan: Plan) -> Made:
     about = {
         "kind": network.KIND,
         "seed": plan.seed,
-        "config": {"members": network.MEMBERS, "hidden": list(network.HIDDEN), "components": network.COMPONENTS,
+        "config": {"members": network.MEMBERS, "hidden": list(network.HIDDEN), "components": network.FREE,
+                   "pointers": list(network.POINTERS),
                    "epochs": plan.epochs, "patience": plan.patience, "batch": plan.batch},
         "data": {"sha256": digest(taught.fit), "fit": jobs[0], "check": jobs[1], "gap_s": taught.gap_s},
         "metrics": {"epochs": len(trained.losses), "best_epoch": trained.best_epoch,

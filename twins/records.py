@@ -13,6 +13,7 @@ from .features import COUNTED, Bools, Columns, Ends, Floats, Int64s, codes, of_t
 from .training import Data
 
 _DAY_S: Final = 86_400
+_HOUR_S: Final = 3_600
 _FEWEST: Final = 100  # jobs of a part of the split
 
 
@@ -112,3 +113,19 @@ def split(rows: Records, shares: tuple[float, float] = (0.6, 0.2)) -> Split:
         if part.size < _FEWEST // 4:
             raise InputError(f"only {part.size} jobs to {name} are left by the gap of {gap_s} s; give more days")
     return Split(fit, check, test, gap_s)
+
+
+def hours(rows: Records, which: Int64s, parts: Split, window: int) -> list[tuple[Int64s, Int64s]]:
+    """For each hour of the test: the places of its jobs in the test, and in ``which`` of the last that had ended.
+
+    At most ``window`` of these, by when the first job of the hour was submitted.
+    """
+    end_s = rows.end_s[which]
+    order = np.argsort(end_s, kind="stable")
+    hour = rows.jobs.submit_s[parts.test] // _HOUR_S
+    found = []
+    for test in np.split(np.arange(len(hour)), np.flatnonzero(np.diff(hour)) + 1):
+        begin = int(rows.jobs.submit_s[parts.test[test[0]]])
+        known = order[: np.searchsorted(end_s[order], begin, side="right")][-window:]
+        found.append((test, known))
+    return found

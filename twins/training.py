@@ -20,7 +20,17 @@ import numpy.typing as npt
 
 from .features import NAMES
 from .loop import ALONE, Course, Descent, Plan, digest, fit
-from .network import COMPONENTS, KIND, LEAST_LOG_DEVIATION, MEMBERS, MOST_LOG_DEVIATION, SHAPES, scaled
+from .network import (
+    FREE,
+    KIND,
+    LEAST_LOG_DEVIATION,
+    LEAST_OF_POINTERS,
+    MEMBERS,
+    MOST_LOG_DEVIATION,
+    SHAPES,
+    pointed,
+    scaled,
+)
 from .weights import load
 
 Floats = npt.NDArray[np.float64]
@@ -54,19 +64,19 @@ def train(fitted: Data, check: Data, plan: Plan, course: Course = ALONE) -> Trai
     torch.manual_seed(plan.seed)
     begun = None if course.start is None else load(course.start, KIND, SHAPES, NAMES)
     center, scale = scalers(fitted.features) if begun is None else (begun.about["center"], begun.about["scale"])
-    x, y, censored = _tensors(torch, fitted, center, scale)
-    x_check, y_check, censored_check = _tensors(torch, check, center, scale)
-    parameters = begin(torch, SHAPES) if begun is None else {n: torch.from_numpy(v) for n, v in begun.tensors.items()}
+    x, truth = _tensors(torch, fitted, center, scale)
+    x_check, truth_check = _tensors(torch, check, center, scale)
+    parameters = _begin(torch) if begun is None else {n: torch.from_numpy(v) for n, v in begun.tensors.items()}
 
     def steps(epoch: int) -> Iterator[tuple[Any, int]]:
-        order = torch.stack([torch.randperm(len(y)) for _ in range(MEMBERS)])
-        for begin in range(0, len(y), plan.batch):
+        order = torch.stack([torch.randperm(len(x)) for _ in range(MEMBERS)])
+        for begin in range(0, len(x), plan.batch):
             which = order[:, begin : begin + plan.batch]
-            output = forward(torch, parameters, x[which], dropout=True)
-            yield _loss(torch, output, y[which], censored[which]).mean(1).sum(), which.shape[1]
+            output = _forward(torch, parameters, x[which], dropout=True)
+            yield -_log_likelihood(torch, output, truth.take(which)).mean(1).sum(), which.shape[1]
 
     def checked() -> float:
-        return _checked_loss(torch, parameters, x_check, y_check, censored_check)
+        return _checked_loss(torch, parameters, x_check, truth_check)
 
     identity = f"{digest(fitted)} {digest(check)} {'' if begun is None else begun.about['sha256']}"
     found = fit(parameters, steps, checked, plan, Descent(), identity, course, members=MEMBERS)
@@ -79,30 +89,43 @@ def scalers(features: Floats) -> tuple[list[float], list[float]]:
     return center.tolist(), np.where(scale > _CONSTANT, scale, 1.0).tolist()
 
 
-def _tensors(torch: Any, data: Data, center: list[float], scale: list[float]) -> tuple[Any, Any, Any]:
-    """Features, ln runtime relative to the walltime, and whether that is only known to be more."""
+class _Truth(NamedTuple):
+    """Of J jobs ln runtime relative to the walltime, whether that is only known to be more, and what is pointed at."""
+
+    log_ratio: Any
+    censored: Any
+    pointed: Any
+
+    def take(self, which: Any) -> _Truth:
+        """That of some jobs."""
+        return _Truth(*(part[which] for part in self))
+
+
+def _tensors(torch: Any, data: Data, center: list[float], scale: list[float]) -> tuple[Any, _Truth]:
+    """The features, and the truth."""
     limit = np.log(np.maximum(data.walltime_s, 1.0))
     log_ratio = np.minimum(np.log(np.maximum(data.runtime_s, 1.0)) - limit, 0.0).astype(np.float32)
     censored = data.runtime_s >= data.walltime_s
-    return tuple(torch.from_numpy(part) for part in (scaled(data.features, center, scale), log_ratio, censored))
+    parts = scaled(data.features, center, scale), log_ratio, censored, pointed(data.features)
+    x, *truth = map(torch.from_numpy, parts)
+    return x, _Truth(*truth)
 
 
-def begin(torch: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """Where the perceptrons of ``shapes``, named as those of ``network``, begin: the mixtures come first."""
+def _begin(torch: Any) -> dict[str, Any]:
     parameters = {}
-    for name, shape in shapes.items():
+    for name, shape in SHAPES.items():
         if name.startswith("weight"):
             value = torch.randn(shape) * (2.0 / shape[1]) ** 0.5 * (0.1 if name == "weight2" else 1.0)
         else:
             value = torch.zeros(shape)
         parameters[name] = value
     first = torch.tensor([[0.0, -0.3, 0.0], [0.0, -1.5, 0.0], [0.0, -4.0, 0.5]])  # near the limit, below, far below
-    parameters["bias2"][..., : 3 * COMPONENTS] += first[:COMPONENTS].reshape(-1)
+    parameters["bias2"][..., : 3 * FREE] += first[:FREE].reshape(-1)
+    parameters["bias2"][..., 3 * FREE + 1 :: 2] = -2.0  # the deviation of what is pointed at
     return parameters
 
 
-def forward(torch: Any, parameters: Mapping[str, Any], x: Any, *, dropout: bool = False) -> Any:
-    """What the members say of jobs, (M, J, outputs); of x (M, J, F), scaled features."""
+def _forward(torch: Any, parameters: Mapping[str, Any], x: Any, *, dropout: bool = False) -> Any:
     for layer in range(3):
         x = torch.baddbmm(parameters[f"bias{layer}"], x, parameters[f"weight{layer}"])
         if layer < 2:
@@ -111,26 +134,31 @@ def forward(torch: Any, parameters: Mapping[str, Any], x: Any, *, dropout: bool 
     return x
 
 
-def component_terms(torch: Any, output: Any, log_ratio: Any, censored: Any) -> Any:
-    """Log likelihood of each job under each member, (M, J)."""
-    log_weight = torch.log_softmax(output[..., 0::3], -1)
-    log_deviation = output[..., 2::3].clamp(LEAST_LOG_DEVIATION, MOST_LOG_DEVIATION)
-    z = (log_ratio[..., None] - output[..., 1::3].clamp(max=3.0)) * torch.exp(-log_deviation)
+def _log_likelihood(torch: Any, output: Any, truth: _Truth) -> Any:
+    """Of each job under each member, (M, J)."""
+    free, pointing = output[..., : 3 * FREE], output[..., 3 * FREE :]
+    log_weight = torch.log_softmax(torch.cat([free[..., 0::3], pointing[..., 0::2]], -1), -1)
+    log_deviation = torch.cat(
+        [
+            free[..., 2::3].clamp(LEAST_LOG_DEVIATION, MOST_LOG_DEVIATION),
+            pointing[..., 1::2].clamp(LEAST_OF_POINTERS, MOST_LOG_DEVIATION),
+        ],
+        -1,
+    )
+    mean = torch.cat([free[..., 1::3].clamp(max=3.0), truth.pointed], -1)
+    z = (truth.log_ratio[..., None] - mean) * torch.exp(-log_deviation)
     seen = -0.5 * z**2 - log_deviation - 0.9189385332
     longer = torch.special.log_ndtr(-z)
-    return torch.logsumexp(log_weight + torch.where(censored[..., None], longer, seen), -1)
+    return torch.logsumexp(log_weight + torch.where(truth.censored[..., None], longer, seen), -1)
 
 
-def _loss(torch: Any, output: Any, log_ratio: Any, censored: Any) -> Any:
-    return -component_terms(torch, output, log_ratio, censored)
-
-
-def _checked_loss(torch: Any, parameters: Mapping[str, Any], x: Any, log_ratio: Any, censored: Any) -> float:
+def _checked_loss(torch: Any, parameters: Mapping[str, Any], x: Any, truth: _Truth) -> float:
     """The loss of the ensemble as a whole."""
     total = 0.0
     for begin in range(0, len(x), 8192):
         part = slice(begin, begin + 8192)
-        output = forward(torch, parameters, x[part].expand(MEMBERS, *x[part].shape))
-        terms = component_terms(torch, output, log_ratio[part].expand(MEMBERS, -1), censored[part].expand(MEMBERS, -1))
+        output = _forward(torch, parameters, x[part].expand(MEMBERS, *x[part].shape))
+        whole = truth.take(part)
+        terms = _log_likelihood(torch, output, _Truth(*(each.expand(MEMBERS, *each.shape) for each in whole)))
         total -= float((torch.logsumexp(terms, 0) - np.log(MEMBERS)).sum())
     return total / max(len(x), 1)

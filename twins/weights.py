@@ -24,6 +24,10 @@ VERSION: Final = 1
 _LARGEST_BYTES: Final = 64 << 20
 
 
+TRAINED: Final = Path(__file__).with_name("trained")
+"""Where the weights lie that come with hpcsim: NAME.TWIN.json and NAME.TWIN.safetensors."""
+
+
 class Weights(NamedTuple):
     """Tensors by name, and what is told of them."""
 
@@ -44,6 +48,21 @@ def save(directory: Path, name: str, tensors: Mapping[str, npt.NDArray[Any]], ab
         draft.write_bytes(content)
         draft.replace(directory / f"{name}{suffix}")
     return directory / f"{name}.json"
+
+
+def shipped(twin: str) -> list[str]:
+    """The names of the weights of a twin that come with hpcsim."""
+    return sorted(path.name.removesuffix(f".{twin}.json") for path in TRAINED.glob(f"*.{twin}.json"))
+
+
+def path(named: str, twin: str) -> Path:
+    """The JSON file of weights of a twin that an option names: by a path, or by a name of shipped ones."""
+    if named.endswith(".json"):
+        return Path(named)
+    known = shipped(twin)
+    if named not in known:
+        raise InputError(f"no weights named {named!r}. Known: {', '.join(known)}; or give the path of a .json file")
+    return TRAINED / f"{named}.{twin}.json"
 
 
 def load(path: Path, kind: str, shapes: Mapping[str, tuple[int, ...]], features: tuple[str, ...]) -> Weights:
