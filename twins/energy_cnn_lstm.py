@@ -20,7 +20,8 @@ from .drift import drift
 from .energy_features import FOLLOWS, JOB_NAMES, EnergyHistory, Node, drawn, tells
 from .energy_state import EVERY_S, HORIZONS_S, MOST_WAITING, SAMPLES, STATE_NAMES, Jobs, Moment, Racks, Sample
 from .features import Floats, Int64s
-from .performance_ensemble import COVERAGE, TRAINED
+from .performance_ensemble import COVERAGE
+from .weights import TRAINED
 
 KIND: Final = "energy-cnn-lstm"
 FEATURES: Final = (*JOB_NAMES, *(f"moment_{name}" for name in STATE_NAMES))
