@@ -16,6 +16,7 @@ from hpcsim.schedulers.recorded import Recorded
 from hpcsim.schedulers.tetris import Tetris
 from hpcsim.testing import SchedulerContract, TwinContract
 from hpcsim.testing.stand_ins import Energy, Fault, Thermal
+from hpcsim.twins.fault_lstm import FaultLSTM
 from hpcsim.twins.performance import LastTwo, Walltime
 from hpcsim.twins.performance_ensemble import RuntimeEnsemble
 
@@ -101,6 +102,10 @@ class TestLastTwo(TwinContract):
 
 class TestRuntimeEnsemble(TwinContract):
     twin = RuntimeEnsemble
+
+
+class TestFaultLSTM(TwinContract):
+    twin = FaultLSTM
 
 
 class TestEnergyStandIn(TwinContract):

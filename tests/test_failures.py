@@ -13,7 +13,7 @@ import pytest
 
 from hpcsim.machine import failures
 from hpcsim.machine.checkpoint import Checkpointing, daly_s, young_s
-from hpcsim.machine.failures import Failure, FailureProcess
+from hpcsim.machine.failures import Failure, FailureProcess, block_of
 from hpcsim.machine.outages import Downtime, maintenance_windows, recorded_outages, whole_system_outages
 from hpcsim.machine.spec import FailureSpec
 from hpcsim.workload.alcf import Outage
@@ -75,10 +75,8 @@ def test_times_are_whole_and_in_order_and_units_exist(start: int) -> None:
 @pytest.mark.parametrize("per_rack", [1, 2, 5, 14, 40])
 @pytest.mark.parametrize("size", [1, 2, 4, 5, 9, 14, 33, 50])
 def test_a_block_holds_its_place_and_stays_within_the_racks_it_needs(per_rack: int, size: int) -> None:
-    spec = replace(MIRA, blast=((size, 1.0),))
-    process = FailureProcess(spec, units=33, units_per_rack=per_rack, seed=1, start=0)
     for place in range(33):
-        block = process._block(place, size)
+        block = block_of(place, size, 33, per_rack)
         assert place in block
         assert block == tuple(range(block[0], block[0] + min(size, 33)))
         assert block[0] >= 0

@@ -4,7 +4,7 @@ import pytest
 
 import hpcsim
 from hpcsim.testing import TwinContract
-from hpcsim.twins.oracles import EnergyOracle, RuntimeOracle
+from hpcsim.twins.oracles import EnergyOracle, FaultOracle, RuntimeOracle
 
 PLUGIN = '''
 from hpcsim.plugin import Options, Start, hookimpl
@@ -37,6 +37,10 @@ def hpcsim_schedulers(register):
 
 class TestRuntimeOracle(TwinContract):
     twin = RuntimeOracle
+
+
+class TestFaultOracle(TwinContract):
+    twin = FaultOracle
 
 
 class TestEnergyOracle(TwinContract):

@@ -4,7 +4,8 @@ from hpcsim.plugin import Register, Twin, hookimpl
 
 from .energy import EnergyLastTwo
 from .energy_cnn_lstm import EnergyCNNLSTM
-from .oracles import EnergyOracle, RuntimeOracle
+from .fault_lstm import FaultLSTM
+from .oracles import EnergyOracle, FaultOracle, RuntimeOracle
 from .performance import LastTwo, Walltime
 from .performance_ensemble import RuntimeEnsemble
 from .thermal import TemperatureNow, ThermalRC
@@ -17,10 +18,12 @@ def hpcsim_twins(register: Register[Twin]) -> None:
         Walltime,
         LastTwo,
         RuntimeEnsemble,
+        FaultLSTM,
         RuntimeOracle,
         EnergyLastTwo,
         EnergyCNNLSTM,
         EnergyOracle,
+        FaultOracle,
         TemperatureNow,
         ThermalRC,
     ):

@@ -17,13 +17,17 @@ from .loop import Course, Plan
 class Recorded(NamedTuple):
     """What a finished run left: its Arrow tables (docs/results.md), its manifest, and how to read its telemetry.
 
-    ``machine`` has the published facts of its machine; None where nodes are only counted.
+    ``machine`` has the published facts of its machine; None where nodes are only counted. ``again`` runs the scenario
+    with other keys; ``hazard`` gives the true probability that each of U units fails within so many seconds of each of
+    T seconds, (T, U), for judging alone: no twin can ask for it.
     """
 
     tables: Mapping[str, Any]
     manifest: Mapping[str, Any]
     telemetry: Callable[[], Any] | None = None
     machine: MachineSpec | None = None
+    again: Callable[[Mapping[str, Any]], Recorded] | None = None
+    hazard: Callable[[Any, int], Any] | None = None
 
 
 class Made(NamedTuple):
@@ -60,6 +64,7 @@ _MODULES: Final = {
     "energy": "energy_learner",
     "thermal": "thermal_learner",
     "job-failure": "job_failure_learner",
+    "fault": "fault_learner",
 }
 
 NAMES: Final = tuple(_MODULES)

@@ -45,5 +45,16 @@ class EnergyOracle(_Oracle):
         return _surely(self._truth.joules(jobs, speeds))
 
 
+class FaultOracle(_Oracle):
+    """The true hazard of hardware: the odds of one who knows all that has come about, and nothing that is still to."""
+
+    name = "fault-oracle"
+    answers: Literal["fault"] = "fault"
+
+    def fault(self, units: npt.NDArray[np.int64], horizon_s: int, view: View) -> Prediction:
+        odds = self._truth.hazard(units, horizon_s)
+        return Prediction(odds, np.sqrt(odds * (1 - odds)), np.zeros(len(odds)))
+
+
 def _surely(values: Float64s) -> Prediction:
     return Prediction(values, np.zeros(len(values)), np.zeros(len(values)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -214,7 +214,17 @@ def _run(
     with _Bar(loaded.scenario.name) as progress:
         run = replay(loaded, found, progress=progress, source=source)
     telemetry = None if run.telemetry_file is None else run.telemetry_file.table
-    return loaded.scenario.name, Recorded(run.tables, run.manifest, telemetry, source[1])
+
+    def again(keys: Mapping[str, Any]) -> Recorded:
+        more = (*settings, *(f"{key}={value}" for key, value in keys.items()))
+        return _run(scenario, taught, more, trace, plugins)[1]
+
+    def hazard(seconds: Any, horizon_s: int) -> Any:
+        from hpcsim.results.hazard import true_hazard
+
+        return true_hazard(loaded, found.machines, run, seconds, horizon_s)
+
+    return loaded.scenario.name, Recorded(run.tables, run.manifest, telemetry, source[1], again, hazard)
 
 
 def _need(*modules: str) -> None:

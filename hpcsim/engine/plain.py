@@ -31,7 +31,7 @@ from hpcsim.machine.course import Course
 from hpcsim.machine.crossings import Crossings
 from hpcsim.machine.execution import Execution
 from hpcsim.machine.facility import Facility
-from hpcsim.machine.failures import Candidate, FailureProcess, Repeat
+from hpcsim.machine.failures import Candidate, Failed, FailureProcess, Repeat
 from hpcsim.machine.heat import Heat
 from hpcsim.machine.history import History
 from hpcsim.machine.lanes import Entry, Lane, Tally
@@ -90,7 +90,7 @@ FOLLOWS: Final = frozenset(
 """What of these follows from the rest, and may differ in simulations that are made alike."""
 
 _ROWS: Final = (Attempts, Decided, History)
-_TUPLES: Final = (Running, Interrupt, Outage, Due, Candidate, Repeat, Held, Returns, Share, Pool, Turn, Part)
+_TUPLES: Final = (Running, Interrupt, Outage, Due, Candidate, Failed, Repeat, Held, Returns, Share, Pool, Turn, Part)
 CLASSES: Final[dict[str, type]] = {kind.__name__: kind for kind in (*KEPT, *_ROWS, *_TUPLES, Entry, Waiting)}
 _SEQUENCES: Final[dict[str, Any]] = {kind.__name__: kind for kind in (list, tuple, deque, set, frozenset)}
 _MAPPINGS: Final[dict[str, Any]] = {kind.__name__: kind for kind in (dict, Counter)}

@@ -55,6 +55,21 @@ class Truth:
         ]
         return np.array(joules, np.float64)
 
+    def hazard(self, units: npt.NDArray[np.int64], horizon_s: int) -> Float64s:
+        """The probability that hardware takes each of U units within a horizon, for one who sees all but the future.
+
+        See ``machine.hazard``; 0 where hardware does not fail.
+        """
+        site = self._simulation.site
+        if site is None or site.cluster.failures is None:
+            return np.zeros(len(units))
+        from hpcsim.machine.hazard import hazard  # with scipy, for few runs
+
+        cluster, failures = site.cluster, site.cluster.failures
+        now = min(self._simulation.now, failures.next_time)
+        celsius = None if cluster.heat is None else cluster.heat.seen_c(self._simulation.now)
+        return hazard(failures, now, horizon_s, celsius)[units]
+
     def _alone_s(self, job: Job) -> float:
         site = self._simulation.site
         return self._simulation.program_of(job.id)[0] if site is None else min(site.ahead_of(job.id))

@@ -57,6 +57,7 @@ WEAR_S = 2 * 365 * DAY_S
 ERRORS_PER_H = 0.05  # corrected errors of a usual unit without precursor
 ERRORS_SIGMA = 1.0  # of ln of the units' own base rates, besides proneness and wear
 SURGE_PER_H = 6.0  # corrected errors that a precursor adds at full strength
+FORGOTTEN = 20  # mean delays after which a repeat is no longer reckoned with
 REMEMBERED_S = 7 * DAY_S  # how long precursors are kept for ``corrected_errors`` once they have ended
 
 
@@ -95,6 +96,15 @@ class Candidate(NamedTuple):
     precursor_s: int
     threshold: float  # a failure if the acceleration of its units is above
     repeats: tuple[Repeat, ...]
+    is_repeat: bool = False
+
+
+class Failed(NamedTuple):
+    """A failure that may repeat: where it sat, what it took, and when that was repaired or will be."""
+
+    place: int
+    units: tuple[int, ...]
+    repaired_s: int
 
 
 class FailureProcess:
@@ -146,6 +156,8 @@ class FailureProcess:
         self._drawn = 0
         self._coming: list[Candidate] = []  # a heap: all up to LONGEST_LEAD_S after the first of them
         self._ended: deque[Candidate] = deque()
+        self.last_first_s = begin  # when a first failure came last
+        self.failed: list[Failed] = []  # those whose repeat may still come, as far as anybody can know
         self._draw_ahead()
         while self.next_time < start:
             self.take(None)
@@ -153,7 +165,7 @@ class FailureProcess:
     def __deepcopy__(self, memo: dict[int, object]) -> FailureProcess:
         twin = copy.copy(self)
         twin._renewed_U = self._renewed_U.copy()
-        twin._coming, twin._ended = self._coming.copy(), self._ended.copy()
+        twin._coming, twin._ended, twin.failed = self._coming.copy(), self._ended.copy(), self.failed.copy()
         twin._first, twin._heat = copied(self._first), copied(self._heat)
         return twin
 
@@ -177,8 +189,11 @@ class FailureProcess:
         if not fails and temperature_c_U is not None and due.threshold < self._acceleration(HOTTEST_C):
             unit_c = temperature_c_U()[list(due.units)]
             fails = sum(self._acceleration(float(each)) for each in unit_c) / len(due.units) > due.threshold
+        if due.threshold == 0.0 and not due.is_repeat:
+            self.last_first_s = due.time
         if fails:
             self._renewed_U[due.place] = due.time + due.repair_s
+            self._remember(due)
             self._await_repeat(due)
         self._draw_ahead()
         return Failure(due.time, due.units, due.repair_s, due.precursor_s) if fails else None
@@ -251,7 +266,16 @@ class FailureProcess:
             repeats.append(Repeat(before_s + well_s, next_repair_s, min(precursor, well_s)))
             before_s = next_repair_s
         self._push(
-            Candidate(int(time), 0, place, self._block(place, size), repair_s, precursor_s, threshold, tuple(repeats))
+            Candidate(
+                int(time),
+                0,
+                place,
+                block_of(place, size, self._units, self._units_per_rack),
+                repair_s,
+                precursor_s,
+                threshold,
+                tuple(repeats),
+            )
         )
 
     def _await_repeat(self, failed: Candidate) -> None:
@@ -265,8 +289,20 @@ class FailureProcess:
                     precursor_s=precursor_s,
                     threshold=0.0,
                     repeats=tuple(later),
+                    is_repeat=True,
                 )
             )
+
+    def _remember(self, failed: Candidate) -> None:
+        """Note a failure, of which a repeat takes the place, and forget those that will hardly repeat any more."""
+        place, units = failed.place, failed.units
+        since = failed.time - round(FORGOTTEN * self._spec.recurrence_delay_d * DAY_S)
+        self.failed = [
+            each
+            for each in self.failed
+            if each.repaired_s > since and not (failed.is_repeat and each.place == place and each.units == units)
+        ]
+        self.failed.append(Failed(place, units, failed.time + failed.repair_s))
 
     def _push(self, candidate: Candidate) -> None:
         self._drawn += 1
@@ -301,20 +337,21 @@ class FailureProcess:
         excess_k = min(unit_c, HOTTEST_C) - self._spec.hot_above_c
         return max(1.0, float(self._spec.q10 ** (excess_k / 10.0)))
 
-    def _block(self, place: int, size: int) -> tuple[int, ...]:
-        """The aligned block of ``size`` neighbours with ``place`` in it: within its rack, or else from a rack on.
 
-        A block that would be cut off at the end of its rack, or of the machine, begins earlier instead.
-        """
-        per_rack, stop = self._units_per_rack, self._units
-        if size <= per_rack:
-            rack = place - place % per_rack
-            stop = min(rack + per_rack, stop)
-            begin = rack + (place - rack) // size * size
-        else:
-            across = -(-size // per_rack) * per_rack
-            begin = place // across * across
-            if place >= begin + size:
-                begin += across - size  # the other end of these racks
-        begin = max(0, min(begin, stop - size))
-        return tuple(range(begin, min(begin + size, self._units)))
+def block_of(place: int, size: int, units: int, per_rack: int) -> tuple[int, ...]:
+    """The aligned block of ``size`` neighbours with ``place`` in it: within its rack, or else from a rack on.
+
+    A block that would be cut off at the end of its rack, or of the machine, begins earlier instead.
+    """
+    stop = units
+    if size <= per_rack:
+        rack = place - place % per_rack
+        stop = min(rack + per_rack, stop)
+        begin = rack + (place - rack) // size * size
+    else:
+        across = -(-size // per_rack) * per_rack
+        begin = place // across * across
+        if place >= begin + size:
+            begin += across - size  # the other end of these racks
+    begin = max(0, min(begin, stop - size))
+    return tuple(range(begin, min(begin + size, units)))

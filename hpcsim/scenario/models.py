@@ -116,6 +116,13 @@ class Physics(Section):
         description="whether the queue rules of the machine's centre hold; or a YAML file of others, relative to "
         "this file",
     )
+    failure_rate: float = Field(
+        default=1.0,
+        gt=0,
+        le=1000,
+        allow_inf_nan=False,
+        description="how often hardware fails, relative to what the machine's file says: to learn from more failures",
+    )
     failure_seed: int | None = Field(
         default=None,
         ge=0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from types import MappingProxyType
@@ -68,6 +69,9 @@ def machine_spec(loaded: LoadedScenario, machines: Mapping[str, Path]) -> Machin
         spec = build_spec(data)
     except Unphysical as error:
         raise Unphysical(error.wrong, places) from None
+    if physics.failure_rate != 1.0:
+        changed = replace(spec.failures, mean_gap_h=spec.failures.mean_gap_h / physics.failure_rate)
+        spec = replace(spec, failures=changed)
     if physics.placement in ("torus", "recorded") and spec.torus is None:
         has = "has no torus with blocks" + (f" with {spec.nodes} nodes" if resized else "")
         place = loaded.place("physics", "placement")

@@ -1,0 +1,301 @@
+"""The fault twin: its features, its network against torch, its calibration, its weights, and what it says in a run."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import hpcsim
+from hpcsim.errors import InputError
+from hpcsim.plugin import UNIT_STATES, Readings
+from hpcsim.twins import fault_network as network
+from hpcsim.twins import fault_training as training
+from hpcsim.twins import weights as files
+from hpcsim.twins.fault_evaluation import _Judge
+from hpcsim.twins.fault_features import INTERVALS, PER_INTERVAL, SENSES_EVERY_S, SEQUENCE, SLOW, Health
+from hpcsim.twins.fault_learner import LEARNER
+from hpcsim.twins.fault_lstm import KIND, FaultLSTM, read
+from hpcsim.twins.fault_records import FaultRecords, _to_failures
+from hpcsim.twins.fault_training import calibrated, draw, forward, showing, train
+from hpcsim.twins.learners import Recorded
+from hpcsim.twins.loop import ALONE, Course, Plan
+
+U = 24
+DOWN, IDLE, BUSY = (UNIT_STATES.index(name) for name in ("down", "idle", "busy"))
+SIGN = SLOW.index("errors_12h")
+
+
+def samples(count, seed=1):
+    """What sensors of U units might read: state, watts, degrees, errors of each sample."""
+    rng = np.random.default_rng(seed)
+    watts = np.full(U, 500.0)
+    for number in range(count):
+        changes = rng.random(U) < 0.1
+        watts = np.where(changes, rng.choice([500.0, 900.0, 1500.0], U), watts)
+        state = np.where(rng.random(U) < 0.01, DOWN, np.where(watts > 500, BUSY, IDLE)).astype(np.int8)
+        celsius = 22.0 + np.sin(number / 40) + watts * (0.02 + 0.002 * np.arange(U) / U) + rng.normal(0, 0.4, U)
+        yield number * SENSES_EVERY_S, state, watts * rng.normal(1, 0.01, U), celsius, rng.poisson(0.02, U)
+
+
+def told(health, some):
+    for each in some:
+        health.tell(*each)
+    return health
+
+
+# -- features -------------------------------------------------------------------------------------
+
+
+def test_nothing_later_than_the_sample_enters_and_a_twin_hears_what_training_is_told():
+    every = list(samples(120))
+    early, late = told(Health(U), every[:60]), Health(U)
+    for time, state, watts, celsius, errors in every[:60]:
+        zeros = np.zeros(U)
+        late.hear(
+            Readings(np.full(U, time), np.arange(U), state, np.full(U, -1), celsius, None, watts, zeros, None, errors)
+        )
+    assert np.array_equal(early.sequence(), late.sequence())
+    assert np.array_equal(early.slow_at_close, late.slow_at_close)
+    before = early.sequence().copy(), early.slow_at_close.copy()
+    whole = told(Health(U), every)
+    assert np.array_equal(whole.sequence()[:, 0], told(Health(U), every[: 120 - 14 * PER_INTERVAL]).sequence()[:, -1])
+    assert np.array_equal(before[0], early.sequence())
+    assert np.array_equal(before[1], early.slow_at_close)
+
+
+def test_what_a_sensor_drifts_is_seen_apart_from_work_and_supply():
+    every = list(samples(1200))
+    drift_k = 2.0
+    for time, state, _, celsius, _ in every[1150:]:
+        celsius[7] += drift_k * min(1.0, (time / SENSES_EVERY_S - 1150) / 20)
+        state[7] = IDLE
+    health = told(Health(U), every)
+    warmth = health.sequence()[:, -8:, SEQUENCE.index("warmth_k")]
+    shown = health.sequence()[:, -8:, SEQUENCE.index("settled")] > 0
+    assert warmth[7][shown[7]].mean() == pytest.approx(drift_k, abs=0.5)
+    others = np.delete(np.where(shown, warmth, np.nan), 7, 0)
+    assert np.nanstd(others) < 0.5
+    assert abs(np.nanmean(others)) < 0.15
+
+
+def test_failures_are_counted_and_an_outage_is_nobodys():
+    def state(*down):
+        return np.where(np.isin(np.arange(U), down), DOWN, IDLE).astype(np.int8)
+
+    plain = (np.full(U, 500.0), np.full(U, 35.0), np.zeros(U, np.int64))
+    course = [state(), state(3), state(3), state(), *[state()] * 5, state(*range(U)), state(), state(), state()]
+    health = told(Health(U), ((i * SENSES_EVERY_S, s, *plain) for i, s in enumerate(course[:12])))
+    slow = dict(zip(SLOW, health.slow_at_close.T, strict=True))
+    assert slow["failures"][3] == pytest.approx(1.0, abs=0.02)
+    assert np.delete(slow["failures"], 3).max() == 0.0
+    assert slow["back_h"][3] == pytest.approx(np.log1p(8 * SENSES_EVERY_S / 3600))
+    assert np.delete(slow["back_h"], 3).min() > 8.0
+    assert slow["neighbours_72h"][[2, 4]].min() > 0.9
+
+
+# -- network --------------------------------------------------------------------------------------
+
+
+def tensors(seed=1):
+    rng = np.random.default_rng(seed)
+    return {name: (0.3 * rng.standard_normal(shape)).astype(np.float32) for name, shape in network.SHAPES.items()}
+
+
+def test_the_forward_pass_is_that_of_torch():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((37, INTERVALS, len(SEQUENCE))).astype(np.float32)
+    z = rng.standard_normal((37, len(SLOW))).astype(np.float32)
+    mine = network.log_rates(tensors(), x, z)
+    lstm = torch.nn.LSTM(len(SEQUENCE), network.HIDDEN, 2, batch_first=True)
+    attention = torch.nn.MultiheadAttention(network.HIDDEN, network.HEADS, bias=False, batch_first=True)
+    given = {name: torch.from_numpy(value) for name, value in tensors().items()}
+    with torch.no_grad():
+        for layer in (0, 1):
+            getattr(lstm, f"weight_ih_l{layer}").copy_(given[f"input{layer}"])
+            getattr(lstm, f"weight_hh_l{layer}").copy_(given[f"state{layer}"])
+            getattr(lstm, f"bias_ih_l{layer}").copy_(given[f"bias{layer}"])
+            getattr(lstm, f"bias_hh_l{layer}").zero_()
+        attention.in_proj_weight.copy_(torch.cat([given["query"], given["key"], given["value"]]))
+        attention.out_proj.weight.copy_(torch.eye(network.HIDDEN))
+        steps, _ = lstm(torch.from_numpy(x))
+        found, _ = attention(steps[:, -1:], steps, steps)
+        joined = torch.cat([steps[:, -1], found[:, 0], torch.from_numpy(z)], 1)
+        hidden = torch.relu(joined @ given["dense"].T + given["dense_bias"])
+        wide = torch.cat([torch.from_numpy(x).reshape(37, -1), torch.from_numpy(z)], 1) @ given["wide"].T
+        theirs = hidden @ given["rates"].T + given["rates_bias"] + wide
+        assert np.allclose(mine, theirs.numpy(), atol=2e-5)
+        learned = forward(torch, given, torch.from_numpy(x), torch.from_numpy(z))
+        assert np.allclose(mine, learned.numpy(), atol=2e-5)
+
+
+def test_any_horizon_is_the_integral_of_the_rates():
+    log_rate = np.log(np.array([[0.01, 0.02, 0.03, 0.04, 0.05, 0.06]]))
+    edges = (0.0, *network.EDGES_H)
+    for horizon_h in (0.5, 2.0, 7.0, 24.0, 100.0, 1000.0):
+        grid = np.linspace(0, horizon_h, 200_001)[1:] - horizon_h / 400_000
+        rates = np.exp(log_rate[0])[np.minimum(np.searchsorted(edges, grid, side="right") - 1, 5)]
+        assert network.expected(log_rate, horizon_h)[0] == pytest.approx(rates.mean() * horizon_h, rel=1e-4)
+
+
+# -- learning -------------------------------------------------------------------------------------
+
+
+def test_calibration_finds_the_level_and_the_slope():
+    rng = np.random.default_rng(3)
+    log_h = rng.normal(-5, 1.5, 400_000)
+    failed = rng.random(log_h.size) < -np.expm1(-np.exp(0.7 + 1.3 * log_h))
+    (level, slope), covariance = calibrated(log_h, failed)
+    assert level == pytest.approx(0.7, abs=4 * covariance[0, 0] ** 0.5)
+    assert slope == pytest.approx(1.3, abs=4 * covariance[1, 1] ** 0.5)
+    assert covariance[0, 0] ** 0.5 < 0.2
+
+
+def test_the_area_under_precision_and_recall_is_that_of_scikit_learn_also_of_repeated_days():
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(4)
+    said = np.round(rng.random(2000), 2)
+    failed = rng.random(2000) < said * 0.3
+    times = rng.integers(0, 3, 2000)
+    mine = _Judge(said, failed).average_precision(times)
+    assert mine == pytest.approx(metrics.average_precision_score(failed, said, sample_weight=times))
+
+
+def made_up(hours, seed):
+    """Records in which units with errors fail within the day, and others hardly ever."""
+    rng = np.random.default_rng(seed)
+    sequence = rng.normal(0, 0.3, (hours, U, len(SEQUENCE))).astype(np.float16)
+    slow = np.zeros((hours, U, len(SLOW)), np.float16)
+    slow[..., SLOW.index("back_h")] = 9.0
+    slow[..., SLOW.index("errors_base")] = -4.0
+    fails_in_h = np.full((hours, U), np.inf, np.float32)
+    for _ in range(hours // 6):
+        unit, at = rng.integers(U), rng.integers(20, hours)
+        begin = at - rng.integers(5, 19)
+        slow[begin:at, unit, SIGN] = 3.0
+        fails_in_h[begin:at, unit] = np.arange(at - begin, 0, -1)
+    time_s = 3600 * np.arange(1, hours + 1)
+    return FaultRecords(time_s, sequence, slow, np.ones((hours, U), bool), fails_in_h)
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    return made_up(900, 1)._replace(practice=made_up(700, 2))
+
+
+def test_each_third_of_what_is_drawn_shows_much_something_or_nothing(lesson):
+    drawn = draw([(lesson.practice, lesson.practice.parts()[0])], 300, np.random.default_rng(1))
+    assert np.bincount(showing(drawn.slow), minlength=3).max() <= 100
+    assert len(drawn.slow) >= 200
+
+
+class Killed(Exception):
+    """Stands for whatever may end a training."""
+
+
+def test_training_learns_resumes_and_repeats_to_the_same_weights(lesson, tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setattr(training, "_DRAWN", 1200)
+    plan = Plan(1, epochs=3, patience=3, batch=64)
+    whole = train([lesson], plan, ALONE)
+
+    def killed_after_the_first(epoch, fitted, checked):
+        raise Killed
+
+    with pytest.raises(Killed):
+        train([lesson], plan, Course(checkpoint=tmp_path / "c", told=killed_after_the_first))
+    again = train([lesson], plan, Course(checkpoint=tmp_path / "c", resume=True))
+    assert all(np.array_equal(whole.tensors[name], again.tensors[name]) for name in whole.tensors)
+    assert whole.calibration == again.calibration
+    test = lesson.all_of(lesson.parts()[1])
+    said, failed = whole.probability(lesson, test), lesson.within(test, 24.0)
+    area = _Judge(said, failed).average_precision(np.ones(len(said), np.int64))
+    assert area > 10 * failed.mean()
+
+
+# -- weights --------------------------------------------------------------------------------------
+
+
+def kept(directory, **changes):
+    count = len(network.FEATURES)
+    calibration = {"level": -1.0, "slope": 1.0, "usual_per_h": 1e-4, "covariance": [0.01, 0.0, 0.0, 0.01]}
+    about = {"kind": KIND, "features": list(network.FEATURES), "calibration": calibration}
+    about |= {"center": [0.0] * count, "scale": [1.0] * count}
+    half = {name: value.astype(np.float16) for name, value in tensors().items()}
+    return files.save(directory, "mine.fault", half, about | changes)
+
+
+def test_weights_that_are_not_sound_are_refused(tmp_path):
+    read(kept(tmp_path / "good"))
+    for number, changes in enumerate((
+        {"kind": "performance"}, {"features": ["load"]}, {"calibration": None},
+        {"calibration": {"level": 0.0, "slope": 0.0, "usual_per_h": 1e-4, "covariance": [0.0] * 4}},
+        {"calibration": {"level": 0.0, "slope": 1.0, "usual_per_h": 1e-4, "covariance": [0.0] * 3}},
+    )):  # fmt: skip
+        with pytest.raises(InputError):
+            read(kept(tmp_path / str(number), **changes))
+    path = kept(tmp_path / "cut")
+    data = path.with_suffix(".safetensors").read_bytes()
+    path.with_suffix(".safetensors").write_bytes(data[:-10])
+    with pytest.raises(InputError, match="damaged"):
+        read(path)
+    with pytest.raises(InputError, match="no weights named 'generall'"):
+        FaultLSTM(FaultLSTM.Options(weights="generall"))
+
+
+# -- a run ----------------------------------------------------------------------------------------
+
+RUN = {"machine.model": "cooley", "physics.telemetry.interval": SENSES_EVERY_S, "days": 3}
+
+
+def test_records_are_what_a_twin_would_have_heard_and_labels_what_interrupts_say():
+    run = hpcsim.simulate("cooley", RUN | {"physics.failure_rate": 60})
+    recorded = Recorded(run.tables, run.manifest, run.telemetry_file.table)
+    rows = LEARNER.records(recorded)
+    table = run.telemetry
+    health = Health(126)
+    for _, sample in table.groupby("time_s"):
+        state = np.array([UNIT_STATES.index(name) for name in sample["state"]], np.int8)
+        health.tell(int(sample["time_s"].iloc[0]), state, *(sample[name].to_numpy() for name in
+                    ("node_w", "node_c", "corrected_errors")))  # fmt: skip
+        if health.samples % PER_INTERVAL == 0:
+            hour = health.intervals - 1
+            assert np.array_equal(rows.sequence[hour], health.sequence()[:, -1].astype(np.float16))
+            assert np.array_equal(rows.slow[hour], health.slow_at_close.astype(np.float16))
+    interrupts = run.interrupts
+    hour, unit = np.argwhere(rows.fails_in_h < 24)[0]
+    fails_s = rows.time_s[hour] + 3600 * rows.fails_in_h[hour, unit]
+    assert np.isclose(interrupts[interrupts["cause"] == "hardware"]["time_s"], fails_s, atol=2).any()
+    assert _to_failures(run.tables["interrupts"], rows.time_s, 126)[1] == (interrupts["cause"] == "hardware").sum()
+
+
+def test_too_little_to_learn_from_is_told():
+    run = hpcsim.simulate("cooley", RUN | {"days": 1})
+    with pytest.raises(InputError, match="needs 10 failures or more, found"):
+        LEARNER.records(Recorded(run.tables, run.manifest, run.telemetry_file.table))
+    with pytest.raises(InputError, match=r"needs a scenario with machine.model and physics"):
+        LEARNER.records(Recorded(run.tables, run.manifest))
+
+
+def test_weights_of_a_file_answer_in_a_run(tmp_path):
+    path = kept(tmp_path)
+    json.loads(path.read_text())
+    plugin = tmp_path / "asks.py"
+    plugin.write_text(
+        "from hpcsim.plugin import Start, hookimpl\n"
+        "class Asks:\n"
+        "    name, api, needs = 'asks', 1, {'fault-twin'}\n"
+        "    def schedule(self, view):\n"
+        "        day, week = (view.twins.fault(range(126), days * 86400) for days in (1, 7))\n"
+        "        assert (day.mean <= week.mean).all() and day.mean.min() >= 0 and week.mean.max() <= 1\n"
+        "        room = view.room()\n"
+        "        yield from (Start(job) for job in view.queue if room.take(job))\n"
+        "@hookimpl\n"
+        "def hpcsim_schedulers(register):\n"
+        "    register(Asks)\n"
+    )
+    named = {"twins.fault": {"name": "fault-lstm", "weights": str(path)}, "scheduler": "asks"}
+    run = hpcsim.simulate("cooley", {"machine.model": "cooley", "days": 1} | named, plugins=plugin)
+    assert run.manifest["twins"]["fault"] == "fault-lstm"
