@@ -2,6 +2,8 @@
 
 from hpcsim.plugin import Register, Twin, hookimpl
 
+from .energy import EnergyLastTwo
+from .energy_cnn_lstm import EnergyCNNLSTM
 from .fault_lstm import FaultLSTM
 from .oracles import EnergyOracle, FaultOracle, RuntimeOracle
 from .performance import LastTwo, Walltime
@@ -18,6 +20,8 @@ def hpcsim_twins(register: Register[Twin]) -> None:
         RuntimeEnsemble,
         FaultLSTM,
         RuntimeOracle,
+        EnergyLastTwo,
+        EnergyCNNLSTM,
         EnergyOracle,
         FaultOracle,
         TemperatureNow,

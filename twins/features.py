@@ -90,7 +90,7 @@ def codes(texts: Sequence[str] | npt.NDArray[Any], *, named: bool = True) -> Int
 def of_trace(jobs: Columns, ends: Ends) -> Floats:
     """Features of all jobs of a trace, (J, F): of each only what was known in the second of its submission."""
     parts = [_request(jobs)]
-    for group in _group_codes(jobs):
+    for group in group_codes(jobs):
         last, count, last_end_s = _last_ends(jobs, ends, group)
         parts.append(_statistics(last, count, last_end_s, jobs.submit_s, jobs.walltime_s))
     return np.concatenate(parts, axis=1)
@@ -137,18 +137,18 @@ class History:
         job = end.job
         failed = np.array([end.state == "failed"])
         kept = _kept(np.array([end.runtime_s]), np.array([job.walltime]), failed)[0]
-        for key in _keys(job):
+        for key in keys_of(job):
             if key is not None:
                 self._ends.put(key, kept, end.now, job.id)
 
     def ends_like(self, job: Job) -> int:
         """How many ends became known of the user of ``job``; of its shape where the user has no name."""
-        keys = _keys(job)
+        keys = keys_of(job)
         return int(self._ends.count[self._ends.row(keys[0] or keys[-1])])
 
     def features(self, jobs: Sequence[Job], utc_of_zero: int, machine_nodes: int) -> Floats:
         """Features of J jobs that wait, (J, F), by all ends that are known by now."""
-        row_JG = np.array([[self._ends.row(key) for key in _keys(job)] for job in jobs], np.int64)
+        row_JG = np.array([[self._ends.row(key) for key in keys_of(job)] for job in jobs], np.int64)
         numbers = np.array([job[2:5] + job[9:11] for job in jobs], np.int64)
         submit_s, nodes, walltime_s, cores, gpus = numbers.T
         nothing = np.zeros(len(jobs), np.int64)
@@ -165,7 +165,7 @@ class History:
         return np.concatenate([_request(columns), of_groups.reshape(len(jobs), -1)], axis=1)
 
 
-def _keys(job: Job) -> tuple[tuple[Any, ...] | None, ...]:
+def keys_of(job: Job) -> tuple[tuple[Any, ...] | None, ...]:
     """The groups of a job, None where it belongs to none; in the order of ``GROUPS``."""
     user, nodes, walltime = job.user, job.nodes, job.walltime
     return (
@@ -178,7 +178,7 @@ def _keys(job: Job) -> tuple[tuple[Any, ...] | None, ...]:
     )
 
 
-def _group_codes(jobs: Columns) -> list[Int64s]:
+def group_codes(jobs: Columns) -> list[Int64s]:
     """The same groups as numbers of J jobs, -1 for none."""
     _, shape = np.unique(np.stack([jobs.nodes, jobs.walltime_s]), axis=1, return_inverse=True)
     _, walltime = np.unique(jobs.walltime_s, return_inverse=True)

@@ -63,7 +63,10 @@ class Diagram(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """The figures of all predictors, of which ``learned`` is the twin, and what they are of, such as "917 jobs"."""
+    """The figures of all predictors, of which ``learned`` is the twin, and what they are of, such as "917 jobs".
+
+    ``besides`` are those of other questions that the twin answers.
+    """
 
     learned: str
     columns: tuple[Column, ...]
@@ -71,6 +74,7 @@ class Evaluation(NamedTuple):
     seeds: list[int]
     of: str
     diagrams: tuple[Diagram, ...] = ()
+    besides: tuple[Evaluation, ...] = ()
 
 
 def compare_means(metrics: Mapping[str, Floats], day: Int64s, learned: str) -> dict[str, Compared]:

@@ -61,6 +61,7 @@ class Learner(Protocol):
 
 _MODULES: Final = {
     "performance": "performance_learner",
+    "energy": "energy_learner",
     "thermal": "thermal_learner",
     "job-failure": "job_failure_learner",
     "fault": "fault_learner",

@@ -85,6 +85,19 @@ def moments(mixture: Mixture, elapsed_s: Floats | None = None) -> Moments:
     return Moments(middle, np.where(is_over, 0.0, aleatoric), np.where(is_over, 0.0, epistemic))
 
 
+def log_moments(mixture: Mixture) -> tuple[Floats, Floats]:
+    """Mean and variance of ln runtime, at most ln walltime, as each member sees it: (J, M) both."""
+    weight, mean, deviation, limit = mixture
+    top = limit[:, None, None]
+    end = (top - mean) / deviation
+    inside, density = ndtr(end), np.exp(-end * end / 2) / np.sqrt(2 * np.pi)
+    first = mean * inside - deviation * density + top * (1.0 - inside)
+    second = (mean**2 + deviation**2) * inside - deviation * (top + mean) * density + top**2 * (1.0 - inside)
+    mean_M = (weight * first).sum(2)
+    variance_M: Floats = np.maximum((weight * second).sum(2) - mean_M**2, 0.0)
+    return mean_M, variance_M
+
+
 def quantiles(mixture: Mixture, level: Floats, elapsed_s: Floats | None = None) -> Floats:
     """The runtimes in seconds that J jobs stay below with the probabilities ``level``, (J, Q), given what they ran."""
     spread = 6.0 * mixture.deviation

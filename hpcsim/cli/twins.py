@@ -144,7 +144,8 @@ def evaluate(
         judged = taught.evaluate(taught.records(run), list(range(1, seeds + 1)), epochs, told)
     from rich.console import Console
 
-    print_table(Console(highlight=False), name, judged)
+    for each in (judged, *judged.besides):
+        print_table(Console(highlight=False), name, each)
     for path in write_plots(out.expanduser(), name, twin, judged):
         click.echo(path)
 
