@@ -16,9 +16,13 @@ from hpcsim.schedulers.recorded import Recorded
 from hpcsim.schedulers.tetris import Tetris
 from hpcsim.testing import SchedulerContract, TwinContract
 from hpcsim.testing.stand_ins import Energy, Fault, Thermal
+from hpcsim.twins.energy import EnergyLastTwo
+from hpcsim.twins.energy_cnn_lstm import EnergyCNNLSTM
 from hpcsim.twins.fault_lstm import FaultLSTM
+from hpcsim.twins.oracles import EnergyOracle, FaultOracle, RuntimeOracle
 from hpcsim.twins.performance import LastTwo, Walltime
 from hpcsim.twins.performance_ensemble import RuntimeEnsemble
+from hpcsim.twins.thermal import TemperatureNow, ThermalRC
 
 
 class TestFCFS(SchedulerContract):
@@ -106,6 +110,34 @@ class TestRuntimeEnsemble(TwinContract):
 
 class TestFaultLSTM(TwinContract):
     twin = FaultLSTM
+
+
+class TestEnergyLastTwo(TwinContract):
+    twin = EnergyLastTwo
+
+
+class TestEnergyCNNLSTM(TwinContract):
+    twin = EnergyCNNLSTM
+
+
+class TestTemperatureNow(TwinContract):
+    twin = TemperatureNow
+
+
+class TestThermalRC(TwinContract):
+    twin = ThermalRC
+
+
+class TestRuntimeOracle(TwinContract):
+    twin = RuntimeOracle
+
+
+class TestEnergyOracle(TwinContract):
+    twin = EnergyOracle
+
+
+class TestFaultOracle(TwinContract):
+    twin = FaultOracle
 
 
 class TestEnergyStandIn(TwinContract):

@@ -21,7 +21,6 @@ from hpcsim.plugin.loader import load_plugins
 from hpcsim.replay import replay
 from hpcsim.scenario.load import load_scenario
 from hpcsim.schedulers.backfilling import EASY
-from hpcsim.testing import TwinContract
 from hpcsim.twins import (
     energy_cnn_lstm,
     energy_evaluation,
@@ -43,14 +42,6 @@ from hpcsim.twins.loop import Course, Plan
 from hpcsim.twins.records import split
 
 torch = pytest.importorskip("torch")
-
-
-class TestEnergyCNNLSTM(TwinContract):
-    twin = EnergyCNNLSTM
-
-
-class TestEnergyLastTwo(TwinContract):
-    twin = EnergyLastTwo
 
 
 # -- weights without training ---------------------------------------------------------------------

@@ -16,7 +16,6 @@ from hpcsim.engine.view import View
 from hpcsim.errors import InputError
 from hpcsim.results.tables import jobs_table
 from hpcsim.schedulers.backfilling import EASY
-from hpcsim.testing import TwinContract
 from hpcsim.twins import job_failure, job_failure_evaluation, job_failure_learner, job_failure_network, platt, weights
 from hpcsim.twins import job_failure_sequences as sequences
 from hpcsim.twins import job_failure_training as training
@@ -31,21 +30,6 @@ from hpcsim.workload.job import workload_from_columns
 
 torch = pytest.importorskip("torch")
 NODES = 16
-
-
-class Asked(JobFailure):
-    """Answers as if it was asked how long jobs run, so that the contract of twins can be held to it."""
-
-    name = "job-failure"
-    api = 1
-    answers = "performance"
-
-    def performance(self, jobs, view):
-        return self.job_failure(jobs, view)
-
-
-class TestJobFailure(TwinContract):
-    twin = Asked
 
 
 # -- sequences ----------------------------------------------------------------------------------

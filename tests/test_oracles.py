@@ -3,8 +3,6 @@
 import pytest
 
 import hpcsim
-from hpcsim.testing import TwinContract
-from hpcsim.twins.oracles import EnergyOracle, FaultOracle, RuntimeOracle
 
 PLUGIN = '''
 from hpcsim.plugin import Options, Start, hookimpl
@@ -33,18 +31,6 @@ class Asks:
 def hpcsim_schedulers(register):
     register(Asks)
 '''
-
-
-class TestRuntimeOracle(TwinContract):
-    twin = RuntimeOracle
-
-
-class TestFaultOracle(TwinContract):
-    twin = FaultOracle
-
-
-class TestEnergyOracle(TwinContract):
-    twin = EnergyOracle
 
 
 @pytest.mark.parametrize("speed", [1.0, 0.7])

@@ -18,7 +18,6 @@ from hpcsim.cli.twins import twins as command
 from hpcsim.engine.twins import Ended
 from hpcsim.engine.view import View
 from hpcsim.errors import InputError
-from hpcsim.testing import TwinContract
 from hpcsim.twins import (
     lognormal,
     network,
@@ -38,10 +37,6 @@ from hpcsim.twins.records import of_run, split
 from hpcsim.twins.training import Data, train
 
 torch = pytest.importorskip("torch")
-
-
-class TestRuntimeEnsemble(TwinContract):
-    twin = RuntimeEnsemble
 
 
 # -- distributions ------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ from hpcsim.machine.catalogue import load_machine
 from hpcsim.machine.readings import Readings
 from hpcsim.machine.thermal import Racks as TrueRacks
 from hpcsim.machine.thermal import temperature_c
-from hpcsim.testing import TwinContract
 from hpcsim.twins import (
     rack_heat,
     thermal_evaluation,
@@ -31,7 +30,7 @@ from hpcsim.twins import (
 )
 from hpcsim.twins.loop import Course, Plan
 from hpcsim.twins.rack_heat import EQUATIONS, FEATURES, NETWORK, TIMES_S, Racks
-from hpcsim.twins.thermal import TemperatureNow, ThermalRC
+from hpcsim.twins.thermal import ThermalRC
 from hpcsim.twins.thermal_model import published
 from hpcsim.twins.thermal_windows import Telemetry
 
@@ -39,14 +38,6 @@ torch = pytest.importorskip("torch")
 
 POLARIS = load_machine("polaris")
 TIMES = np.array([20.0, 120.0, 300.0, 900.0, 5400.0], np.float32)
-
-
-class TestThermalRC(TwinContract):
-    twin = ThermalRC
-
-
-class TestTemperatureNow(TwinContract):
-    twin = TemperatureNow
 
 
 # -- equations ----------------------------------------------------------------------------------
