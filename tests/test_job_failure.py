@@ -53,6 +53,17 @@ def some_jobs(count=300, seed=3, users=True):
     )
 
 
+class Asked(JobFailure):
+    """Answers as if it was asked how long jobs run."""
+
+    name = "job-failure"
+    api = 1
+    answers = "performance"
+
+    def performance(self, jobs, view):
+        return self.job_failure(jobs, view)
+
+
 class Noting(Asked):
     """Notes the sequences of every job in the first pass that it waits in."""
 
