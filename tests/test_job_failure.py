@@ -347,7 +347,7 @@ def test_weights_that_are_not_sound_are_refused(kept, change, complaint):
 
 
 def test_the_weights_that_come_with_hpcsim_are_sound_and_say_what_made_them():
-    assert weights.shipped(KIND) == ["aurora", "cooley", "general", "mira", "polaris", "theta"]
+    assert {"general", "mira", "polaris"} <= set(weights.shipped(KIND))
     for machine in weights.shipped(KIND):
         path = weights.path(machine, KIND)
         assert job_failure.read(path).odds
