@@ -507,8 +507,9 @@ def test_a_world_that_changes_is_noticed(asked):
     for n, job in enumerate(jobs):
         twin.performance([job], view)
         twin.ended(Ended(job, 1, "completed", n, None))  # all of them crash at once
-    assert twin.report()["drifted_since_s"] is not None
-    assert twin.report()["accuracy"] < 0.2
+    report = twin.report()
+    assert report["drifted_since_s"] is not None
+    assert report["predicted"] == len(jobs)
 
 
 def test_ends_at_lower_clocks_teach_how_jobs_feel_them(asked):

@@ -222,7 +222,7 @@ def test_a_plugin_offers_a_twin_with_options_and_a_scheduler_asks_it(file):
     ("settings", "said"),
     [
         ({"twins.fault": "mein"}, "--set twins.fault: twins.fault.name: no twin named 'mein'. Did you mean 'mine'?"),
-        ({"twins.fault": "last-two"}, "the twin 'last-two' answers performance; known for fault: mine"),
+        ({"twins.fault": "last-two"}, "the twin 'last-two' answers performance; known for fault: f"),
         (
             {"twins.performance": "walltim"},
             "no twin named 'walltim'. Did you mean 'walltime'? Known: last-two, runtime-ensemble, r",
