@@ -4,7 +4,7 @@ import heapq
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import hpcsim
@@ -114,6 +114,7 @@ def by_hand(simulation, nodes=4):
 
 
 @settings(deadline=None, max_examples=150)
+@example([(5, 1, 1, 1, "a"), (5, 1, 1, 1, " ")], 30)  # one that follows stands behind the last that comes by itself
 @given(rows, st.sampled_from([0, 30, 300]))
 def test_first_come_first_served_is_as_computed_by_hand(some, think):
     simulation = made(some, think=think)

@@ -69,7 +69,7 @@ def read(path: Path) -> Networks:
         {name.removeprefix(of): each for name, each in tensors.items() if name.startswith(of)}
         for of in ("job.", "system.")
     )
-    return Networks(jobs, system, about["center"], about["scale"], **told)  # type: ignore[arg-type]  # none is None
+    return Networks(jobs, system, about["center"], about["scale"], **told)  # type: ignore[arg-type]  # nothing is wrong, so none of them is None
 
 
 def _numbers(about: dict[str, Any], key: str, shape: tuple[int, ...]) -> Floats | None:
@@ -82,7 +82,7 @@ def _numbers(about: dict[str, Any], key: str, shape: tuple[int, ...]) -> Floats 
 
 def shipped() -> list[str]:
     """The names of the weights that come with hpcsim."""
-    return sorted(path.name.removesuffix(".energy.json") for path in TRAINED.glob("*.energy.json"))
+    return files.shipped("energy")
 
 
 class EnergyCNNLSTM:
@@ -463,8 +463,4 @@ def stretch(scores: Floats) -> float:
 
 def weights_path(named: str) -> Path:
     """The JSON file of weights that an option names."""
-    if named.endswith(".json"):
-        return Path(named)
-    if named not in shipped():
-        raise InputError(f"no weights named {named!r}. Known: {', '.join(shipped())}; or give the path of a .json file")
-    return TRAINED / f"{named}.energy.json"
+    return files.path(named, "energy")

@@ -16,7 +16,7 @@ from . import weights as files
 from .rack_heat import EQUATIONS, FEATURES, NETWORK, SIZE, Racks, layer_k
 
 KIND: Final = "thermal-rc"
-TRAINED: Final = Path(__file__).with_name("trained")
+TRAINED: Final = files.TRAINED
 """Where the weights lie that come with hpcsim: NAME.thermal.json and .safetensors."""
 
 Float32s = npt.NDArray[np.float32]
@@ -91,7 +91,7 @@ def published(machine: MachineSpec) -> Model:
 
 def shipped() -> list[str]:
     """The names of the weights that come with hpcsim."""
-    return sorted(path.name.removesuffix(".thermal.json") for path in TRAINED.glob("*.thermal.json"))
+    return files.shipped("thermal")
 
 
 def path_of(name: str) -> Path:

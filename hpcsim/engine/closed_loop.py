@@ -5,14 +5,10 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-import simpy
-
 from hpcsim.workload.think import Thinking
 
 if TYPE_CHECKING:
     from hpcsim.engine.simulation import Simulation
-
-_AFTER_ENDS = simpy.events.EventPriority(2)
 
 
 class ClosedLoop:
@@ -53,10 +49,7 @@ class ClosedLoop:
             self._await(simulation, due)
 
     def _await(self, simulation: Simulation, due: int) -> None:
-        event = simpy.Event(simulation.env)
-        event._ok, event._value = True, None
-        event.callbacks.append(lambda _: self._submit(simulation, due))
-        simulation.env.schedule(event, _AFTER_ENDS, due - simulation.now)
+        simulation.after_ends(due - simulation.now, lambda _: self._submit(simulation, due))
 
     def _submit(self, simulation: Simulation, now: int) -> None:
         """Submit all that is due in this second, in the order of their ids."""

@@ -859,6 +859,10 @@ class Simulation:
             delay = self._coming[-1].submit - self.now  # negative only for jobs submitted before the start
             simpy.Timeout(self.env, delay if delay > 0 else 0).callbacks.append(self._arrive)
 
+    def after_ends(self, delay: int, callback: Callable[[simpy.Event], None]) -> None:
+        """Have ``callback`` called after ``delay`` seconds, behind all ends and arrivals of that second."""
+        self._schedule(delay, _AFTER_ENDS, callback)
+
     def _schedule(
         self,
         delay: int,
@@ -875,13 +879,12 @@ class Simulation:
     def _see_coming(self, job_id: int) -> None:
         """Make the next few thousand jobs from ``job_id`` on, the next one last."""
         stop = min(job_id + _JOBS_MADE_AT_ONCE, len(self.workload))
-        self._coming.extend(self.workload.jobs(job_id, stop))
-        if self.closed_loop is not None:
-            self._coming = [job for job in self._coming if job.id not in self.closed_loop.jobs]
-            if not self._coming and stop < len(self.workload):
-                self._see_coming(stop)
-                return
-        self._coming.reverse()
+        following = frozenset() if self.closed_loop is None else self.closed_loop.jobs
+        self._coming.extend(job for job in self.workload.jobs(job_id, stop) if job.id not in following)
+        if not self._coming and stop < len(self.workload):
+            self._see_coming(stop)
+        else:
+            self._coming.reverse()
 
     def _alarm(self, until: int) -> None:
         simpy.Timeout(self.env, until - self.now).callbacks.append(self._alarm_rings)
