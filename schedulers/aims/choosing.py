@@ -1,0 +1,50 @@
+"""Which action is best, when values are uncertain: three values by several heads become one number for each action."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .network import Floats32, State
+from .shape import DOUBT, MODES, OBJECTIVES, REST
+
+Floats = npt.NDArray[np.float64]
+
+
+class Worth(NamedTuple):
+    """Of each of A actions: the mean of the weighed values over the heads, their deviation, and the weights used."""
+
+    mean_A: Floats
+    deviation_A: Floats
+    weights_AO: Floats
+
+
+def weights_of(job_JF: Floats32, weights: Floats, kappa: float) -> Floats:
+    """The weights of each action: an objective whose twin is unsure of a job counts less there, ``(A, O)``.
+
+    An objective of uncertainty u in [0, 1] has exp(-kappa u) of its weight, and all add up to 1 again. Ways to rest
+    are about no job, and have the weights as they are.
+    """
+    doubt_JO = job_JF[:, DOUBT].astype(float)
+    effective_JO = weights * np.exp(-kappa * doubt_JO)
+    effective_JO /= effective_JO.sum(1, keepdims=True)
+    resting = np.broadcast_to(weights, (len(REST), len(OBJECTIVES)))
+    return np.concatenate([np.repeat(effective_JO, len(MODES), 0), resting])
+
+
+def worth(q_AHO: Floats32, state: State, weights: Floats, kappa: float) -> Worth:
+    """The values of all actions as numbers by which they can be compared; -inf for those that are not legal."""
+    weights_AO = weights_of(state.job_JF, weights, kappa)
+    scalar_AH = np.einsum("aho,ao->ah", q_AHO, weights_AO)
+    mean = np.where(state.legal_A, scalar_AH.mean(1), -np.inf)
+    return Worth(mean, scalar_AH.std(1), weights_AO)
+
+
+def best(found: Worth, aversion: float) -> int:
+    """The action with the highest lower confidence bound, ``aversion`` deviations below the mean; the first of equals.
+
+    A negative ``aversion`` looks for what is uncertain, as exploration does.
+    """
+    return int(np.argmax(found.mean_A - aversion * found.deviation_A))
