@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from multiprocessing import get_context
@@ -63,7 +64,7 @@ class Plan(NamedTuple):
     alpha: float = 0.6
     epsilon: tuple[float, float] = (0.2, 0.02)
     imitate: tuple[float, float] = (1.0, 0.0)
-    moments: int = 3
+    ahead_s: int = 7200
     objective: int | None = None
     uncertainty: bool = True
     various_weights: bool = True
@@ -88,7 +89,10 @@ class Round(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """The best network, what an hour usually costs, how the rounds went, and how well the best one did."""
+    """The best network, what an hour usually costs, how the rounds went, and how well the best one did.
+
+    ``cpu_s`` are the CPU seconds of learner and workers, all in all; those before a stop are not in it.
+    """
 
     tensors: dict[str, npt.NDArray[np.float32]]
     usual_O: Floats
@@ -96,6 +100,8 @@ class Trained(NamedTuple):
     rounds: list[Round]
     score: float
     parts: tuple[float, ...]
+    cpu_s: float
+    dueling: bool
 
 
 def train(
@@ -124,7 +130,9 @@ def train(
                 course.leave(checkpoint)
             told(done)
         best = course.best
-        return Trained(best[2], course.usual_O, course.rates_O, course.rounds, best[0], best[1])
+    spent = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = sum(each.ru_utime + each.ru_stime for each in spent)
+    return Trained(best[2], course.usual_O, course.rates_O, course.rounds, best[0], best[1], cpu_s, plan.recipe.dueling)
 
 
 class _Course:
@@ -211,18 +219,12 @@ class _Course:
         weights = self._weights()
         if who == "explorer" and plan.various_weights and plan.objective is None and rng.random() < 0.5:
             weights = 0.1 + 0.7 * rng.dirichlet(np.ones(3))
-        overrides = {
-            "days": plan.days,
-            "seed": seed,
-            "load": load,
-            "physics.failure_rate": _FAILURES,
-            **dict(plan.overrides),
-        }
+        month = {"days": plan.days, "seed": seed, "load": load, "physics.failure_rate": _FAILURES}
         exact = (float(weights[0]), float(weights[1]), float(weights[2]))
         recipe = self.learner.recipe
         return Order(
             scenario, month | dict(plan.overrides), who, seed, exact, epsilon, 0.5 if plan.uncertainty else 0.0,
-            recipe.kappa, recipe.dueling, plan.moments,
+            recipe.kappa, recipe.dueling, plan.ahead_s,
         )  # fmt: skip
 
     def _submit(self, orders: Sequence[Order], tensors: Tensors | None, *, keep: bool = True) -> list[Future[Played]]:
@@ -234,7 +236,7 @@ class _Course:
 
     def _remember(self, played: Played) -> None:
         for step in played.steps:
-            self.replay.add(step._replace(reward_O=(step.reward_O / self.usual_O).astype(np.float32)))
+            self.replay.add(step.scaled(self.usual_O))
 
     # -- stopping and going on --------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from hpcsim.schedulers.aims.aims import Aims
 from hpcsim.schedulers.aims.choosing import best, worth
 from hpcsim.schedulers.aims.expert import by_rule
 from hpcsim.schedulers.aims.network import State, values
-from hpcsim.schedulers.aims.replay import Step
+from hpcsim.schedulers.aims.replay import Outcome, Step
 from hpcsim.schedulers.aims.shape import MODES
 from hpcsim.training.rewards import Chosen, discounted, paid
 
@@ -27,7 +27,7 @@ class Order(NamedTuple):
     """What is to be played: a scenario with overrides, by whom, with which weights of the objectives.
 
     An ``explorer`` takes a random action with probability ``epsilon``, half of these by the rule, and else follows one
-    of the network's heads. ``moments`` is how far ahead rewards are added up.
+    of the network's heads. ``ahead_s`` is over what time rewards are added up for what a state is worth.
     """
 
     scenario: str
@@ -39,7 +39,7 @@ class Order(NamedTuple):
     aversion: float = 0.5
     kappa: float = 1.0
     dueling: bool = True
-    moments: int = 3
+    ahead_s: int = 7200
     options: tuple[tuple[str, Any], ...] = ()
 
 
@@ -80,12 +80,11 @@ def play(order: Order, tensors: Tensors | None, *, keep: bool = True) -> Played:
     rewards = paid(simulation, chosen, until_s)
     steps: list[Step] = []
     if keep:
-        later, reward, discount = discounted(np.array(recorder.time, float), rewards, order.moments)
-        state, action, of_rule = recorder.state, recorder.action, recorder.of_rule
-        steps = [
-            Step(state[k], action[k], reward[k], float(discount[k]), state[after], of_rule[k])
-            for k, after in enumerate(later.tolist())
-        ]
+        time_N, state = np.array(recorder.time, float), recorder.state
+        near, far = (discounted(time_N, rewards, ahead_s) for ahead_s in (0.0, order.ahead_s))
+        for k in np.flatnonzero(far[0] >= 0).tolist():
+            soon, late = (Outcome(each[1][k], float(each[2][k]), state[each[0][k]]) for each in (near, far))
+            steps.append(Step(state[k], recorder.action[k], soon, late, recorder.of_rule[k]))
     hours = (until_s - simulation.start) / 3600.0
     return Played(steps, rewards.total_O, rates_O, hours, len(chosen), _figures(simulation))
 

@@ -83,11 +83,11 @@ def paid(simulation: Simulation, chosen: Sequence[Chosen], until_s: int) -> Paid
 
 
 def discounted(
-    time_N: Floats, rewards: Paid, moments: int
+    time_N: Floats, rewards: Paid, ahead_s: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], Floats]:
-    """Of each choice that has one: the choice ``moments`` later moments ahead, the reward until it, its discount.
+    """Of each choice: the first choice that is later, and by ``ahead_s`` at least, the reward until it, its discount.
 
-    A moment is a second with choices. The last choices, which have none so far ahead, are left out.
+    It is -1 for the last choices, which have none so far ahead.
     """
     since = time_N - time_N[0]
     gap = np.diff(time_N, append=time_N[-1])
@@ -95,13 +95,11 @@ def discounted(
     reward = rewards.at_once_NO + rewards.until_next_NO * share[:, None]
     weight = np.exp(-since / DISCOUNT_S)
     total = np.concatenate([np.zeros((1, 3)), np.cumsum(reward * weight[:, None], 0)])
-    seconds, first = np.unique(time_N, return_index=True)
-    at = np.searchsorted(seconds, time_N) + moments
-    known = at < len(seconds)
-    later = first[at[known]]
-    here = np.flatnonzero(known)
-    sums = (total[later] - total[here]) / weight[here, None]
-    return later, sums.astype(np.float32), np.exp(-(time_N[later] - time_N[here]) / DISCOUNT_S)
+    later = np.searchsorted(time_N, np.maximum(time_N + ahead_s, np.nextafter(time_N, np.inf)))
+    known = later < len(time_N)
+    there = np.where(known, later, 0)
+    sums = (total[there] - total[:-1]) / weight[:, None]
+    return np.where(known, later, -1), sums.astype(np.float32), np.exp(-(time_N[there] - time_N) / DISCOUNT_S)
 
 
 def _waiting(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from math import inf
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from hpcsim.plugin import Decision, Job, Room, Sleeping, Start, View, taken_at
 from . import trained
 from .beliefs import Beliefs
 from .choosing import Worth, best, worth
+from .expert import by_rule
 from .network import State, values
 from .objectives import BEGIN, Objectives
 from .observing import Pass, Rhythm, legal_rest
@@ -82,6 +83,10 @@ class Aims:
             description="a file of weights (.json), or the name of those of a machine that come with hpcsim; the "
             "scenario's machine where it is one of them, else those named general",
         )
+        policy: Literal["network", "rule", "random"] = Field(
+            "network",
+            description="who chooses: the network, the rule that its training began with, or chance",
+        )
         objectives: tuple[float, float, float] = Field(
             BEGIN, description="the weights of energy, performance and reliability to begin with"
         )
@@ -106,16 +111,20 @@ class Aims:
         self._network: trained.Network | None = None
         if options.weights is not None:
             self._network = trained.read(options.weights)  # so that a file that is not sound is told of before the run
-        self.chooser: Chooser = self._by_network
+        self.chooser: Chooser = {"network": self._by_network, "rule": self._by_rule, "random": self._by_chance}[
+            options.policy
+        ]
         self.objectives = Objectives(adapt=options.adapt, begin=options.objectives)
         self._beliefs, self._rhythm, self._sleeping = Beliefs(), Rhythm(), Sleeping()
         self._hour = _Hour()
         self._seen: Pass | None = None
+        self._rng = np.random.default_rng(0)  # the view's, once there is one
 
     def schedule(self, view: View) -> Iterator[Decision]:
         sleeps = "sleep" in self.needs
         seen = self._sleeping.shown(view) if sleeps else view
         room = seen.room()
+        self._rng = view.rng
         self._weigh(view)
         chosen, rest = self._choose(seen, room, sleeps=sleeps)
         decisions: list[Decision] = [Start(job, why, MODES[mode][0]) for job, mode, why in chosen]
@@ -198,11 +207,20 @@ class Aims:
     def _by_network(self, state: State, now: int) -> int:
         return best(self.judged(state), self._options.aversion)
 
+    @staticmethod
+    def _by_rule(state: State, now: int) -> int:
+        return by_rule(state)
+
+    def _by_chance(self, state: State, now: int) -> int:
+        return int(self._rng.choice(np.flatnonzero(state.legal_A)))
+
     def judged(self, state: State) -> Worth:
         """What the network thinks of each action of ``state``."""
         if self._network is None:
             raise RuntimeError("the network is known once a pass has begun")
-        return worth(values(self._network.tensors, state), state, self.objectives.weights, self._options.kappa)
+        network = self._network
+        q_AHO = values(network.tensors, state, dueling=network.dueling)
+        return worth(q_AHO, state, self.objectives.weights, self._options.kappa)
 
     # -- for whoever trains it ------------------------------------------------------------------
 
@@ -220,7 +238,7 @@ class Aims:
     def _weigh(self, view: View) -> None:
         """Adapt the weights of the objectives, and have the network of the machine."""
         machine = view.machine
-        if self._network is None and self.chooser == self._by_network:
+        if self._network is None and self._options.policy == "network" and self.chooser == self._by_network:
             self._network = trained.read(trained.named(None if machine is None else machine.name.lower()))
         network = self._network
         usual = network.usual if network is not None else None

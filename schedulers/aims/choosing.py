@@ -21,17 +21,20 @@ class Worth(NamedTuple):
     weights_AO: Floats
 
 
-def weights_of(job_JF: Floats32, weights: Floats, kappa: float) -> Floats:
-    """The weights of each action: an objective whose twin is unsure of a job counts less there, ``(A, O)``.
+def surer(weights_JO: Floats | Floats32, job_JF: Floats32, kappa: float) -> Floats:
+    """The weights of the objectives for each job: one whose twin is unsure of the job counts less there.
 
-    An objective of uncertainty u in [0, 1] has exp(-kappa u) of its weight, and all add up to 1 again. Ways to rest
-    are about no job, and have the weights as they are.
+    An objective of uncertainty u in [0, 1] has exp(-kappa u) of its weight, and all add up to 1 again.
     """
-    doubt_JO = job_JF[:, DOUBT].astype(float)
-    effective_JO = weights * np.exp(-kappa * doubt_JO)
-    effective_JO /= effective_JO.sum(1, keepdims=True)
+    effective_JO = weights_JO * np.exp(-kappa * job_JF[:, DOUBT].astype(float))
+    return np.asarray(effective_JO / effective_JO.sum(1, keepdims=True))
+
+
+def weights_of(job_JF: Floats32, weights: Floats, kappa: float) -> Floats:
+    """The weights of each action, ``(A, O)``. Ways to rest are about no job, and have the weights as they are."""
+    of_job_JO = surer(weights[None], job_JF, kappa)
     resting = np.broadcast_to(weights, (len(REST), len(OBJECTIVES)))
-    return np.concatenate([np.repeat(effective_JO, len(MODES), 0), resting])
+    return np.concatenate([np.repeat(of_job_JO, len(MODES), 0), resting])
 
 
 def worth(q_AHO: Floats32, state: State, weights: Floats, kappa: float) -> Worth:

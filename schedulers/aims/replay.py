@@ -18,19 +18,33 @@ Int64s = npt.NDArray[np.int64]
 EPSILON: Final = 1e-3  # added to errors, so that nothing is never seen again
 
 
-class Step(NamedTuple):
-    """A choice and what came of it over the next few moments.
+class Outcome(NamedTuple):
+    """What the objectives were paid until a later state, and the discount that applies to what that is worth."""
 
-    ``action`` is its place in ``state.legal_A``; ``reward_O`` what the objectives were paid until ``later``, the state
-    that ``discount`` then applies to. ``of_rule`` says that a rule chose it, to be imitated.
+    reward_O: Floats32
+    discount: float
+    later: State
+
+
+class Step(NamedTuple):
+    """A choice and what came of it: until the next moment with choices, and over a longer time.
+
+    ``action`` is its place in ``state.legal_A``. ``of_rule`` says that a rule chose it, to be imitated.
     """
 
     state: State
     action: int
-    reward_O: Floats32
-    discount: float
-    later: State
+    near: Outcome
+    far: Outcome
     of_rule: bool
+
+    def scaled(self, usual_O: npt.NDArray[np.float64]) -> Step:
+        """The same with rewards as multiples of ``usual_O``."""
+        near, far = (
+            outcome._replace(reward_O=(outcome.reward_O / usual_O).astype(np.float32))
+            for outcome in (self.near, self.far)
+        )
+        return self._replace(near=near, far=far)
 
 
 class Replay:
@@ -93,7 +107,7 @@ class Replay:
         """All of it as arrays by name, and as plain data what is in none; each state once."""
         states: dict[int, tuple[int, State]] = {}
         for step in self._steps:
-            for state in (step.state, step.later):
+            for state in (step.state, step.near.later, step.far.later):
                 states.setdefault(id(state), (len(states), state))
         every = [state for _, state in states.values()]
         arrays = {
@@ -103,10 +117,10 @@ class Replay:
             "legal_JM": np.concatenate([state.legal_JM for state in every]).astype(np.uint8),
             "legal_SR": np.stack([state.legal_R for state in every]).astype(np.uint8),
             "state": np.array([states[id(step.state)][0] for step in self._steps]),
-            "later": np.array([states[id(step.later)][0] for step in self._steps]),
             "action": np.array([step.action for step in self._steps]),
-            "reward": np.stack([step.reward_O for step in self._steps]),
-            "discount": np.array([step.discount for step in self._steps]),
+            "later": np.array([[states[id(each.later)][0] for each in step[2:4]] for step in self._steps]),
+            "reward": np.array([[each.reward_O for each in step[2:4]] for step in self._steps]),
+            "discount": np.array([[each.discount for each in step[2:4]] for step in self._steps]),
             "of_rule": np.array([step.of_rule for step in self._steps]).astype(np.uint8),
             "masks": self._masks, "priority": self._tree[self._leaves :],
         }  # fmt: skip
@@ -121,10 +135,11 @@ class Replay:
         )  # fmt: skip
         every = [State(*part) for part in parts]
         columns = (arrays[name] for name in ("state", "action", "reward", "discount", "later", "of_rule"))
-        self._steps = [
-            Step(every[state], int(action), reward, float(discount), every[later], bool(of_rule))
-            for state, action, reward, discount, later, of_rule in zip(*columns, strict=True)
-        ]
+        self._steps = []
+        for state, action, rewards, discounts, laters, of_rule in zip(*columns, strict=True):
+            outcomes = zip(rewards, discounts.tolist(), laters.tolist(), strict=True)
+            near, far = (Outcome(reward, discount, every[later]) for reward, discount, later in outcomes)
+            self._steps.append(Step(every[state], int(action), near, far, bool(of_rule)))
         self._masks = arrays["masks"].copy()
         self._tree[:] = 0.0
         self._tree[self._leaves :] = arrays["priority"]
