@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from math import inf
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,17 +20,19 @@ from hpcsim.plugin import Decision, Job, Room, Sleeping, Start, View, taken_at
 
 from . import trained
 from .beliefs import Beliefs
-from .choosing import Worth, best, worth
+from .choosing import best, worth
 from .expert import by_rule
+from .journal import Journal
 from .network import State, values
 from .objectives import BEGIN, Objectives
 from .observing import Pass, Rhythm, legal_rest
 from .placing import safest
-from .shape import MODES, SPEEDS
+from .shape import MODES, OF_JOB, SPEEDS
 
 Floats = npt.NDArray[np.float64]
 
 _REST_AFTER: tuple[float | None, ...] = (None, 0.0, inf)  # seconds; None: the break-even time
+_FITS = OF_JOB.index("fits")
 _COUNTED_W = 1.0  # stands for watts where only nodes are counted
 
 
@@ -40,15 +42,6 @@ class Chooser(Protocol):
     def __call__(self, state: State, now: int) -> int:
         """The place of the chosen action in ``state.legal_A``."""
         ...
-
-
-class Choice(NamedTuple):
-    """A choice as it is explained later."""
-
-    now: int
-    job_id: int
-    action: str
-    worth: Worth
 
 
 class Aims:
@@ -94,11 +87,19 @@ class Aims:
         kappa: float = Field(
             1.0, ge=0, description="how much less an objective counts whose twin is unsure; 0: no less"
         )
+        anchor: bool = Field(
+            True,
+            description="whether an action is taken that the rule would not take only if it is better than the rule's, "
+            "less the aversion",
+        )
         aversion: float = Field(
             0.5, ge=0, description="standard deviations of the ensemble that an action is marked down"
         )
         patience: int = Field(
             86_400, ge=0, description="seconds after which nodes are kept for the job that has waited longest; 0: never"
+        )
+        journal: int = Field(
+            3, ge=0, description="so many actions that were not chosen are kept of each choice, to be explained"
         )
         sleep: bool = Field(True, description="whether idle nodes may sleep")
         speed: bool = Field(True, description="whether jobs may start at a lower clock")
@@ -116,7 +117,7 @@ class Aims:
         ]
         self.objectives = Objectives(adapt=options.adapt, begin=options.objectives)
         self._beliefs, self._rhythm, self._sleeping = Beliefs(), Rhythm(), Sleeping()
-        self._hour = _Hour()
+        self._hour, self._journal = _Hour(), Journal(options.journal)
         self._seen: Pass | None = None
         self._rng = np.random.default_rng(0)  # the view's, once there is one
 
@@ -205,7 +206,15 @@ class Aims:
         return said + ("" if speed == 1.0 else f"; at {speed:g} of the clock") + ("; on safe nodes" if place else "")
 
     def _by_network(self, state: State, now: int) -> int:
-        return best(self.judged(state), self._options.aversion)
+        network = self._network
+        if network is None:
+            raise RuntimeError("the network is known once a pass has begun")
+        q_AHO = values(network.tensors, state, dueling=network.dueling)
+        usual = by_rule(state) if self._options.anchor else None
+        found = worth(q_AHO, state, self.objectives.weights, self._options.kappa, usual)
+        chosen = best(found, self._options.aversion)
+        self._journal.note(now, self.seen_jobs, state.job_JF[:, _FITS] > 0, q_AHO, found, chosen)
+        return chosen
 
     @staticmethod
     def _by_rule(state: State, now: int) -> int:
@@ -214,13 +223,9 @@ class Aims:
     def _by_chance(self, state: State, now: int) -> int:
         return int(self._rng.choice(np.flatnonzero(state.legal_A)))
 
-    def judged(self, state: State) -> Worth:
-        """What the network thinks of each action of ``state``."""
-        if self._network is None:
-            raise RuntimeError("the network is known once a pass has begun")
-        network = self._network
-        q_AHO = values(network.tensors, state, dueling=network.dueling)
-        return worth(q_AHO, state, self.objectives.weights, self._options.kappa)
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """What it leaves in the run directory: its ``choices``, and the ``weights`` of the objectives by the hour."""
+        return self._journal.tables(self.objectives.course)
 
     # -- for whoever trains it ------------------------------------------------------------------
 
@@ -274,7 +279,7 @@ class Aims:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Aims:
         twin = copy.copy(self)
-        for name in ("objectives", "_beliefs", "_rhythm", "_sleeping", "_hour"):
+        for name in ("objectives", "_beliefs", "_rhythm", "_sleeping", "_hour", "_journal"):
             setattr(twin, name, copy.deepcopy(getattr(self, name), memo))
         if self.chooser == self._by_network:
             twin.chooser = twin._by_network

@@ -14,7 +14,10 @@ Floats = npt.NDArray[np.float64]
 
 
 class Worth(NamedTuple):
-    """Of each of A actions: the mean of the weighed values over the heads, their deviation, and the weights used."""
+    """Of each of A actions: the mean of the weighed values over the heads, their deviation, and the weights used.
+
+    Where an action is the ``usual`` one, both are by how much each is better than that.
+    """
 
     mean_A: Floats
     deviation_A: Floats
@@ -37,10 +40,16 @@ def weights_of(job_JF: Floats32, weights: Floats, kappa: float) -> Floats:
     return np.concatenate([np.repeat(of_job_JO, len(MODES), 0), resting])
 
 
-def worth(q_AHO: Floats32, state: State, weights: Floats, kappa: float) -> Worth:
-    """The values of all actions as numbers by which they can be compared; -inf for those that are not legal."""
+def worth(q_AHO: Floats32, state: State, weights: Floats, kappa: float, usual: int | None = None) -> Worth:
+    """The values of all actions as numbers by which they can be compared; -inf for those that are not legal.
+
+    With the place of the ``usual`` action the heads are asked how much better each is than that: they agree on it more
+    than on what the state is worth.
+    """
     weights_AO = weights_of(state.job_JF, weights, kappa)
     scalar_AH = np.einsum("aho,ao->ah", q_AHO, weights_AO)
+    if usual is not None:
+        scalar_AH = scalar_AH - scalar_AH[usual]
     mean = np.where(state.legal_A, scalar_AH.mean(1), -np.inf)
     return Worth(mean, scalar_AH.std(1), weights_AO)
 

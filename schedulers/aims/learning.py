@@ -160,11 +160,16 @@ class Learner:
         """The weights as numpy arrays; copies."""
         return {name: value.detach().numpy().copy() for name, value in self.tensors.items()}
 
-    def update(self, replay: Replay, progress: float, imitate: float) -> Told:
-        """One step on a batch; ``progress`` from 0 to 1 moves beta, ``imitate`` weighs the margin of the rule."""
+    def update(self, replays: Sequence[Replay], progress: float, imitate: float) -> Told:
+        """One step on a batch, of which each replay gives an equal part.
+
+        ``progress`` from 0 to 1 moves beta, ``imitate`` weighs the margin of the rule.
+        """
         recipe = self.recipe
         beta = recipe.beta + (1.0 - recipe.beta) * progress
-        steps, place, importance, masks = replay.sample(recipe.batch, beta)
+        drawn = [replay.sample(recipe.batch // len(replays), beta) for replay in replays]
+        steps = [step for each in drawn for step in each[0]]
+        importance, masks = (np.concatenate([each[place] for each in drawn]) for place in (2, 3))
         now = flat([step.state for step in steps], recipe.kappa)
         wanted_near, wanted_far = (
             self._wanted(each) for each in zip(*[(step.near, step.far) for step in steps], strict=True)
@@ -196,7 +201,8 @@ class Learner:
             self.target = {name: value.detach().clone() for name, value in self.tensors.items()}
         with torch.no_grad():
             error = ((chosen - wanted_near).mean(1) * now.weights_AO[chosen_A]).sum(1).numpy()
-        replay.surprised(place, error)
+        for replay, (_, place, _, _), part in zip(replays, drawn, np.split(error, len(replays)), strict=True):
+            replay.surprised(place, part)
         return Told(float(loss.detach()), float(imitation.detach()), float(scalar[chosen_A].detach().mean()))
 
     def _wanted(self, outcomes: Sequence[Outcome]) -> torch.Tensor:

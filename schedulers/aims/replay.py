@@ -104,7 +104,10 @@ class Replay:
     # -- stopping and going on --------------------------------------------------------------------
 
     def as_arrays(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-        """All of it as arrays by name, and as plain data what is in none; each state once."""
+        """All of it as arrays by name, and as plain data what is in none; each state once. Nothing where it is empty."""
+        plain = {"next": self._next, "highest": self._highest, "rng": self._rng.bit_generator.state}
+        if not self._steps:
+            return {}, plain
         states: dict[int, tuple[int, State]] = {}
         for step in self._steps:
             for state in (step.state, step.near.later, step.far.later):
@@ -124,10 +127,14 @@ class Replay:
             "of_rule": np.array([step.of_rule for step in self._steps]).astype(np.uint8),
             "masks": self._masks, "priority": self._tree[self._leaves :],
         }  # fmt: skip
-        return arrays, {"next": self._next, "highest": self._highest, "rng": self._rng.bit_generator.state}
+        return arrays, plain
 
     def restore(self, arrays: dict[str, npt.NDArray[Any]], plain: dict[str, Any]) -> None:
         """Put back what ``as_arrays`` gave. Raises KeyError or ValueError where it is something else."""
+        self._next, self._highest = int(plain["next"]), float(plain["highest"])
+        self._rng.bit_generator.state = plain["rng"]
+        if not arrays:
+            return
         ends = np.cumsum(arrays["jobs_S"])[:-1]
         parts = zip(
             np.split(arrays["job_JF"], ends), arrays["all_SG"], np.split(arrays["legal_JM"].astype(bool), ends),
@@ -145,5 +152,3 @@ class Replay:
         self._tree[self._leaves :] = arrays["priority"]
         for node in range(self._leaves - 1, 0, -1):
             self._tree[node] = self._tree[2 * node] + self._tree[2 * node + 1]
-        self._next, self._highest = int(plain["next"]), float(plain["highest"])
-        self._rng.bit_generator.state = plain["rng"]
