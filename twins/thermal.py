@@ -96,7 +96,6 @@ class ThermalRC:
         self._model: Model | None = None
         self._nodes: Belief | None = None
         self._gpus: Belief | None = None
-        self._recognised = False  # whether the nodes were compared with those that were learned
         self._before: Sample | None = None
         self._last: Sample | None = None
 
@@ -207,13 +206,7 @@ class ThermalRC:
         above_k, factor_k, layer_deviation_k = (each.reshape(-1)[:units] for each in predict(model, racks, after_s))
         same = (before.state == last.state) & (np.abs(last.node_w - before.node_w) < STEADY_W * before.node_w)
         error_k = last.node_c - np.float32(supply_c) - above_k
-        if not self._recognised:
-            self._recognised = True
-            alike_k = error_k + factor_k * nodes.factor  # the error if all nodes were alike
-            if np.median(np.abs(alike_k)) < np.median(np.abs(error_k)):
-                error_k, nodes = alike_k, nodes.nobody(spread(machine))
-                if model.gpus is not None:
-                    self._gpus = self._gpus_of(model.gpus).nobody(spread(machine))
+        nodes, error_k = nodes.recognised(error_k, factor_k, spread(machine))
         self._nodes = nodes.corrected(error_k, factor_k, layer_deviation_k, noise_after(model, after_s), same)
         if model.gpus is not None:
             inlet_k = rack_heat.inlet_k(np, model.p, racks).reshape(-1)[:units]
@@ -232,6 +225,7 @@ class ThermalRC:
         left = gpu_heat.left_of(gpus, after_s)
         risen_k = gpu_heat.k_per_w(gpus, belief.factor) * was_w * (1.0 - left)
         error_k = last.gpu_c - inlet_c - risen_k - (before.gpu_c - inlet_c) * left
+        belief, error_k = belief.recognised(error_k, risen_k, spread(machine))
         same = same & (np.abs(now_w - was_w) < STEADY_W * was_w)
         self._gpus = belief.corrected(error_k, risen_k, 0.0, gpu_noise_after(model, gpus, after_s), same)
 

@@ -25,7 +25,8 @@ _MISSED: Final = 0.1
 class Belief(NamedTuple):
     """Of U units the factor of ln R and its variance; by how much intervals are stretched; how readings were foretold.
 
-    ``foretold`` counts readings, ``error_k`` sums their errors, ``held`` counts those in intervals.
+    ``foretold`` counts readings, ``error_k`` sums their errors, ``held`` counts those in intervals. ``compared`` says
+    whether it is certain by now that these are the units that were learned, or others.
     """
 
     factor: Float32s
@@ -34,11 +35,20 @@ class Belief(NamedTuple):
     foretold: int = 0
     error_k: float = 0.0
     held: int = 0
+    compared: bool = False
 
-    def nobody(self, spread: float) -> Belief:
-        """Units that are all alike, as unsure as they differ."""
-        alike = np.full_like(self.variance, spread**2)
-        return self._replace(factor=np.zeros_like(self.factor), variance=alike)
+    def recognised(self, error_k: Float32s, factor_k: Float32s, spread: float) -> tuple[Belief, Float32s]:
+        """What is believed in the light of the first readings, and their errors then.
+
+        Where these would be smaller if all units were alike, it begins with such, as unsure as units differ.
+        """
+        if self.compared:
+            return self, error_k
+        alike_k = error_k + factor_k * self.factor
+        if np.median(np.abs(alike_k)) >= np.median(np.abs(error_k)):
+            return self._replace(compared=True), error_k
+        nobody = np.zeros_like(self.factor), np.full_like(self.variance, spread**2)
+        return Belief(*nobody, compared=True), alike_k
 
     def corrected(
         self, error_k: Float32s, factor_k: Float32s, layer_deviation_k: Float32s | float, noise_k: float, same: Bools
