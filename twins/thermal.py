@@ -51,11 +51,11 @@ class Sample(NamedTuple):
 
 
 class ThermalRC:
-    """Temperatures by the equations of heat, R and C as learned from telemetry, and a network's correction.
+    """Temperatures of nodes and GPUs by the equations of heat, R and C learned from telemetry, and a correction.
 
-    Besides nodes it answers how warm their GPUs will be: by R and a time constant of theirs, learned alike. What part
-    of a node's watts these draw, where nobody says it, is as sensors read it last of the program that runs there; on a
-    node without one it is the catalogue's of full load.
+    A network corrects what the equations say of nodes. GPUs have R and a time constant of their own, learned alike;
+    what part of a node's watts these draw, where nobody says it, is as sensors read it last of the program that runs
+    there, and on a node without one the catalogue's of full load.
 
     The equations are those of whole racks: each node is answered as if it alone drew the power that is asked, and all
     others what sensors read last. Readings also correct each node's R while the run goes on, by a Kalman filter, and

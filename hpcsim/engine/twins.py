@@ -246,6 +246,12 @@ class Twins:
         return Prediction(*answer)
 
 
+def answered(twin: Any) -> tuple[str, ...]:
+    """The question of a twin, or of its class, and what it answers besides."""
+    question: str = twin.answers
+    return question, *(each for each, kind in BESIDES.items() if kind == question and hasattr(twin, each))
+
+
 def gpus_get_warm(machine: MachineSpec | None) -> bool:
     """Whether a machine has GPUs whose temperature is modelled."""
     return machine is not None and machine.thermal.gpu_k_per_w is not None

@@ -14,7 +14,7 @@ import numpy as np
 from hpcsim.engine.decisions import Decision, Start
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.truth import Truth
-from hpcsim.engine.twins import AT_MOST_1, BESIDES, CELSIUS, Ended, Prediction, gpus_get_warm
+from hpcsim.engine.twins import AT_MOST_1, CELSIUS, Ended, Prediction, answered, gpus_get_warm
 from hpcsim.engine.view import View
 from hpcsim.machine.readings import Readings
 from hpcsim.testing.watched import CHANGES, Pass, Watched, changed, visible
@@ -43,8 +43,7 @@ class Asked(Watched):
     ) -> None:
         super().__init__(inner, looks=looks, during=during)
         self.question: str = inner.answers
-        besides = [each for each, kind in BESIDES.items() if kind == self.question and hasattr(inner, each)]
-        self.questions = (self.question, *besides)
+        self.questions = answered(inner)
         self.twins = {self.question: _Told(self)}
         self.others: list[Any] = []
         self.truth: Truth | None = None  # what oracles are given
