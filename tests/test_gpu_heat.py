@@ -13,10 +13,15 @@ from hpcsim.engine.view import View
 from hpcsim.errors import InputError, TwinError
 from hpcsim.machine import power
 from hpcsim.machine.catalogue import load_machine
+from hpcsim.machine.temperatures import Temperatures
+from hpcsim.machine.thermal import Racks
 from hpcsim.twins import gpu_heat, gpu_training, thermal_model, weights
+from hpcsim.twins.gpu_evaluation import gpus_judged
 from hpcsim.twins.thermal import TemperatureNow, ThermalRC
+from hpcsim.twins.thermal_learner import GpuTruth, Seen, Truth, parts
 from hpcsim.twins.thermal_model import published
-from hpcsim.twins.thermal_windows import Windows
+from hpcsim.twins.thermal_training import Trained
+from hpcsim.twins.thermal_windows import GpuTelemetry, Telemetry, Windows
 
 POLARIS, COOLEY = load_machine("polaris"), load_machine("cooley")
 WITH_GPUS = ("polaris", "cooley", "aurora")
@@ -115,6 +120,67 @@ def test_gpus_that_cool_down_when_they_draw_more_are_refused():
     some, inlet_k, r, _ = drawn(windows=40)
     with pytest.raises(InputError, match="GPUs should get warmer with what they draw"):
         gpu_training.fit(some._replace(later_k=-some.later_k, above_k=-some.above_k), inlet_k, r.size)
+
+
+def watched(samples=900, every=150, units=12, n=4):
+    """A machine that steps through loads, as sensors read it and as it is, and its racks."""
+    machine, rng = replace(POLARIS, nodes=units, units_per_rack=n), np.random.default_rng(5)
+    spec = machine.power
+    racks = Racks(machine.thermal, units, n, rng)
+    heat = Temperatures(racks, now=0, supply_c=20.0, node_w=spec.idle_w, gpu_w=spec.gpu_idle_w)
+    was = [(spec.idle_w, spec.gpu_idle_w)] * units
+    exact = {name: np.empty((samples, units)) for name in ("node_c", "gpu_c", "node_w", "cpu_util", "gpu_util")}
+    kept = np.ones((samples, units), bool)
+    for sample in range(samples):
+        if sample:
+            exact["cpu_util"][sample], exact["gpu_util"][sample] = (
+                exact["cpu_util"][sample - 1],
+                exact["gpu_util"][sample - 1],
+            )
+        for unit in range(units):
+            if sample and rng.random() > 1 / every:
+                continue
+            kept[sample, unit] = False
+            exact["cpu_util"][sample, unit], exact["gpu_util"][sample, unit] = busy = rng.random(2)
+            node_w = power.node_w(spec, *busy)
+            gpu_w = spec.gpu_idle_w + spec.gpu_dyn_w * busy[1] / 4
+            heat.set_power(60 * sample, np.array([unit]), node_w, gpu_w, *was[unit])
+            was[unit] = node_w, gpu_w
+        heat.advance(60 * sample)
+        exact["node_c"][sample], exact["gpu_c"][sample] = heat.node_c_N, heat.gpu_c_N
+        exact["node_w"][sample] = [node_w for node_w, _ in was]
+    noise = {"node_c": 0.5, "gpu_c": 0.5, "node_w": 15.0, "cpu_util": 0.02, "gpu_util": 0.02}
+    read = {
+        name: (each + noise[name] * rng.standard_normal(each.shape)).astype(np.float32) for name, each in exact.items()
+    }
+    read = {name: np.clip(each, 0, 1) if "util" in name else each for name, each in read.items()}
+    gpus = GpuTelemetry(read["gpu_c"], read["cpu_util"], read["gpu_util"], machine)
+    supply_c = np.full(samples, 20.0, np.float32)
+    seen = Telemetry(60 * np.arange(samples), read["node_c"], read["node_w"], kept, supply_c, n, gpus)
+    return machine, racks, seen, exact
+
+
+def test_gpus_are_learned_from_sensors_and_judged_against_the_machine():
+    machine, racks, seen, exact = watched()
+    model = published(machine)
+    factor = np.log(racks.r_N / machine.thermal.node_k_per_w).astype(np.float32)
+    trained = Trained({**model.p, "factor": factor}, model.center.tolist(), model.scale.tolist(), [], 0, True)
+    truth_of_gpus = GpuTruth(
+        exact["gpu_c"],
+        model.gpus._replace(factor=np.log(racks.gpu_r_N / machine.thermal.gpu_k_per_w)),
+        lambda some: (some.watts * some.there) @ racks.inlet_k_per_w.T,
+    )
+    truth = Truth(exact["node_c"], racks.r_N, machine.thermal.node_j_per_k, lambda some: None, truth_of_gpus)
+    seen = Seen(seen, truth)
+    found = parts(seen)
+    judged = gpus_judged(seen, found, found.test.holds[..., -1], [trained], [1])
+    assert "R within 10 % of the truth for 100.0 % of them" in judged.of
+    soon_k, late_k = ({name: each.mean[column] for name, each in judged.compared.items()} for column in (0, 1))
+    for error_k in (soon_k, late_k):
+        assert error_k["true equations"] - 0.02 < error_k["thermal-rc, GPUs"] < error_k["true equations"] + 0.15
+        assert error_k["thermal-rc, GPUs"] < 0.4
+        assert error_k["the catalogue's share"] > 3 * error_k["thermal-rc, GPUs"]
+    assert late_k["as warm as now"] > late_k["thermal-rc, GPUs"]
 
 
 # -- in a run -----------------------------------------------------------------------------------

@@ -444,7 +444,8 @@ def test_the_command_trains(tmp_path):
     settings = ["--set", "days=1", "--set", "machine.nodes=126", "--epochs", "1", "-o", str(tmp_path)]
     done = CliRunner().invoke(command, ["train", "cooley", "--twin", "thermal", *settings], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    assert thermal_model.read(tmp_path / "cooley.thermal.json", 126).factor.size == 126
+    made = thermal_model.read(tmp_path / "cooley.thermal.json", 126)
+    assert made.factor.size == made.gpus.factor.size == 126
     refused = CliRunner().invoke(command, ["train", "bare", "--twin", "thermal", "--set", "jobs=5", *settings[2:]])
     assert isinstance(refused.exception, InputError)
     assert sorted(EQUATIONS) == sorted(set(published(POLARIS).p) - set(NETWORK))
