@@ -1,14 +1,17 @@
 """What a tournament says of the four claims about AIMS, against each other scheduler, as a table in Markdown.
 
     python -m benchmarks.aims_question DIR [--of aims]
+    python -m benchmarks.aims_question --data FOLDER
 
 DIR is the directory of ``hpcsim tournament aims-question``, which may have cells that are still to be run: compared are
-windows in which all have ended.
+windows in which all have ended. FOLDER is where the four files of the claims lie: their rows are counted.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,14 @@ CLAIMS = (
     ("throughput_node_h_per_h", "saturation", +21.6, "completed node-hours per hour at saturation"),
     ("variability", None, -16.9, "variability (sd/mean of bounded slowdown)"),
 )
+FILES = {
+    "ANL-ALCF-MACHINESTATUS-AURORA_20250127_20250430.csv.gz": 16,
+    "ANL-ALCF-DJC-POLARIS_20240101_20241031.csv.gz": 241_772,
+    "ANL-ALCF-DJC-MIRA_20190101_20191231.csv.gz": 52_154,
+    "ANL-ALCF-DJC-COOLEY_20190101_20191231.csv.gz": 95_678,
+}
+"""The files by name, and the rows that the claims count in them, 389,620 in all; those of Aurora are no jobs."""
+
 FAIR = (("max_wait_s", None, "longest wait"), ("mean_bounded_slowdown", None, "mean bounded slowdown"))
 
 
@@ -46,12 +57,32 @@ def compared(
     return found, blocks.windows
 
 
+def count_rows(folder: Path) -> None:
+    """Print how many rows each of the four files has, and how many it should have."""
+    total = 0
+    for name, claimed in FILES.items():
+        file = folder / name
+        if not file.is_file():
+            print(f"{name}: not in {folder}")
+            continue
+        with gzip.open(file, "rt", encoding="utf-8", newline="") as lines:
+            rows = sum(1 for _ in csv.reader(lines)) - 1
+        total += rows
+        print(f"{name}: {rows:,} rows, {'as claimed' if rows == claimed else f'claimed are {claimed:,}'}")
+    print(f"in all {total:,} of {sum(FILES.values()):,}")
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", type=Path)
+    parser.add_argument("directory", type=Path, nargs="?")
+    parser.add_argument("--data", type=Path, help="count the rows of the files of the claims in this folder")
     parser.add_argument("--of", default="aims", help="label of the one that is compared with all others")
     asked = parser.parse_args()
+    if asked.data is not None:
+        count_rows(asked.data)
+    if asked.directory is None:
+        return
     cells = read_cells(asked.directory / "cells.csv")
     others = [name for name in dict.fromkeys(cells.column("scheduler")) if name != asked.of]
     tables, windows = {}, 0

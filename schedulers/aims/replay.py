@@ -104,7 +104,7 @@ class Replay:
     # -- stopping and going on --------------------------------------------------------------------
 
     def as_arrays(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-        """All of it as arrays by name, each state once, and what is in none as plain data; where it is empty no arrays."""
+        """All of it as arrays by name, each state once, and the rest as plain data; where it is empty no arrays."""
         plain = {"next": self._next, "highest": self._highest, "rng": self._rng.bit_generator.state}
         if not self._steps:
             return {}, plain
