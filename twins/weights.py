@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -52,7 +53,12 @@ def save(directory: Path, name: str, tensors: Mapping[str, npt.NDArray[Any]], ab
 
 def shipped(twin: str) -> list[str]:
     """The names of the weights of a twin that come with hpcsim."""
-    return sorted(path.name.removesuffix(f".{twin}.json") for path in TRAINED.glob(f"*.{twin}.json"))
+    return list(_shipped(twin))
+
+
+@cache
+def _shipped(twin: str) -> tuple[str, ...]:
+    return tuple(sorted(path.name.removesuffix(f".{twin}.json") for path in TRAINED.glob(f"*.{twin}.json")))
 
 
 def path(named: str, twin: str) -> Path:
