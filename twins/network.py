@@ -72,7 +72,7 @@ def outputs(
         for layer in range(3):
             hidden = hidden @ tensors[f"weight{layer}"] + tensors[f"bias{layer}"]
             if layer < 2:
-                hidden = hidden / (1.0 + np.exp(-np.clip(hidden, -60.0, 60.0)))
+                hidden = hidden / (1.0 + np.exp(-np.minimum(np.maximum(hidden, -60.0), 60.0)))
         parts.append(hidden.transpose(1, 0, 2))
     raw = np.concatenate(parts)
     result = np.empty((*raw.shape[:2], 3 * COMPONENTS), np.float32)

@@ -205,7 +205,7 @@ class _Course:
         hourly_O = np.array([self._hourly(played) for played in self._play(orders, tensors, keep=False)]).mean(0)
         rule_O = self._rule_O.mean(0)
         weights = self._weights()
-        parts = tuple(float(x) for x in hourly_O / rule_O)
+        parts = tuple(float(x) for x in hourly_O / np.maximum(rule_O, 1e-9))
         score = float(weights @ hourly_O / (weights @ rule_O))
         if score < self.best[0]:
             self.best = score, parts, tensors
