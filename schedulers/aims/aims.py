@@ -267,7 +267,7 @@ class Aims:
         """
         starts = [each for each in decisions if isinstance(each, Start)]
         safe = [each for each in starts if MODES[modes[each.job.id]][1]]
-        if not safe or any(each.job.id in room.special for each in starts):
+        if not safe or room.stopped or any(each.job.id in room.special for each in starts):
             yield from decisions
             return
         free_U = view.free_units(room)
