@@ -71,11 +71,13 @@ class FaultLSTM:
     ----------
     Hochreiter and Schmidhuber (1997), Long short-term memory.
     Vaswani et al. (2017), Attention is all you need.
+    Dempster, Laird and Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm.
+    Turin (1960), An introduction to matched filters.
     """
 
     name = "fault-lstm"
     api = 1
-    cites = ("Hochreiter1997", "Vaswani2017", "Lakshminarayanan2017", "Platt1999")
+    cites = ("Hochreiter1997", "Vaswani2017", "Dempster1977", "Turin1960", "Lakshminarayanan2017", "Platt1999")
     answers: Literal["fault"] = "fault"
     senses_every_s = SENSES_EVERY_S
 

@@ -5,8 +5,7 @@ share (the supply). Each unit's line is fitted while it is watched, by least squ
 machine as prior. Power is the mean of what was read since the work of the unit last changed, so that its noise, which
 as heat is as large as that of the thermometer, averages out; and it is felt with delay, as by a thermal mass. A unit is
 judged only once it has settled: neither its work has changed for a while, nor has its temperature jumped, as it does
-where work came and went between two readings.
-Constants in capitals are chosen, not fitted.
+where work came and went between two readings. Constants in capitals are chosen, not fitted.
 """
 
 from __future__ import annotations
@@ -30,13 +29,8 @@ _FELT_S: Final = 400.0  # time constant with which power is felt
 _BESIDE: Final = ((1, 1), (2, 3), (4, 8))  # places to one side whose powers are summed up
 _COLUMNS: Final = 2 + 2 * len(_BESIDE)  # 1, own power, neighbours'; kilowatts
 _FORGETS_S: Final = 30 * 86_400
-_PRIOR: Final = (
-    0.1,
-    0.1,
-    10.0,
-    10.0,
-    *(_COLUMNS - 4) * [100.0],
-)  # readings that the fit of the whole machine counts for
+_PRIOR: Final = (0.1, 0.1, 10.0, 10.0, *(_COLUMNS - 4) * [100.0])
+"""Readings that the fit of the whole machine counts for in each column: units differ most by themselves."""
 _FEWEST: Final = 20  # settled units that tell what all share
 _SHARED_AFTER_S: Final = 1.5 * 86_400  # before, no line is good enough to tell what all units share
 _CLIPPED_AFTER_S: Final = 5 * 86_400
