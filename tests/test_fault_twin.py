@@ -15,13 +15,14 @@ from hpcsim.twins import fault_network as network
 from hpcsim.twins import fault_training as training
 from hpcsim.twins import weights as files
 from hpcsim.twins.fault_evaluation import _Judge
-from hpcsim.twins.fault_features import DESCRIBED, INTERVALS, PER_INTERVAL, SENSES_EVERY_S, SEQUENCE, SLOW, Health
+from hpcsim.twins.fault_features import DESCRIBED, INTERVALS, PER_INTERVAL, SENSES_EVERY_S, SEQUENCE, SLOW, Health, seen
 from hpcsim.twins.fault_learner import LEARNER
 from hpcsim.twins.fault_lstm import KIND, FaultLSTM, read
 from hpcsim.twins.fault_records import FaultRecords, _to_failures
 from hpcsim.twins.fault_signs import _NOW, HOURS, LEADS_H, SIGNS, SIZE, Seen, Signs, fit, likelihood
 from hpcsim.twins.fault_signs import told as tell_signs
 from hpcsim.twins.fault_training import calibrated, draw, forward, showing, train
+from hpcsim.twins.fault_warmth import Warmth
 from hpcsim.twins.learners import Recorded
 from hpcsim.twins.loop import ALONE, Course, Plan
 
@@ -99,6 +100,19 @@ def test_failures_are_counted_and_an_outage_is_nobodys():
     assert slow["neighbours_72h"][[2, 4]].min() > 0.9
 
 
+def test_a_thermometer_is_told_alike_from_columns_that_are_used_again():
+    every = [each[1:5] for each in samples(1200)]
+    fresh, reused = Warmth(U, SENSES_EVERY_S), Warmth(U, SENSES_EVERY_S)
+    buffers = [np.zeros((PER_INTERVAL, U)) for _ in range(4)]
+    for first in range(0, len(every), PER_INTERVAL):
+        columns = [np.array(column) for column in zip(*every[first : first + PER_INTERVAL], strict=True)]
+        for buffer, column in zip(buffers, columns, strict=True):
+            buffer[:] = column
+        for mine, theirs in zip(fresh.tell(*columns), reused.tell(*buffers), strict=True):
+            assert np.array_equal(mine, theirs)
+    assert fresh.tell(*columns)[1].any()
+
+
 # -- signs ----------------------------------------------------------------------------------------
 
 
@@ -140,6 +154,21 @@ def test_signs_are_told_by_bayes_rule_and_by_when_the_fault_comes():
     assert (features[:, SIGNS.index("fault")] > 0.9).mean() == pytest.approx(0.7, abs=0.2)
     quiet = np.exp(tell_signs(signs, before_faults(400, 0.0, 0.0, 4)))[:, SIGNS.index("fault")]
     assert np.mean(quiet > 0.1) < 0.01
+
+
+def test_a_repair_ends_all_signs_and_heat_of_work_that_nobody_read_is_cut_off():
+    sequence = np.zeros((2, HOURS, len(SEQUENCE)), np.float16)
+    sequence[..., SEQUENCE.index("errors")] = np.log1p(2.0)
+    sequence[..., SEQUENCE.index("settled")] = 1.0
+    sequence[0, 40, SEQUENCE.index("down")] = 0.25
+    sequence[1, 50, SEQUENCE.index("warmth_k")] = 3.0
+    sequence[1, 60:, SEQUENCE.index("warmth_k")] = np.minimum(0.5 * np.arange(1, 13), 3.0)  # grows, as signs do
+    some = seen(sequence, np.zeros((2, len(DESCRIBED)), np.float16))
+    assert not some.errors[0, :41].any()
+    assert not some.readings[0, :41].any()
+    assert (some.errors[0, 41:] == 2).all()
+    assert some.warm_k[1, 50] == 1.0
+    assert np.array_equal(some.warm_k[1, 60:], sequence[1, 60:, SEQUENCE.index("warmth_k")])
 
 
 # -- network --------------------------------------------------------------------------------------

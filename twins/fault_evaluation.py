@@ -47,7 +47,8 @@ def evaluate(
     rows: FaultRecords, seeds: list[int], epochs: int, told: Callable[[str], None] = lambda what: None
 ) -> Evaluation:
     """Train with each seed and judge beside the baselines; of the figures of the seeds the mean is taken."""
-    if rows.practice is None or rows.hazard is None:
+    hazard = rows.hazard
+    if rows.practice is None or hazard is None:
         raise InputError("faults are judged in a run that can be repeated, on a machine whose hardware fails")
     check, test = (rows.all_of(part, STEP) for part in rows.parts())
     failed = rows.within(test, HORIZON_H)
@@ -63,7 +64,7 @@ def evaluate(
         )
     told(TRUE)
     hours, back = np.unique(test.hour, return_inverse=True)
-    said[TRUE] = [np.asarray(rows.hazard(rows.time_s[hours], int(HORIZON_H) * HOUR_S), np.float64)[back, test.unit]]
+    said[TRUE] = [np.asarray(hazard(rows.time_s[hours], int(HORIZON_H) * HOUR_S), np.float64)[back, test.unit]]
     for name, each in _baselines(rows, check, test, seeds[0], told).items():
         said[name] = [each]
     judges = {name: [_Judge(each, failed) for each in of_seeds] for name, of_seeds in said.items()}

@@ -125,8 +125,8 @@ def _of_one(run: Recorded) -> FaultRecords:
     slow = np.zeros((hours, units, len(DESCRIBED)), np.float16)
     up = np.zeros((hours, units), bool)
     for sample in range(hours * PER_INTERVAL):
-        health.tell(int(time_s[sample]), state[sample], job[sample], watts[sample],
-                    None if celsius is None else celsius[sample], None if errors is None else errors[sample])  # fmt: skip
+        read = (None if column is None else column[sample] for column in (celsius, errors))
+        health.tell(int(time_s[sample]), state[sample], job[sample], watts[sample], *read)
         if (sample + 1) % PER_INTERVAL == 0:
             hour = sample // PER_INTERVAL
             sequence[hour], slow[hour, :, : len(SLOW)] = health.sequence()[:, -1], health.slow
@@ -148,11 +148,11 @@ def _columns(table: Any, units: int) -> tuple[Any, Any, Any, Any, Any]:
     names, place = _coded(table["state"])
     state = np.array([UNIT_STATES.index(name) for name in names], np.int8)[place].reshape(-1, units)
     job = _coded(table["job_id"])[1].reshape(-1, units)
-    found = []
-    for name in ("node_w", "node_c", "corrected_errors"):
-        column = table[name]
-        found.append(None if column.null_count else column.to_numpy().reshape(-1, units))
-    return state, job, *found
+
+    def read(name: str) -> Any:
+        return None if table[name].null_count else table[name].to_numpy().reshape(-1, units)
+
+    return state, job, read("node_w"), read("node_c"), read("corrected_errors")
 
 
 def _coded(column: Any) -> tuple[list[str], npt.NDArray[np.int32]]:

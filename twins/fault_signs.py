@@ -55,7 +55,7 @@ class Signs(NamedTuple):
 
     def packed(self) -> Singles:
         """All as logarithms, one after another."""
-        return np.log(np.array([*self[:4], *np.maximum(self.leads, 1e-4)])).astype(np.float32)
+        return np.asarray(np.log([*self[:4], *np.maximum(self.leads, 1e-4)]), np.float32)
 
     @classmethod
     def unpacked(cls, packed: npt.NDArray[Any]) -> Signs:
@@ -134,7 +134,7 @@ def likelihood(signs: Signs, seen: Seen, shapes: Singles) -> Singles:
 def told(signs: Signs, seen: Seen) -> Singles:
     """The features ``SIGNS`` of N unit-hours."""
     parts = [
-        _told(signs, Seen(*(each[begin : begin + _CHUNK] for each in seen)))
+        _told(signs, Seen._make(each[begin : begin + _CHUNK] for each in seen))
         for begin in range(0, len(seen.base), _CHUNK)
     ]
     return np.concatenate(parts) if parts else np.zeros((0, len(SIGNS)), np.float32)
@@ -146,7 +146,7 @@ def _told(signs: Signs, seen: Seen) -> Singles:
     most = np.maximum(log.max(1), 0.0)[:, None]
     share = np.exp(log - most).astype(np.float32)
     groups = share @ _GROUPS / (share.sum(1, keepdims=True) + np.exp(-most))
-    return np.log(np.maximum(groups, _LEAST)).astype(np.float32)
+    return np.asarray(np.log(np.maximum(groups, _LEAST)), np.float32)
 
 
 def fit(before: Seen, usual: Seen) -> Signs:

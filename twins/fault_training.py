@@ -105,7 +105,8 @@ def draw(runs: Sequence[tuple[FaultRecords, slice]], wanted: int, rng: np.random
 def taught(runs: Sequence[FaultRecords], seed: int = 0) -> tuple[list[FaultRecords], Signs]:
     """The same runs with what signs tell, learned from their practices; and the signs, as they are kept."""
     rng = np.random.default_rng(seed)
-    before, usual = [], []
+    before: list[Seen] = []
+    usual: list[Seen] = []
     for rows in runs:
         if rows.practice is not None:
             each = rows.practice
@@ -116,8 +117,8 @@ def taught(runs: Sequence[FaultRecords], seed: int = 0) -> tuple[list[FaultRecor
             far = np.flatnonzero(fails_in_h > EDGES_H[-1])
             for found, which in ((before, last), (usual, rng.choice(far, min(_USUAL, far.size), replace=False))):
                 found.append(each.seen(Hours(part.hour[which], part.unit[which])))
-    joined = (Seen(*map(np.concatenate, zip(*each, strict=True))) for each in (before, usual))
-    signs = Signs.unpacked(fit_signs(*joined).packed().astype(np.float16))
+    learned = fit_signs(*(Seen._make(map(np.concatenate, zip(*each, strict=True))) for each in (before, usual)))
+    signs = Signs.unpacked(learned.packed().astype(np.float16))
     told = []
     for rows in runs:
         practice = rows.practice

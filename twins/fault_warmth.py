@@ -78,7 +78,7 @@ class Warmth:
         settled &= (settled.sum(1) >= _FEWEST)[:, None]
         begun_s = self._every_s * (self._seen - samples)
         known = settled & (begun_s >= _SHARED_AFTER_S)
-        for sample in np.flatnonzero(known.any(1)):
+        for sample in np.flatnonzero(known.any(1)).tolist():
             off_k[sample] -= np.median(off_k[sample, known[sample]])
         most_k = _MOST_K if begun_s >= _CLIPPED_AFTER_S else np.inf
         self._learn(x, settled, should_c + np.clip(off_k, -most_k, most_k))
