@@ -1,10 +1,11 @@
-"""The next hour of a machine, played out many times: jobs end, and those that wait take their nodes by the rule of EASY.
+"""The next hour of a machine, played many times: jobs end, and those that wait take their nodes by the rule of EASY.
 
 How long a job still runs is drawn from what is believed of it, given how long it has run; what would be known exactly,
 an oracle tells. In each draw the runtimes of all jobs are other ones, equally spread over what is possible (a Latin
 hypercube; McKay, Beckman and Conover 1979), the same spread each time, so that the same moment gives the same numbers.
 A job that meets its walltime runs on as others have that met theirs: where nothing stops them, for minutes to hours.
-What nobody has submitted yet is in no draw, nor where on the machine nodes are free.
+A job that could have started before now by the number of free nodes and has not is stuck, for a reason that is not told
+(where on the machine the nodes are, say), and stays so. What nobody has submitted yet is in no draw.
 
 Shapes: R jobs that run, Q that wait, K draws, H horizons. Watts are shares of what all busy nodes draw at most above
 idle.
@@ -26,7 +27,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from . import lognormal
-from .features import Floats, Int64s
+from .features import Bools, Floats, Int64s
 
 DRAWS: Final = 16
 """K: how often an hour is played."""
@@ -50,11 +51,15 @@ class Hour(NamedTuple):
     """What is to be played: nodes that are free, jobs, what each draws above idle, (R,) and (Q,), and seconds until
     the next maintenance.
 
+    ``freed`` of the free nodes have become free in this second, and ``arrived`` (Q,) says which jobs have come in it:
+    of the others, those that would start without either have evidently not been able to.
     ``overruns``, ascending, are of jobs that met their walltimes how many walltimes they ran. ``certain`` (R,) are
     seconds that the jobs that run are known to have left, where an oracle knows.
     """
 
     free: int
+    freed: int
+    arrived: Bools
     running: Jobs
     waiting: Jobs
     running_w: Floats
@@ -110,6 +115,10 @@ class _Play:
         latest_s = np.maximum(hour.running.walltime_s - hour.running.elapsed_s, 1.0)
         self._limits = sorted((latest, job) for job, latest in enumerate(latest_s.tolist()))
         self._wait_nodes, self._walltime_s = hour.waiting.nodes, hour.waiting.walltime_s
+        self._waits = ~hour.arrived
+        while stuck := self._started(hour.free - hour.freed, 0.0, self._waits, self._limits, set()):
+            self._waits[stuck] = False
+        self._waits |= hour.arrived
 
     def __call__(self, left_s: Sequence[float], ran_s: Sequence[float]) -> list[float]:
         """By how much watts change, (1 + H,), where running jobs have so much left and waiting ones would take that."""
@@ -118,7 +127,7 @@ class _Play:
         ends = [(left, job) for job, left in enumerate(left_s) if left <= longest_s]
         heapify(ends)
         limits, over = list(self._limits), set[int]()
-        waits = np.ones(len(self._wait_nodes), bool)
+        waits = self._waits.copy()
         free, now, change = hour.free, 0.0, 0.0
         found: list[float] = []
         while True:
@@ -144,7 +153,7 @@ class _Play:
                 over.add(job)
 
     def _started(
-        self, free: int, now: float, waits: np.ndarray, limits: list[tuple[float, int]], over: set[int]
+        self, free: int, now: float, waits: Bools, limits: list[tuple[float, int]], over: set[int]
     ) -> list[int]:
         """The places in the queue of those that EASY starts now."""
         may = np.flatnonzero(waits & (self._walltime_s <= self._hour.maintenance_s - now))
@@ -172,7 +181,7 @@ class _Play:
     def _shadow(
         self, head: int, free: int, now: float, begun: list[int], limits: list[tuple[float, int]], over: set[int]
     ) -> tuple[float, int]:
-        """When the head of the queue, that wants so many nodes, can start by the walltimes, and what is free besides."""
+        """When the head of the queue, that wants so many nodes, can start by the walltimes, and what is free then."""
         at_once = [(now + float(self._walltime_s[place]), self._first + place) for place in begun]
         for limit_s, job in sorted([*limits, *at_once]) if at_once else limits:
             if job not in over:

@@ -153,7 +153,7 @@ class EnergyCNNLSTM:
         self._system_scores: list[list[float]] = [[] for _ in HORIZONS_S]
         self._forecasts: list[tuple[int, int, float, float]] = []  # due second, horizon's place, watts, deviation
         self._stretch = np.ones(_H)
-        self._last_end_s = -1
+        self._last_end_s, self._freed = -1, 0  # when jobs ended last, and how many nodes they had
         self._judged, self._held = 0, 0  # ends whose energy had been predicted, and how many intervals held it
 
     # -- what it is told ------------------------------------------------------------------------
@@ -161,7 +161,9 @@ class EnergyCNNLSTM:
     def ended(self, end: Ended) -> None:
         """Learn of a job that has ended, when somebody asks."""
         self._untold.append(end)
-        self._last_end_s = end.now
+        if end.now != self._last_end_s:
+            self._last_end_s, self._freed = end.now, 0
+        self._freed += end.job.nodes
 
     def sensed(self, readings: Readings) -> None:
         """Keep what sensors read, as far as a forecast needs it, until somebody asks."""
@@ -335,7 +337,8 @@ class EnergyCNNLSTM:
             running=self._as_jobs([each.job for each in running], view, node, elapsed_s, measured_w),
             waiting=self._as_jobs(waiting, view, node),
             waiting_count=len(queue),
-            is_fresh=self._last_end_s == now or any(job.submit == now for job in queue[-1:]),
+            freed=self._freed if self._last_end_s == now else 0,
+            arrived=np.array([job.submit == now for job in waiting], bool),
             maintenance_s=np.inf if maintenance is None else float(max(maintenance[0] - now, 0)),
             sample_age_s=4.0 * EVERY_S if latest is None else float(now - latest.time_s),
             overruns=self._history.overruns,

@@ -22,7 +22,7 @@ from hpcsim.plugin import UNIT_STATES, MachineSpec, Readings
 
 from .energy_ahead import Hour, Jobs, played
 from .energy_features import Node
-from .features import Floats, Int64s
+from .features import Bools, Floats, Int64s
 
 HORIZONS_S: Final = (900, 1800, 3600)
 """For which the network is trained; between them it is interpolated."""
@@ -114,7 +114,7 @@ def sample(readings: Readings, before: Sample | None, racks: Racks, node: Node) 
 class Moment(NamedTuple):
     """What is known in one second: watts of the machine, nodes that are free and down, jobs, the latest sample.
 
-    ``is_fresh``: a job has ended or was submitted in this second, so that a scheduling pass is still to come.
+    ``freed`` nodes became free in this second, ``arrived`` (Q,) are jobs that came in it: the pass is still to come.
     ``maintenance_s`` is how long it is until the next maintenance, infinite where none is announced; ``overruns`` are
     of the last jobs that met their walltimes how many walltimes they ran, ascending; ``certain`` (R,) seconds that the
     jobs that run are known to have left, where an oracle knows, else None.
@@ -127,7 +127,8 @@ class Moment(NamedTuple):
     running: Jobs
     waiting: Jobs
     waiting_count: int
-    is_fresh: bool
+    freed: int
+    arrived: Bools
     maintenance_s: float
     sample_age_s: float
     overruns: Floats
@@ -145,12 +146,11 @@ def numbers(moment: Moment, node: Node, fixed_w: float) -> tuple[Floats, float]:
         each.nodes * np.maximum(np.exp(each.share) * node.peak_w - node.idle_w, 0.0) / all_w for each in (run, wait)
     )
     draws = played(
-        Hour(moment.free, run, wait, run_w, wait_w, moment.maintenance_s, moment.overruns, moment.certain), HORIZONS_S
+        Hour(moment.free, moment.freed, moment.arrived, run, wait, run_w, wait_w, moment.maintenance_s, moment.overruns, moment.certain), HORIZONS_S
     )
     at_once = float(draws[0, 0])  # the same in all draws
-    begun = at_once if moment.is_fresh else 0.0
-    base_w = moment.it_w + begun * all_w
-    changes = draws[:, 1:] - begun
+    base_w = moment.it_w + at_once * all_w
+    changes = draws[:, 1:] - at_once
     low, median, high = np.quantile(changes, [0.1, 0.5, 0.9], axis=0)
     ahead = np.stack([median, changes.mean(0), changes.std(0), low, high], axis=1).reshape(-1)
     week = (moment.utc_s - _MONDAY_UTC) % (7 * _DAY_S)
