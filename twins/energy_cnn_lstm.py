@@ -63,7 +63,7 @@ def read(path: Path) -> Networks:
 
     tensors, about = files.load(path, KIND, SHAPES, FEATURES)
     told = {
-        "unit": _numbers(about, "unit", (_H,)), "shares": _numbers(about, "shares", (_H,)), "trust": _numbers(about, "trust", (_H,)),
+        **{name: _numbers(about, name, (_H,)) for name in ("unit", "shares", "trust")},
         "job_scores": _numbers(about, "job_scores", (-1,)), "system_scores": _numbers(about, "system_scores", (-1, _H)),
     }  # fmt: skip
     wrong = [name for name, values in told.items() if values is None]
@@ -92,12 +92,12 @@ def shipped() -> list[str]:
 class EnergyCNNLSTM:
     """Energy of jobs and power of the machine by networks that have learned.
 
-    *Jobs.* The network of ``runtime-ensemble``, taught anew, says how ln runtime is distributed, another ensemble of five
-    how ln watts of a node are: from the request, the time, and what the jobs of the same user, project and queue took
-    before. The answer is the median runtime times the median watts. At another speed the dynamic part of the watts falls
-    as speed^a, and the runtime grows as 1 + beta (1/speed - 1), at most to the walltime. Beta is what a runtime twin has
-    learned of it, else 0.55; its deviation, else 0.25, is part of the epistemic one. Both deviations are those of ln
-    energy times the answer.
+    *Jobs.* The network of ``runtime-ensemble``, taught anew, says how ln runtime is distributed, another ensemble of
+    five how ln watts of a node are: from the request, the time, and what the jobs of the same user, project and queue
+    took before. The answer is the median runtime times the median watts. At another speed the dynamic part of the
+    watts falls as speed^a, and the runtime grows as 1 + beta (1/speed - 1), at most to the walltime. Beta is what a
+    runtime twin has learned of it, else 0.55; its deviation, else 0.25, is part of the epistemic one. Both deviations
+    are those of ln energy times the answer.
 
     *Power.* The next hour is played sixteen times (``energy_ahead``): jobs that run end by what is believed of their
     runtimes, given how long they have run, and EASY gives their nodes to those that wait. Beside the median of that a
@@ -353,7 +353,8 @@ class EnergyCNNLSTM:
         nodes = np.array([job.nodes for job in jobs], np.int64)
         walltime_s = np.array([job.walltime for job in jobs], np.int64)
         self._grow(1)
-        return as_jobs(nodes, walltime_s, self._output[self._rows_of(jobs, view)], node, elapsed_s, measured_w)
+        rows = self._rows_of(jobs, view)
+        return as_jobs(nodes, walltime_s, self._output[rows], node, elapsed_s, measured_w)
 
     def _forecast(self, moment: Moment, node: Node, spec: MachineSpec) -> tuple[Floats, Floats, Floats, float]:
         """Change of watts in each horizon, its deviations before they are stretched, and the watts that change."""

@@ -1,8 +1,8 @@
 """What is known of a job's power when it is submitted: the features of its runtime, and what its groups have drawn.
 
 Watts are kept as the logarithm of the share of a busy node's peak that one node drew on average, at nominal speed: the
-dynamic part is divided by speed^a. So one machine's jobs are like another's, and slow ones like fast ones. For training and in a run the same lines compute all of it
-(``tests/test_energy_twin.py`` holds both to the last bit).
+dynamic part is divided by speed^a. So one machine's jobs are like another's, and slow ones like fast ones.
+For training and in a run the same lines compute all of it (``tests/test_energy_twin.py`` holds both to the last bit).
 
 Shapes: J jobs, G groups, K last ends of a group, E ends.
 """

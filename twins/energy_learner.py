@@ -244,8 +244,11 @@ class _Energy:
         }  # fmt: skip
         tensors = {f"{part}.{name}": value for part, each in parts.items() for name, value in each.items()}
         last = np.concatenate([system_scores(found, each)[-WINDOW // len(checking) :] for each in checking])
-        networks = {"runtime": found.runtime, "watts": found.watts.fitted, "system": found.system.network.fitted}
-        losses = {name: each.losses[each.best_epoch] for name, each in networks.items()}
+        losses = {
+            "runtime": found.runtime.losses[found.runtime.best_epoch],
+            "watts": found.watts.fitted.losses[found.watts.fitted.best_epoch],
+            "system": found.system.network.fitted.losses[found.system.network.fitted.best_epoch],
+        }
         about = {
             "kind": KIND,
             "seed": plan.seed,

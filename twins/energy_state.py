@@ -4,8 +4,8 @@
 The map has the racks side by side in the order of their numbers, each from its first unit to its last; it is averaged
 over areas to 4 rows and 16 columns, whatever shape the machine has, and spread where it has fewer.
 
-``numbers`` looks ahead by playing the next hour many times (``energy_ahead``). For training and in a run the same lines do
-both.
+``numbers`` looks ahead by playing the next hour many times (``energy_ahead``). For training and in a run the same lines
+do both.
 
 Shapes: U units, C channels, R jobs that run, Q that wait, H horizons. Watts are shares of what all busy nodes draw at
 most above idle, nodes shares of all.
@@ -145,9 +145,11 @@ def numbers(moment: Moment, node: Node, fixed_w: float) -> tuple[Floats, float]:
     run_w, wait_w = (
         each.nodes * np.maximum(np.exp(each.share) * node.peak_w - node.idle_w, 0.0) / all_w for each in (run, wait)
     )
-    draws = played(
-        Hour(moment.free, moment.freed, moment.arrived, run, wait, run_w, wait_w, moment.maintenance_s, moment.overruns, moment.certain), HORIZONS_S
-    )
+    coming = Hour(
+        moment.free, moment.freed, moment.arrived, run, wait, run_w, wait_w, moment.maintenance_s, moment.overruns,
+        moment.certain,
+    )  # fmt: skip
+    draws = played(coming, HORIZONS_S)
     at_once = float(draws[0, 0])  # the same in all draws
     base_w = moment.it_w + at_once * all_w
     changes = draws[:, 1:] - at_once

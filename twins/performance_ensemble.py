@@ -288,5 +288,5 @@ def weights_path(named: str) -> Path:
 
 
 def group(job: Job) -> Hashable:
-    """By whose ends the answers about a job change: its user's, or of its nodes and walltime, where that has no name."""
+    """By whose ends answers about a job change: its user's, or of its nodes and walltime where that has no name."""
     return job.user or (job.nodes, job.walltime)

@@ -66,7 +66,7 @@ class Start(NamedTuple):
 
 
 def train(fitted: Data, check: Data, plan: Plan, course: Course = ALONE, start: Start | None = None) -> Trained:
-    """Train an ensemble on ``fitted`` and stop by ``check``; it begins with ``start``, or with the file of ``course``."""
+    """Train an ensemble on ``fitted``, from ``start`` or the file of ``course`` on, and stop by ``check``."""
     import torch
 
     torch.manual_seed(plan.seed)
