@@ -32,6 +32,8 @@ from .features import Bools, Floats, Int64s
 DRAWS: Final = 16
 """K: how often an hour is played."""
 
+_PASS_S: Final = 60  # runtimes are rounded up to so many seconds: there is at most one pass a minute
+
 
 class Jobs(NamedTuple):
     """Jobs that run, in any order, or wait, in the order of the queue: how large, how long, and what is believed.
@@ -79,9 +81,8 @@ def played(hour: Hour, horizons_s: Sequence[int]) -> Floats:
         left_s = np.repeat(hour.certain[:, None], DRAWS, axis=1)
     ran_s = _ran(wait, level[count:every], level[every + count : 2 * every], hour.overruns)
     play = _Play(hour, horizons_s)
-    return np.array(
-        [play(left, ran) for left, ran in zip(np.maximum(left_s, 1.0).T.tolist(), ran_s.T.tolist(), strict=True)]
-    )
+    whole = (np.ceil(np.maximum(each, 1.0) / _PASS_S) * _PASS_S for each in (left_s, ran_s))
+    return np.array([play(left, ran) for left, ran in zip(*(each.T.tolist() for each in whole), strict=True)])
 
 
 def _ran(jobs: Jobs, level: Floats, over: Floats, overruns: Floats) -> Floats:

@@ -75,10 +75,10 @@ def period(energies: Energies, parts: Split) -> Period:
     """The moments of a run by when they were; what they look ahead to is of the same part."""
     submit_s = energies.rows.jobs.submit_s
     second, third = int(submit_s[parts.check[0]]), int(submit_s[parts.test[0]])
-    times, grid = energies.moments.times(2 * EVERY_S), energies.moments.times()
+    grid = energies.moments.times()
     ahead = max(HORIZONS_S)
     return Period(
-        times[times < second - parts.gap_s - ahead],
+        grid[grid < second - parts.gap_s - ahead],
         grid[(grid >= second) & (grid < third - parts.gap_s - ahead)],
         grid[grid >= third],
     )

@@ -21,7 +21,7 @@ from .energy_state import HORIZONS_S, MAP, MOST_WAITING, SAMPLES, Moment, Racks,
 from .features import Bools, Floats, Int64s
 from .learners import Recorded
 
-GRID_S: Final = 900  # between moments to judge by; from more of them is learned
+GRID_S: Final = 900  # between moments to learn from and to judge by
 _LONGEST_S: Final = max(HORIZONS_S)
 _DAY_S: Final = 86_400
 
@@ -75,12 +75,12 @@ class Moments:
         self._first_s = np.full(len(eligible_s), np.iinfo(np.int64).max)
         np.minimum.at(self._first_s, self._job, self._start_s)
 
-    def times(self, every_s: int = GRID_S) -> Int64s:
-        """Seconds to tell of, so far from one another, each one second after a sample."""
+    def times(self) -> Int64s:
+        """Seconds to tell of, each one second after a sample."""
         submit_s = self._rows.jobs.submit_s
         first = max(int(submit_s[0]), int(self._sample_s[0])) + _DAY_S
         last = min(int(submit_s[-1]), int(self._power_s[-1]), int(self._sample_s[-1])) - _LONGEST_S
-        grid = np.arange(-(-first // every_s) * every_s + 1, last, every_s)
+        grid = np.arange(-(-first // GRID_S) * GRID_S + 1, last, GRID_S)
         if grid.size < SAMPLES:
             raise InputError("the run is too short to learn its power from; give more days")
         return grid
