@@ -33,10 +33,10 @@ from hpcsim.twins import (
     weights,
 )
 from hpcsim.twins.energy import EnergyLastTwo
+from hpcsim.twins.energy_ahead import Jobs
 from hpcsim.twins.energy_cnn_lstm import BETA, FEATURES, KIND, EnergyCNNLSTM, stretch
 from hpcsim.twins.energy_features import JOB_NAMES, Node
 from hpcsim.twins.energy_network import CELLS, KERNELS, SHAPES, SYSTEM_MEMBERS, SYSTEM_SHAPES, changes
-from hpcsim.twins.energy_ahead import Jobs
 from hpcsim.twins.energy_state import CHANNELS, MAP, SAMPLES, STATE_NAMES, Moment, Racks, numbers
 from hpcsim.twins.learners import Recorded
 from hpcsim.twins.loop import Course, Plan
@@ -122,7 +122,9 @@ def test_nodes_of_jobs_that_are_known_to_end_go_to_those_that_wait_by_the_rule_o
     # which 3 are left then; so the third starts, and the last finds no node
     change = (5 * 80 + 1 * 10 - 6 * 100) / 1000
     for horizon in (900, 1800, 3600):
-        assert [found[f"{name}_w_{horizon}"] for name in ("median", "mean", "low", "high")] == pytest.approx([change] * 4)
+        assert [found[f"{name}_w_{horizon}"] for name in ("median", "mean", "low", "high")] == pytest.approx(
+            [change] * 4
+        )
         assert found[f"deviation_w_{horizon}"] == pytest.approx(0, abs=1e-9)
 
 
@@ -193,7 +195,7 @@ class Noting(EnergyCNNLSTM):
 
 
 class Asking:
-    """Asks about all that waits at each pass of EASY, and about the machine at each fourth."""
+    """Asks about all that waits at each pass of EASY, and about the machine at each sixth."""
 
     name = "asking"
     api = 1
@@ -206,7 +208,7 @@ class Asking:
     def schedule(self, view):
         view.twins.energy(view.queue)
         self.passes += 1
-        if self.passes % 4 == 0:
+        if self.passes % 6 == 0:
             view.twins.power([900, 1800, 3600])
         yield from self.easy.schedule(view)
 
@@ -349,6 +351,24 @@ def test_moments_of_ln_runtime_are_those_of_samples():
         )
         assert mean[job, member] == pytest.approx(drawn.mean(), abs=0.02)
         assert variance[job, member] == pytest.approx(drawn.var(), rel=0.03, abs=0.003)
+
+
+@pytest.mark.parametrize("elapsed_s", [0.0, 300.0, 450.0])
+def test_drawn_runtimes_are_spread_as_is_believed_of_jobs_that_have_run_so_long(elapsed_s):
+    rng = np.random.default_rng(1)
+    mixture = lognormal.Mixture(
+        rng.dirichlet(np.ones(3), (2, 5)), rng.normal(6, 1, (2, 5, 3)), rng.uniform(0.1, 1, (2, 5, 3)),
+        np.log(np.full(2, 500.0)),
+    )  # fmt: skip
+    level = (np.arange(5000) + 0.5) / 5000
+    drawn_s = lognormal.drawn(mixture, np.stack([level, level[::-1]]), np.full(2, elapsed_s))
+    assert drawn_s.min() >= elapsed_s
+    assert drawn_s.max() == pytest.approx(500)
+    begun = lognormal.below(mixture, np.log(np.full((2, 1), max(elapsed_s, 1e-9))))[:, 0]
+    for second in (310.0, 400.0, 470.0):
+        below = lognormal.below(mixture, np.log(np.full((2, 1), second)))[:, 0]
+        wanted = np.maximum(below - begun, 0) / (1 - begun)
+        assert (drawn_s <= second).mean(1) == pytest.approx(wanted, abs=0.002)
 
 
 def test_training_is_the_same_each_time_also_after_it_was_stopped(recorded, tmp_path):
