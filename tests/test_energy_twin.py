@@ -412,7 +412,7 @@ def test_weights_that_are_not_sound_are_refused_in_one_sentence(tmp_path, change
 
 def test_the_weights_that_come_with_hpcsim_are_sound_small_and_say_what_made_them():
     names = energy_cnn_lstm.shipped()
-    assert {"polaris", "mira", "theta", "cooley", "aurora", "general"} <= set(names)
+    assert {"polaris", "mira", "theta", "cooley", "general"} <= set(names)
     paths = [energy_cnn_lstm.weights_path(name) for name in names]
     for path in paths:
         energy_cnn_lstm.read(path)
