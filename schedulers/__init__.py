@@ -2,6 +2,7 @@
 
 from hpcsim.plugin import Register, Scheduler, hookimpl
 
+from .aims import Aims
 from .backfilling import EASY, FCFS, Conservative, Hybrid
 from .centres_cobalt import Cobalt
 from .centres_pbs import PBS
@@ -16,5 +17,20 @@ from .tetris import Tetris
 @hookimpl
 def hpcsim_schedulers(register: Register[Scheduler]) -> None:
     """Register every built-in scheduler."""
-    for scheduler in (FCFS, EASY, Conservative, Hybrid, Flux, Cobalt, PBS, Slurm, NSGA2, Tetris, HEFT, CPOP, Recorded):
+    for scheduler in (
+        Aims,
+        FCFS,
+        EASY,
+        Conservative,
+        Hybrid,
+        Flux,
+        Cobalt,
+        PBS,
+        Slurm,
+        NSGA2,
+        Tetris,
+        HEFT,
+        CPOP,
+        Recorded,
+    ):
         register(scheduler)

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 import hpcsim
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
+from hpcsim.engine.sleeping import Idle
 from hpcsim.engine.twins import Prediction
 from hpcsim.errors import InputError
 from hpcsim.levers import Levered
 from hpcsim.levers.placement import Placement
 from hpcsim.levers.power_cap import PowerCap
-from hpcsim.levers.sleep_idle import Idle, SleepIdle
+from hpcsim.levers.sleep_idle import SleepIdle
 from hpcsim.levers.speed import Speed
 from hpcsim.machine.catalogue import load_machine
 from hpcsim.machine.cluster import Cluster

@@ -70,7 +70,7 @@ def perceptrons(tensors: Mapping[str, npt.NDArray[Any]], x: npt.NDArray[np.float
         for layer in range(3):
             hidden = hidden @ tensors[f"weight{layer}"] + tensors[f"bias{layer}"]
             if layer < 2:
-                hidden = hidden / (1.0 + np.exp(-np.clip(hidden, -60.0, 60.0)))
+                hidden = hidden / (1.0 + np.exp(-np.minimum(np.maximum(hidden, -60.0), 60.0)))
         parts.append(hidden.transpose(1, 0, 2))
     return np.concatenate(parts)
 

@@ -21,6 +21,7 @@ References: Raissi, Perdikaris and Karniadakis 2019, Physics-informed neural net
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -103,15 +104,29 @@ def k_per_w(xp: Any, p: Mapping[str, Any], racks: Racks) -> Any:
 def inlets(xp: Any, p: Mapping[str, Any], n: int) -> Any:
     """D, kelvins at the inlet of unit i (row) per watt of a node of unit j (column), (n, n)."""
     place = np.arange(n)
-    away, height = _plain(xp, np.abs(place[:, None] - place) / n), _plain(xp, place / max(1, n - 1) - 0.5)
+    like = p["ln_k_per_w"]
+    away, height = _plain(like, np.abs(place[:, None] - place) / n), _plain(like, place / max(1, n - 1) - 0.5)
     share = xp.exp(p["ln_return"] + p["ln_k_per_w"]) / n
     return share * (1.0 + 2.0 * xp.tanh(p["slant"]) * height[:, None]) * xp.exp(-away * xp.exp(-p["ln_reach"]))
 
 
+def inlet_k(xp: Any, p: Mapping[str, Any], racks: Racks) -> Any:
+    """How far the inlets of nodes are above the supply, (B, n)."""
+    d = inlets(xp, p, racks.watts.shape[1])
+    found = (racks.watts * racks.there) @ d.T
+    return found if racks.more_w is None else found + d.diagonal() * racks.more_w
+
+
 def beside(xp: Any, values: Any) -> Any:
     """The sum over the neighbours of each unit, of values (B, n, ...)."""
-    nothing = xp.zeros_like(values[:, :1])
-    return xp.concatenate([values[:, 1:], nothing], 1) + xp.concatenate([nothing, values[:, :-1]], 1)
+    band = _plain(values, _band(values.shape[1]))
+    return values @ band if values.ndim == 2 else band @ values
+
+
+@cache
+def _band(n: int) -> Any:
+    """1 where unit i (row) and unit j (column) of a rack are neighbours, else 0, (n, n)."""
+    return np.eye(n, k=1, dtype=np.float32) + np.eye(n, k=-1, dtype=np.float32)
 
 
 def steady(xp: Any, p: Mapping[str, Any], racks: Racks) -> Steady:
@@ -121,8 +136,8 @@ def steady(xp: Any, p: Mapping[str, Any], racks: Racks) -> Steady:
     """
     r, g, d = k_per_w(xp, p, racks), xp.exp(p["ln_w_per_k"]), inlets(xp, p, racks.watts.shape[1])
     there = racks.there
-    inlet_k = (racks.watts * there) @ d.T
-    own_w = racks.watts + inlet_k / r
+    warmed_k = (racks.watts * there) @ d.T
+    own_w = racks.watts + warmed_k / r
     to_all = 1.0 / r + g * beside(xp, there)
     above_k = own_w * r
     for _ in range(_SWEEPS):
@@ -133,10 +148,10 @@ def steady(xp: Any, p: Mapping[str, Any], racks: Racks) -> Steady:
         itself = alone * (1.0 + g**2 * alone * beside(xp, alone)) * (1.0 + d.diagonal() / r)
         across = g * alone * _to_beside(xp, d.T, alone / r)
         above_k = above_k + (itself + across) * racks.more_w
-        inlet_k = inlet_k + d.diagonal() * racks.more_w
+        warmed_k = warmed_k + d.diagonal() * racks.more_w
         passed = g * alone * beside(xp, alone) * (1.0 + d.diagonal() / r)
         beside_k = beside_k - (passed + _to_beside(xp, d.T, alone / r)) * racks.more_w
-    return Steady(above_k, inlet_k, to_all * xp.exp(-p["ln_j_per_k"]), beside_k)
+    return Steady(above_k, warmed_k, to_all * xp.exp(-p["ln_j_per_k"]), beside_k)
 
 
 def _to_beside(xp: Any, to: Any, values: Any) -> Any:
@@ -152,7 +167,7 @@ def features(xp: Any, racks: Racks) -> Any:
     count = beside(xp, racks.there)
     nothing = xp.zeros_like(racks.watts)
     rack_w = (racks.watts * racks.there).sum(1)[:, None] / racks.there.sum(1)[:, None] + nothing
-    place = nothing + _plain(xp, np.arange(n) / max(1, n - 1) - 0.5)
+    place = nothing + _plain(nothing, np.arange(n) / max(1, n - 1) - 0.5)
     watts, beside_w = racks.watts, beside(xp, racks.watts * racks.there)
     if racks.more_w is not None:
         watts = watts + racks.more_w
@@ -216,10 +231,10 @@ def course(
 def imbalance_k(xp: Any, p: Mapping[str, Any], racks: Racks, found: Course) -> Any:
     """By how much the heat that a course brings to nodes is not the heat that they get, (B, n, H), times 300 s / C."""
     r, g = k_per_w(xp, p, racks)[:, :, None], xp.exp(p["ln_w_per_k"])
-    inlet_k = (racks.watts * racks.there) @ inlets(xp, p, racks.watts.shape[1]).T
+    warmed_k = inlet_k(xp, p, racks)[:, :, None]
     there = racks.there[:, :, None]
     to_neighbours = g * (beside(xp, there) * found.above_k - beside(xp, found.above_k * there))
-    got_w = racks.watts[:, :, None] - (found.above_k - inlet_k[:, :, None]) / r - to_neighbours
+    got_w = racks.watts[:, :, None] - (found.above_k - warmed_k) / r - to_neighbours
     return PER_S * (found.slope - got_w * xp.exp(-p["ln_j_per_k"])) * there
 
 
@@ -235,7 +250,7 @@ def layer_k(root: Any, known: Any, horizon_s: float, scale_k: float) -> Any:
     return np.sqrt(np.square(known @ at_time).sum(-1))
 
 
-def _plain(xp: Any, values: Any) -> Any:
-    """Numbers that nothing is learned of, for ``xp``."""
+def _plain(like: Any, values: Any) -> Any:
+    """Numbers that nothing is learned of, as numpy's or as torch's, where ``like`` is."""
     single = values.astype(np.float32)
-    return single if xp is np else xp.from_numpy(single)
+    return single if isinstance(like, np.ndarray | np.generic) else like.new_tensor(single)

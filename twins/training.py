@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .features import NAMES
-from .loop import ALONE, Course, Descent, Plan, digest, fit
+from .loop import ALONE, Course, Descent, Plan, digest, fit, moved
 from .network import (
     FREE,
     KIND,
@@ -74,9 +74,10 @@ def train(fitted: Data, check: Data, plan: Plan, course: Course = ALONE, start: 
         begun = load(course.start, KIND, SHAPES, NAMES)
         start = Start(begun.tensors, begun.about["center"], begun.about["scale"])
     center, scale = scalers(fitted.features) if start is None else (start.center, start.scale)
-    x, truth = _tensors(torch, fitted, center, scale)
-    x_check, truth_check = _tensors(torch, check, center, scale)
+    x, truth = moved(_tensors(torch, fitted, center, scale), course.device)
+    x_check, truth_check = moved(_tensors(torch, check, center, scale), course.device)
     parameters = _begin(torch) if start is None else {n: torch.from_numpy(v.copy()) for n, v in start.tensors.items()}
+    parameters = moved(parameters, course.device)
 
     def steps(epoch: int) -> Iterator[tuple[Any, int]]:
         order = torch.stack([torch.randperm(len(x)) for _ in range(MEMBERS)])

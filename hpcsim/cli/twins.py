@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpcsim.cli.needed import need
 from hpcsim.cli.offered import twins as tell
 from hpcsim.cli.plugins import plugin_option
-from hpcsim.twins.learners import NAMES
+from hpcsim.twins.learners import NAMES, ON_GPU
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,12 +70,16 @@ _epochs = click.option("--epochs", type=click.IntRange(1), default=60, show_defa
     "--from", "start", type=click.Path(path_type=Path), metavar="FILE",
     help="Weights (.json) to begin with: go on learning from newer jobs.",
 )  # fmt: skip
+@click.option(
+    "--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True,
+    help=f"Where it is trained; auto: on a GPU, if torch finds one. Only {', '.join(ON_GPU)} can use one.",
+)  # fmt: skip
 @_settings
 @_trace
 @plugin_option
 def train(
     scenarios: tuple[str, ...], twin: str, out: Path, name: str | None, seed: int, epochs: int, resume: bool,
-    start: Path | None, settings: tuple[str, ...], trace: str | None, plugins: tuple[Path, ...],
+    start: Path | None, device: str, settings: tuple[str, ...], trace: str | None, plugins: tuple[Path, ...],
 ) -> None:  # fmt: skip
     """Train a twin on the jobs of SCENARIO, or of several: each is run, and the twin learns from what happened.
 
@@ -87,11 +92,14 @@ def train(
     out = out.expanduser()
     if name is None and len(scenarios) > 1:
         raise InputError("--name: weights of several scenarios need a name")
-    _need("torch", "safetensors")
+    need("torch", "safetensors")
     from hpcsim.twins import weights
     from hpcsim.twins.learners import learner
-    from hpcsim.twins.loop import Course, Plan
+    from hpcsim.twins.loop import Course, Plan, device_of
 
+    if twin not in ON_GPU and device == "cuda":
+        raise InputError(f"--device cuda: {twin} is trained on the CPU only; a GPU can train {', '.join(ON_GPU)}")
+    device = device_of(device) if twin in ON_GPU else "cpu"
     taught = learner(twin)
     learned = [
         (title, taught.records(run)) for title, run in (_run(s, taught, settings, trace, plugins) for s in scenarios)
@@ -105,7 +113,7 @@ def train(
     checkpoint = out / f"{name}.{twin}.checkpoint"
     plan = Plan(seed, epochs)
     with _epoch_bar(name, plan.epochs) as told:
-        made = taught.train([records for _, records in learned], plan, Course(checkpoint, resume, told, start))
+        made = taught.train([records for _, records in learned], plan, Course(checkpoint, resume, told, start, device))
     keys = [f"--from {start.name}"] if start else []
     keys += [*(f"--set {each}" for each in settings), *([f"--trace {Path(trace).name}"] if trace else [])]
     asked = " ".join(["hpcsim twins train", *scenarios, f"--twin {twin} --name {name} --seed {seed}", *keys])
@@ -135,7 +143,7 @@ def evaluate(
 
     Every training is done anew, with the seeds 1, 2, ... Nothing is kept but two plots in DIR.
     """
-    _need("torch", "safetensors", "sklearn")
+    need("torch", "safetensors", "sklearn")
     from hpcsim.twins.learners import learner
 
     taught = learner(twin)
@@ -225,17 +233,6 @@ def _run(
         return true_hazard(loaded, found.machines, run, seconds, horizon_s)
 
     return loaded.scenario.name, Recorded(run.tables, run.manifest, telemetry, source[1], again, hazard)
-
-
-def _need(*modules: str) -> None:
-    """InputError where what learning needs is not installed."""
-    from importlib.util import find_spec
-
-    from hpcsim.errors import InputError
-
-    for module in modules:
-        if find_spec(module) is None:
-            raise InputError(f"this needs {module}: pip install 'hpcsim[twins]'")
 
 
 @contextmanager

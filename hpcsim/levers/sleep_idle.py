@@ -2,53 +2,11 @@
 
 from __future__ import annotations
 
-from math import isfinite
-
-from hpcsim.engine.awake import AwakeView
-from hpcsim.engine.decisions import Decision, Hold, Sleep, Start, Wake
+from hpcsim.engine.decisions import Decision
 from hpcsim.engine.site import Site
+from hpcsim.engine.sleeping import Sleeping
 from hpcsim.engine.view import View
 from hpcsim.scenario import levers as settings
-from hpcsim.workload.job import Job
-
-_NEVER = 2**62
-
-
-class Idle:
-    """How many nodes have been idle since when. Of nodes that are alike, those go busy that became idle the latest."""
-
-    def __init__(self) -> None:
-        self._since: list[tuple[int, int]] = []  # (second, nodes), ascending
-        self.nodes = 0
-
-    def follow(self, nodes: int, now: int) -> None:
-        """There are so many of them by now."""
-        if nodes > self.nodes:
-            self._since.append((now, nodes - self.nodes))
-        while nodes < self.nodes:
-            since, top = self._since.pop()
-            left = max(0, top - (self.nodes - nodes))
-            self.nodes -= top - left
-            if left:
-                self._since.append((since, left))
-        self.nodes = nodes
-
-    def before(self, second: int) -> int:
-        """How many have been idle since ``second`` or longer."""
-        return sum(nodes for since, nodes in self._since if since <= second)
-
-    def oldest(self) -> int | None:
-        """Since when the first of them have been idle; None if there are none."""
-        return self._since[0][0] if self._since else None
-
-    def leave(self, nodes: int) -> None:
-        """So many of those that have been idle the longest are gone."""
-        self.nodes -= nodes
-        while nodes:
-            since, oldest = self._since.pop(0)
-            if oldest > nodes:
-                self._since.insert(0, (since, oldest - nodes))
-            nodes -= min(nodes, oldest)
 
 
 class SleepIdle:
@@ -76,80 +34,16 @@ class SleepIdle:
     def __init__(self, options: settings.SleepIdle) -> None:
         self._after: float | None = None if options.after == "auto" else options.after
         self._reserve = options.reserve
-        self._idle = Idle()
-        self._awake: AwakeView | None = None
+        self._sleeping = Sleeping(options.reserve)
 
     def impossible(self, site: Site) -> str | None:
         nodes = site.cluster.spec.nodes
         return f"found a reserve of {self._reserve} of {nodes} nodes" if self._reserve > nodes else None
 
     def shown(self, view: View) -> View:
-        self._awake = view.if_awake()
-        return self._awake if self._awake.dormant_nodes else view
+        return self._sleeping.shown(view)
 
     def decide(self, view: View, decisions: list[Decision]) -> list[Decision]:
-        now, awake = view.now, self._awake
-        self._awake = None  # it is of this pass only
-        if awake is None:
-            raise RuntimeError("it was not asked what the scheduler is shown")
         if self._after is None:
             self._after = view.power.break_even_s
-        self._idle.follow(view.free_nodes, now)
-        starts = [each.job for each in decisions if isinstance(each, Start)]
-        waiting: list[Job] = []
-        if awake.dormant_nodes:
-            can = {job.id for job in awake.can_start(starts)}
-            waiting = [job for job in starts if job.id not in can]
-            starts = [job for job in starts if job.id in can]
-            decisions = [each for each in decisions if not isinstance(each, Start) or each.job.id in can]
-        free = max(0, view.free_nodes - sum(job.nodes for job in starts))
-        self._idle.follow(free, now)
-        if not awake.dormant_nodes and not view.asleep_nodes and free - self._reserve < view.unit_nodes:
-            return decisions
-        to_wake = awake.to_wake(waiting, free)
-        promised_s, missing = self._promised(view, awake, starts, waiting, free)
-        wake_s = view.power.node.wake_s
-        if promised_s - wake_s <= now:
-            to_wake = max(to_wake, min(missing, view.asleep_nodes))
-        elif missing > 0 and view.asleep_nodes:
-            decisions.append(Hold(promised_s - wake_s, "to wake nodes in time"))
-        if view.asleep_nodes > awake.dormant_nodes:  # some are by now for jobs of one queue, which may need them
-            to_wake = view.asleep_nodes
-        if to_wake:
-            decisions.append(Wake(to_wake, "for jobs that wait"))
-        elif not waiting and promised_s - now >= self._after:
-            decisions += self._to_sleep(view, free)
-        return decisions
-
-    def _promised(
-        self, view: View, awake: AwakeView, starts: list[Job], waiting: list[Job], free: int
-    ) -> tuple[int, int]:
-        """When the job that has waited longest can start at the latest, and how many nodes are asleep that it needs."""
-        decided = {job.id for job in (*starts, *waiting)}
-        first = next((job for job in view.queue if job.id not in decided), None)
-        if first is None:
-            return _NEVER, 0
-        room = awake.room()
-        for job in (*starts, *waiting):
-            room.take(job)
-        try:
-            shadow_s = awake.shadow(first, room).time
-        except ValueError:  # by the present rules its queue never has the nodes
-            return _NEVER, 0
-        return shadow_s, max(0, awake.missing_at(shadow_s, first.nodes, free))
-
-    def _to_sleep(self, view: View, free: int) -> list[Decision]:
-        after = self._after
-        if after is None or not isfinite(after):
-            return []
-        unit = view.unit_nodes
-        ripe = min(self._idle.before(view.now - int(after)), free - self._reserve) // unit * unit
-        decisions: list[Decision] = []
-        if ripe > 0:
-            self._idle.leave(ripe)
-            decisions.append(Sleep(ripe, f"idle for {int(after)} s"))
-        if self._idle.nodes - self._reserve >= unit:
-            since = self._idle.oldest()
-            if since is not None:
-                decisions.append(Hold(max(view.now + 1, since + int(after)), "to let idle nodes sleep"))
-        return decisions
+        return self._sleeping.decide(view, decisions, self._after)

@@ -21,6 +21,7 @@ from hpcsim.engine.observers import Observer
 from hpcsim.engine.operations import Node, Power, Signal
 from hpcsim.engine.room import Room
 from hpcsim.engine.simulation import Scheduler
+from hpcsim.engine.sleeping import Sleeping
 from hpcsim.engine.truth import Truth
 from hpcsim.engine.twins import (
     Ended,
@@ -93,6 +94,7 @@ __all__ = [
     "Shadow",
     "Signal",
     "Sleep",
+    "Sleeping",
     "Start",
     "ThermalTwin",
     "Truth",

@@ -14,6 +14,7 @@ from hpcsim.engine.simulation import Scheduler, Simulation
 from hpcsim.errors import InputError, SchedulerError, TwinError
 from hpcsim.machine.spec import MachineSpec
 from hpcsim.scenario.load import LoadedScenario
+from hpcsim.scenario.needs import capabilities_of
 from hpcsim.workload.arrivals import Pace, Rhythm, offered_load, paced, shaken
 from hpcsim.workload.job import Workload
 from hpcsim.workload.records import PluggedReader
@@ -193,12 +194,18 @@ def _changed(loaded: LoadedScenario, piece: Cut, end: int, nodes: int, rhythm: R
 
 
 def make_scheduler(loaded: LoadedScenario, kind: type) -> Scheduler:
-    """The scheduler that the scenario names, with its validated options."""
+    """The scheduler that the scenario names, with its validated options.
+
+    Of what it ``uses`` it is told, by its ``needs``, what the scenario has.
+    """
     try:
         scheduler: Scheduler = kind() if loaded.options is None else kind(loaded.options)
     except Exception as error:
         name = loaded.scenario.scheduler.name
         raise SchedulerError(f"scheduler {name} could not be made: {type(error).__name__}: {error}") from error
+    uses: Any = getattr(scheduler, "uses", frozenset())
+    if uses:
+        scheduler.needs = frozenset(getattr(scheduler, "needs", ())) | (uses & capabilities_of(loaded.scenario))  # type: ignore[attr-defined]
     return scheduler
 
 

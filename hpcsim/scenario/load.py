@@ -91,6 +91,8 @@ def checked(
     layer = Layer({})
     for upper in layers:
         layer = merged(layer, upper)
+    if schedulers is not None and twins is not None:
+        layer = _with_own_twins(layer, schedulers, twins)
     wrong: list[tuple[Place, str]] = []
     scenario: Scenario | None = None
     try:
@@ -151,6 +153,23 @@ def _take_names(field: dict[str, Any], mapping: dict[str, Any], default: str | N
     field["anyOf"] = [by_name, mapping, *([] if default else [{"type": "null"}])]
     field["default"] = default
     field["description"] = description
+
+
+def _with_own_twins(layer: Layer, schedulers: Mapping[str, type], twins: Mapping[str, type]) -> Layer:
+    """The layer with the twins that its scheduler names for itself, where it names none, and has what they need."""
+    section = at(layer.data, ("scheduler",))
+    name = section.get("name", DEFAULT_SCHEDULER) if isinstance(section, dict) else DEFAULT_SCHEDULER
+    own = getattr(schedulers.get(name), "twins", {}) if isinstance(name, str) else {}
+    physics, has = at(layer.data, ("physics",)), set()
+    if isinstance(physics, dict):
+        has = {"power"} if physics.get("heat") is False else {"power", "heat"}
+    wished = {}
+    for question, twin in own.items():
+        kind = twins.get(twin)
+        senses = hasattr(kind, "senses_every_s") and not has
+        if kind is not None and not senses and set(getattr(kind, "needs", ())) <= has:
+            wished[question] = {"name": twin}
+    return merged(Layer({"twins": wished}), layer) if wished else layer
 
 
 def _checked_options(

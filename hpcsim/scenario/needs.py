@@ -57,7 +57,7 @@ def refuse_lacking(
         key = ".".join(path)
         place = loaded.place(*path) if path[0] == "levers" else loaded.place(*path, "name")
         try:
-            needs, of_class = declared(plugin), declared(type(plugin))
+            needs, of_class = declared(plugin), declared(type(plugin)) | frozenset(getattr(plugin, "uses", ()))
         except ValueError as error:
             raise InputError(f"{place}: {key}: {plugin.name}: {error}") from None
         if not needs <= of_class:

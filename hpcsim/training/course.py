@@ -1,0 +1,317 @@
+"""The course of a training of AIMS: a rule shows how, then the network plays itself and learns from what came of it.
+
+Episodes are played by worker processes while the learner learns from those before, so an episode is played by the
+network of one round earlier. Everything is drawn from the seed and the number of the round: the same plan gives the
+same network, also after a stop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from hpcsim.errors import InputError
+from hpcsim.schedulers.aims.learning import Learner, Recipe, Told
+from hpcsim.schedulers.aims.network import drawn
+from hpcsim.schedulers.aims.objectives import BEGIN
+from hpcsim.schedulers.aims.replay import Replay
+from hpcsim.schedulers.aims.shape import shapes
+from hpcsim.training.episodes import Order, Played, Tensors, Who, play
+
+Floats = npt.NDArray[np.float64]
+
+LOADS: Final = (0.7, 0.9, 1.2)
+FIRST_SEED: Final = 10_000
+"""Months of training have seeds from here on: those of evaluations are below."""
+
+_CHECKED_SEED: Final = 9_000
+_MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each tensor
+
+
+class Plan(NamedTuple):
+    """What is played and how much is learned.
+
+    ``shown`` episodes of ``days`` days are played by the rule first, and ``imitated`` updates made; then there are
+    ``rounds`` of ``at_once`` episodes and ``updates`` updates. Every ``check_every`` rounds the network plays
+    ``checked`` episodes that it never learns from, and the best one is kept. ``objective`` is the only one that counts,
+    if it is not None. ``seed`` decides all that is drawn. ``days`` and ``loads`` are None for a scenario that has its
+    own; ``show_epsilon`` of the actions that the rule shows are random; ``options`` are those of the scheduler.
+    """
+
+    scenarios: tuple[str, ...]
+    seed: int = 1
+    days: float | None = 1.5
+    loads: tuple[float | None, ...] = LOADS
+    shown: int = 12
+    show_epsilon: float = 0.1
+    imitated: int = 1500
+    rounds: int = 40
+    at_once: int = 4
+    updates: int = 250
+    check_every: int = 5
+    checked: int = 6
+    capacity: int = 50_000
+    alpha: float = 0.6
+    epsilon: tuple[float, float] = (0.2, 0.02)
+    imitate: tuple[float, float] = (1.0, 0.01)
+    ahead_s: int = 7200
+    aversion: float = 0.5
+    anchor: bool = True
+    objective: int | None = None
+    uncertainty: bool = True
+    various_weights: bool = True
+    recipe: Recipe = Recipe()
+    overrides: tuple[tuple[str, Any], ...] = ()
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+class Round(NamedTuple):
+    """A round in numbers: its own, updates so far, means of what was told of them, and how good the network was then.
+
+    ``score`` is the weighed reward in an hour of the network, as a multiple of that of the rule on the same episodes:
+    lower is better, and 1 is as good as the rule. ``parts`` are those of the objectives.
+    """
+
+    number: int
+    updates: int
+    loss: float
+    imitation: float
+    value: float
+    score: float | None
+    parts: tuple[float, ...] | None
+
+
+class Trained(NamedTuple):
+    """The best network, what an hour usually costs, how the rounds went, and how well the best one did.
+
+    ``cpu_s`` are the CPU seconds of learner and workers, all in all; those before a stop are not in it.
+    """
+
+    tensors: dict[str, npt.NDArray[np.float32]]
+    usual_O: Floats
+    rates_O: Floats
+    rounds: list[Round]
+    score: float
+    parts: tuple[float, ...]
+    cpu_s: float
+    dueling: bool
+
+
+def train(
+    plan: Plan,
+    *,
+    workers: int,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    told: Callable[[Round], None] = lambda done: None,
+) -> Trained:
+    """Train by ``plan`` in so many worker processes; ``told`` is called after each round.
+
+    ``checkpoint`` is written after each check, and ``resume`` goes on from it. Raises InputError where it is of another
+    plan, or damaged.
+    """
+    torch.set_num_threads(1)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        course = _Course(plan, pool)
+        if resume and checkpoint is not None and checkpoint.exists():
+            course.restore(checkpoint)
+        else:
+            course.begin()
+        while course.number < plan.rounds:
+            done = course.round()
+            if checkpoint is not None and done.score is not None:
+                course.leave(checkpoint)
+            told(done)
+        best = course.best
+    spent = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = sum(each.ru_utime + each.ru_stime for each in spent)
+    return Trained(best[2], course.usual_O, course.rates_O, course.rounds, best[0], best[1], cpu_s, plan.recipe.dueling)
+
+
+class _Course:
+    """Where a training stands."""
+
+    def __init__(self, plan: Plan, pool: Executor) -> None:
+        self._plan, self._pool = plan, pool
+        self.number = 0
+        self.rounds: list[Round] = []
+        self.usual_O, self.rates_O, self._rule_O = np.ones(3), np.ones(3), np.ones((plan.checked, 3))
+        self.best: tuple[float, tuple[float, ...], dict[str, npt.NDArray[np.float32]]] = (np.inf, (), {})
+        rng = np.random.default_rng([plan.seed, 1])
+        recipe = plan.recipe if plan.uncertainty else plan.recipe._replace(kappa=0.0)
+        self.learner = Learner(drawn(rng, shapes()), recipe)
+        # What the rule showed is never forgotten.
+        self.replays = [Replay(plan.capacity, plan.alpha, np.random.default_rng([plan.seed, 2, k])) for k in range(2)]
+        self._coming: list[Future[Played]] = []
+
+    def begin(self) -> None:
+        """Let the rule show how, learn to imitate it, and see how good it is where networks are checked."""
+        plan = self._plan
+        shown = [self._order("rule", FIRST_SEED * plan.seed + k, epsilon=plan.show_epsilon) for k in range(plan.shown)]
+        checked = [self._order("rule", _CHECKED_SEED + k) for k in range(plan.checked)]
+        of_rule = list(self._play(shown, None))
+        judged = list(self._play(checked, None, keep=False))
+        hourly = np.array([-played.total_O / played.hours for played in of_rule])
+        self.rates_O = np.mean([played.rates_O for played in of_rule], 0)
+        self.usual_O = np.array(
+            [max(self.rates_O[0], 1.0), max(hourly[:, 1].mean(), 1e-3), max(hourly[:, 2].mean(), 1e-3)]
+        )
+        self._rule_O = np.array([self._hourly(played) for played in judged])
+        for played in of_rule:
+            self._remember(played, self.replays[0])
+        if not len(self.replays[0]):
+            raise InputError("the episodes are too short to learn from")
+        for _ in range(plan.imitated):
+            self.learner.update(self.replays[:1], 0.0, plan.imitate[0])
+        self._judge()
+
+    def round(self) -> Round:
+        """Have episodes played by the present network, learn from those before, and remember these."""
+        plan, number = self._plan, self.number
+        progress = number / max(plan.rounds, 1)
+        epsilon = plan.epsilon[0] + (plan.epsilon[1] - plan.epsilon[0]) * min(1.0, 2 * progress)
+        imitate = plan.imitate[0] + (plan.imitate[1] - plan.imitate[0]) * min(1.0, 2 * progress)
+        first = FIRST_SEED * plan.seed + plan.shown + number * plan.at_once
+        orders = [self._order("explorer", first + k, epsilon=epsilon) for k in range(plan.at_once)]
+        coming = self._submit(orders, self.learner.arrays())
+        known = [replay for replay in self.replays if len(replay)]
+        learned = [self.learner.update(known, progress, imitate) for _ in range(plan.updates)]
+        for future in coming:
+            self._remember(future.result(), self.replays[1])
+        self.number += 1
+        loss, imitation, value = np.mean(learned, 0) if learned else Told(0.0, 0.0, 0.0)
+        score, parts = None, None
+        if self.number % plan.check_every == 0 or self.number == plan.rounds:
+            score, parts = self._judge()
+        done = Round(self.number, self.learner.updates, float(loss), float(imitation), float(value), score, parts)
+        self.rounds.append(done)
+        return done
+
+    def _judge(self) -> tuple[float, tuple[float, ...]]:
+        plan, tensors = self._plan, self.learner.arrays()
+        orders = [self._order("network", _CHECKED_SEED + k) for k in range(plan.checked)]
+        hourly_O = np.array([self._hourly(played) for played in self._play(orders, tensors, keep=False)]).mean(0)
+        rule_O = self._rule_O.mean(0)
+        weights = self._weights()
+        parts = tuple(float(x) for x in hourly_O / np.maximum(rule_O, 1e-9))
+        score = float(weights @ hourly_O / (weights @ rule_O))
+        if score < self.best[0]:
+            self.best = score, parts, tensors
+        return score, parts
+
+    def _hourly(self, played: Played) -> Floats:
+        """What an episode cost in an hour, in usual hours; energy with what no schedule changes, so that 1 is usual."""
+        cost = -played.total_O / played.hours / self.usual_O
+        cost[0] += 1.0
+        return np.asarray(cost)
+
+    def _weights(self) -> Floats:
+        only = self._plan.objective
+        return np.array(BEGIN) if only is None else np.eye(3)[only]
+
+    def _order(self, who: Who, seed: int, *, epsilon: float = 0.0) -> Order:
+        plan = self._plan
+        rng = np.random.default_rng([seed, 3])
+        scenario = plan.scenarios[seed % len(plan.scenarios)]
+        load = plan.loads[seed // len(plan.scenarios) % len(plan.loads)]
+        weights = self._weights()
+        if who == "explorer" and plan.various_weights and plan.objective is None and rng.random() < 0.5:
+            weights = 0.1 + 0.7 * rng.dirichlet(np.ones(3))
+        month = {"days": plan.days, "load": load}
+        month = {"seed": seed} | {key: value for key, value in month.items() if value is not None}
+        exact = (float(weights[0]), float(weights[1]), float(weights[2]))
+        recipe = self.learner.recipe
+        return Order(
+            scenario, month | dict(plan.overrides), who, seed, exact, epsilon,
+            aversion=plan.aversion if plan.uncertainty else 0.0, kappa=recipe.kappa, anchor=plan.anchor,
+            dueling=recipe.dueling, ahead_s=plan.ahead_s, options=plan.options,
+        )  # fmt: skip
+
+    def _submit(self, orders: Sequence[Order], tensors: Tensors | None, *, keep: bool = True) -> list[Future[Played]]:
+        return [self._pool.submit(play, order, tensors, keep=keep) for order in orders]
+
+    def _play(self, orders: Sequence[Order], tensors: Tensors | None, *, keep: bool = True) -> Iterator[Played]:
+        for future in self._submit(orders, tensors, keep=keep):
+            yield future.result()
+
+    def _remember(self, played: Played, replay: Replay) -> None:
+        """Remember as many steps of an episode, drawn from it, as leave room for twelve such episodes."""
+        most = self._plan.capacity // 12
+        rng = np.random.default_rng([self._plan.seed, 4, self.number, len(replay)])
+        kept = rng.permutation(len(played.steps))[:most]
+        for place in sorted(kept.tolist()):
+            replay.add(played.steps[place].scaled(self.usual_O))
+
+    # -- stopping and going on --------------------------------------------------------------------
+
+    @property
+    def _identity(self) -> str:
+        return hashlib.sha256(repr(self._plan).encode()).hexdigest()
+
+    def leave(self, path: Path) -> None:
+        """Write all that the next round hangs on, as numbers: the file is there whole or not at all."""
+        score, parts, tensors = self.best
+        optimizer = self.learner.optimizer.state_dict()["state"]
+        arrays = {f"best.{name}": value for name, value in tensors.items()}
+        for number, (name, value) in enumerate(self.learner.arrays().items()):
+            arrays |= {f"now.{name}": value, f"target.{name}": self.learner.target[name].numpy()}
+            arrays |= {f"{moment}.{name}": optimizer[number][moment].numpy().reshape(-1) for moment in _MOMENTS}
+        plain = []
+        for number, replay in enumerate(self.replays):
+            remembered, rest = replay.as_arrays()
+            arrays |= {f"replay.{number}.{name}": value for name, value in remembered.items()}
+            plain.append(rest)
+        told = {
+            "identity": self._identity, "number": self.number, "updates": self.learner.updates, "score": score,
+            "parts": parts, "rounds": self.rounds, "usual": self.usual_O.tolist(), "rates": self.rates_O.tolist(),
+            "rule": self._rule_O.tolist(), "replays": plain, "tensors": list(arrays),
+        }  # fmt: skip
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.draft")
+        save_file(
+            {key: np.ascontiguousarray(value) for key, value in arrays.items()}, draft, {"told": json.dumps(told)}
+        )
+        draft.replace(path)
+
+    def restore(self, path: Path) -> None:
+        """Put back what ``leave`` wrote; InputError where it is damaged, or of another plan."""
+        try:
+            with safe_open(path, "numpy") as file:
+                told = json.loads(file.metadata()["told"])
+                arrays = {name: file.get_tensor(name) for name in told["tensors"]}
+            if told["identity"] != self._identity:
+                raise InputError(f"{path}: of another plan; train without --resume")
+            learner, moments = self.learner, {}
+            for number, name in enumerate(learner.tensors):
+                shape = tuple(learner.tensors[name].shape)
+                learner.tensors[name].data.copy_(torch.from_numpy(arrays[f"now.{name}"]))
+                learner.target[name] = torch.from_numpy(arrays[f"target.{name}"])
+                moments[number] = {
+                    moment: torch.from_numpy(arrays[f"{moment}.{name}"]).reshape(() if moment == "step" else shape)
+                    for moment in _MOMENTS
+                }
+            learner.optimizer.load_state_dict({**learner.optimizer.state_dict(), "state": moments})
+            learner.updates = int(told["updates"])
+            self.number = int(told["number"])
+            self.rounds = [Round(*each) for each in told["rounds"]]
+            self.usual_O, self.rates_O, self._rule_O = (np.array(told[name]) for name in ("usual", "rates", "rule"))
+            best = {name: arrays[f"best.{name}"] for name in learner.tensors}
+            self.best = float(told["score"]), tuple(map(float, told["parts"])), best
+            for number, replay in enumerate(self.replays):
+                mine = f"replay.{number}."
+                remembered = {key.removeprefix(mine): value for key, value in arrays.items() if key.startswith(mine)}
+                replay.restore(remembered, told["replays"][number])
+        except (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError, SafetensorError) as error:
+            raise InputError(f"{path}: no checkpoint of this training: {error}") from error

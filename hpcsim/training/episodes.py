@@ -1,0 +1,155 @@
+"""An episode of AIMS: a run of a scenario in which somebody chooses, and all choices are remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcsim.replay import begin
+from hpcsim.schedulers.aims.aims import Aims
+from hpcsim.schedulers.aims.choosing import best, worth
+from hpcsim.schedulers.aims.expert import by_rule
+from hpcsim.schedulers.aims.network import State, values
+from hpcsim.schedulers.aims.replay import Outcome, Step
+from hpcsim.schedulers.aims.shape import MODES
+from hpcsim.training.rewards import Chosen, Hazard, discounted, paid
+
+AFTER_S: Final = 6 * 3600
+
+Who = Literal["rule", "network", "explorer"]
+Tensors = Mapping[str, npt.NDArray[np.float32]]
+
+
+class Order(NamedTuple):
+    """What is to be played: a scenario with overrides, by whom, with which weights of the objectives.
+
+    An ``explorer`` takes a random action with probability ``epsilon``, half of these by the rule, and else follows one
+    of the network's heads. ``ahead_s`` is over what time rewards are added up for what a state is worth.
+    """
+
+    scenario: str
+    overrides: dict[str, Any]
+    who: Who
+    seed: int
+    weights: tuple[float, float, float]
+    epsilon: float = 0.0
+    aversion: float = 0.5
+    kappa: float = 1.0
+    anchor: bool = True
+    dueling: bool = True
+    ahead_s: int = 7200
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+class Played(NamedTuple):
+    """What came of it: steps to learn from, and the sums of the rewards in kWh, slowdown and node-hours.
+
+    ``hours`` are those that the episode lasted, and ``rates_O`` the means of facility kW, waiting rate and risk.
+    """
+
+    steps: list[Step]
+    total_O: npt.NDArray[np.float64]
+    rates_O: npt.NDArray[np.float64]
+    hours: float
+    choices: int
+    figures: dict[str, float]
+
+
+def play(order: Order, tensors: Tensors | None, *, keep: bool = True) -> Played:
+    """Run one episode until its last job is submitted. ``keep``: whether its steps are wanted."""
+    options = {"adapt": False, "objectives": list(order.weights), "kappa": order.kappa, **dict(order.options)}
+    overrides = {**order.overrides, "scheduler.name": "aims"}
+    simulation = begin(order.scenario, overrides | {f"scheduler.{key}": value for key, value in options.items()})
+    scheduler = simulation.scheduler
+    if not isinstance(scheduler, Aims):
+        raise TypeError(f"found {scheduler!r}, expected the scheduler aims")
+    recorder = _Recorder(order, tensors, scheduler, Hazard(simulation))
+    scheduler.chooser = recorder
+    until_s = int(simulation.workload.column("submit_s")[-1]) + 1
+    simulation.run(until_s)
+    rates_O, recorder.is_over = scheduler.measured_rates(), True
+    simulation.run(until_s + AFTER_S)  # so that it is known what became of most that has started
+    chosen = [
+        Chosen(now, job_id, MODES[action % len(MODES)][0] if job_id >= 0 else 1.0)
+        for now, job_id, action in zip(recorder.time, recorder.job, recorder.action, strict=True)
+    ]
+    if len(chosen) < 2:
+        raise ValueError(f"{order.scenario} {order.overrides}: an episode without choices")
+    rewards = paid(simulation, chosen, until_s, recorder.hazard)
+    steps: list[Step] = []
+    if keep:
+        time_N, state = np.array(recorder.time, float), recorder.state
+        near, far = (discounted(time_N, rewards, ahead_s) for ahead_s in (0.0, order.ahead_s))
+        for k in np.flatnonzero(far[0] >= 0).tolist():
+            soon, late = (Outcome(each[1][k], float(each[2][k]), state[each[0][k]]) for each in (near, far))
+            steps.append(Step(state[k], recorder.action[k], soon, late, recorder.of_rule[k]))
+    hours = (until_s - simulation.start) / 3600.0
+    return Played(steps, rewards.total_O, rates_O, hours, len(chosen), _figures(simulation))
+
+
+class _Recorder:
+    """Chooses, and remembers what it saw and chose."""
+
+    def __init__(self, order: Order, tensors: Tensors | None, scheduler: Aims, hazard: Hazard) -> None:
+        self.hazard = hazard
+        self._order, self._tensors, self._scheduler = order, tensors, scheduler
+        self._rng = np.random.default_rng([order.seed, 77])
+        self._head = int(self._rng.integers(2**31))
+        self.time: list[int] = []
+        self.job: list[int] = []
+        self.action: list[int] = []
+        self.state: list[State] = []
+        self.of_rule: list[bool] = []
+        self.is_over = False
+
+    def __call__(self, state: State, now: int) -> int:
+        if self.is_over:
+            return by_rule(state)
+        self.hazard.look(now)
+        action, of_rule = self._choose(state)
+        place = action // len(MODES)
+        jobs = self._scheduler.seen_jobs
+        self.time.append(now)
+        self.job.append(jobs[place].id if place < len(jobs) else -1)
+        self.action.append(action)
+        self.state.append(State(state.job_JF.astype(np.float16), state.all_G.astype(np.float16), *state[2:]))
+        self.of_rule.append(of_rule)
+        return action
+
+    def _choose(self, state: State) -> tuple[int, bool]:
+        order, rng = self._order, self._rng
+        if order.who == "rule":
+            if rng.random() < order.epsilon:
+                return int(rng.choice(np.flatnonzero(state.legal_A))), False
+            return by_rule(state), True
+        if self._tensors is None:
+            raise ValueError("a network that chooses needs tensors")
+        explores = order.who == "explorer"
+        if explores and rng.random() < order.epsilon:
+            if rng.random() < 0.5:
+                return by_rule(state), False
+            return int(rng.choice(np.flatnonzero(state.legal_A))), False
+        q = values(self._tensors, state, dueling=order.dueling)
+        if explores:
+            q = q[:, [self._head % q.shape[1]]]
+        usual = by_rule(state) if order.anchor else None
+        found = worth(q, state, np.array(order.weights), order.kappa, usual)
+        return best(found, 0.0 if explores else order.aversion), False
+
+
+def _figures(simulation: Any) -> dict[str, float]:
+    """What is told of an episode besides rewards: jobs, mean wait, and energy per work node-hour of what completed."""
+    attempts = simulation.attempts
+    submit = simulation.submit_s
+    job, start = attempts.column("job"), attempts.column("start")
+    wait_s = (start - submit[job]).astype(float)
+    runtime = np.array([simulation.program_of(of)[0] for of in job.tolist()], float)
+    return {
+        "jobs": float(len(simulation.workload)),
+        "mean_wait_s": float(wait_s.mean()),
+        "mean_bounded_slowdown": float(np.maximum(1.0, (wait_s + runtime) / np.maximum(runtime, 10.0)).mean()),
+        "most_wait_s": float(wait_s.max()),
+    }

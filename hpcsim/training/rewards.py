@@ -1,0 +1,218 @@
+"""What the choices of a finished episode were worth, by what the simulator knows of it afterwards.
+
+A choice is paid for what it did, so that little noise of what others did stands in the way:
+
+- *energy*: a job that starts is paid at once for the energy that it will have taken beyond what it takes at full speed
+  without a failure, which no schedule changes; what jobs do not draw (idle nodes, cooling), as it is drawn;
+- *performance*: the slowdowns of the waiting jobs, as they grow (those below ten minutes count as ten minutes);
+- *reliability*: node-hours that failures are expected to cost, by the true hazard of the job's nodes when it starts,
+  and a tenth of those throttled. Real failures are so rare that one could not learn from them.
+
+Over an episode they add up to what the run's summary says, but for that constant and, for failures, on average. Each is
+divided by what it comes to in an hour under a rule, so all three are about -1 an hour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcsim.engine.attempts import KILLED, NODE_FAILED, PREEMPTED
+from hpcsim.engine.simulation import Simulation
+from hpcsim.engine.site import Site
+from hpcsim.engine.truth import Truth
+from hpcsim.results.energy import J_PER_KWH, power_curve
+
+Floats = npt.NDArray[np.float64]
+
+DISCOUNT_S: Final = 6 * 3600.0
+"""Something in six hours counts 1/e of the same now."""
+
+SHORT_S: Final = 600.0
+_THROTTLED: Final = 0.1
+_LOOKED_S, _AHEAD_S = 900, 6 * 3600  # how often, and how far ahead, the hazard is looked at
+
+
+class Chosen(NamedTuple):
+    """A choice: when, of which job (-1: none), and at which clock."""
+
+    now: int
+    job_id: int
+    speed: float
+
+
+class Paid(NamedTuple):
+    """Rewards of N choices: ``at_once_NO`` with them, ``until_next_NO`` spread over the time until the next one."""
+
+    at_once_NO: Floats
+    until_next_NO: Floats
+
+    @property
+    def total_O(self) -> Floats:
+        """All of the episode."""
+        return np.asarray((self.at_once_NO + self.until_next_NO).sum(0))
+
+
+class Hazard:
+    """How likely hardware takes each unit in a second, by the truth, as it was every 15 minutes of a simulation."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._truth = Truth(simulation)
+        site = simulation.site
+        self._units = np.arange(0 if site is None else site.cluster.spec.units)
+        self._time: list[int] = []
+        self._rate: list[npt.NDArray[np.float32]] = []
+
+    def look(self, now: int) -> None:
+        """Note the rates of now, if those known are old."""
+        if len(self._units) and (not self._time or now - self._time[-1] >= _LOOKED_S):
+            self._time.append(now)
+            odds = self._truth.hazard(self._units, _AHEAD_S)
+            self._rate.append((-np.log1p(-np.minimum(odds, 0.999)) / _AHEAD_S).astype(np.float32))
+
+    def of(self, units: npt.NDArray[np.int64], second: int) -> float:
+        """The rate at which any of these units fails, as known last before ``second``."""
+        at = int(np.searchsorted(self._time, second, side="right")) - 1
+        return float(self._rate[max(at, 0)][units].sum()) if self._time else 0.0
+
+
+def paid(simulation: Simulation, chosen: Sequence[Chosen], until_s: int, hazard: Hazard) -> Paid:
+    """Rewards in kWh, slowdown and node-hours, all negative, of the choices until second ``until_s``.
+
+    The ``simulation`` went on after it, so that most of what had started then has ended. Of what runs still, energy
+    and losses are those so far.
+    """
+    time_N = np.array([each.now for each in chosen], float)
+    until_N = np.append(time_N[1:], max(float(until_s), time_N[-1]))
+    at_once, until_next = np.zeros((len(chosen), 3)), np.zeros((len(chosen), 3))
+    attempts = simulation.attempts
+    begun = np.flatnonzero(attempts.column("taken") <= until_s)
+    job, taken, end = (attempts.column(name)[begun] for name in ("job", "taken", "end"))
+    waiting = _waiting(simulation, job, taken, np.where(end < 0, simulation.now, end))
+    until_next[:, 1] = -(waiting(until_N) - waiting(time_N))
+    site = simulation.site
+    if site is not None:
+        place = {(each.now, each.job_id): number for number, each in enumerate(chosen)}
+        before = np.maximum(np.searchsorted(time_N, taken, side="right") - 1, 0).tolist()
+        made = list(zip(taken.tolist(), job.tolist(), before, strict=True))
+        row = np.array([place.get((when, of), other) for when, of, other in made], int)
+        speed = np.array([chosen[place[when, of]].speed if (when, of) in place else 1.0 for when, of, _ in made])
+        beyond, drawn, overhead = _energies(simulation, site, begun, speed)
+        np.add.at(at_once[:, 0], row, -beyond * (1.0 + overhead))
+        until_next[:, 0] = -(drawn(until_N) - drawn(time_N))
+        lost = expected_loss_s(simulation, site, begun, hazard) + _THROTTLED * site.throttled_node_s[begun]
+        np.add.at(at_once[:, 2], row, -lost / 3600.0)
+    return Paid(at_once, until_next)
+
+
+def discounted(
+    time_N: Floats, rewards: Paid, ahead_s: float
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], Floats]:
+    """Of each choice: the first choice that is later, and by ``ahead_s`` at least, the reward until it, its discount.
+
+    It is -1 for the last choices, which have none so far ahead.
+    """
+    since = time_N - time_N[0]
+    gap = np.diff(time_N, append=time_N[-1])
+    share = np.where(gap > 0, -np.expm1(-gap / DISCOUNT_S) * DISCOUNT_S / np.maximum(gap, 1e-9), 1.0)
+    reward = rewards.at_once_NO + rewards.until_next_NO * share[:, None]
+    weight = np.exp(-since / DISCOUNT_S)
+    total = np.concatenate([np.zeros((1, 3)), np.cumsum(reward * weight[:, None], 0)])
+    later = np.searchsorted(time_N, np.maximum(time_N + ahead_s, np.nextafter(time_N, np.inf)))
+    known = later < len(time_N)
+    there = np.where(known, later, 0)
+    sums = (total[there] - total[:-1]) / weight[:, None]
+    return np.where(known, later, -1), sums.astype(np.float32), np.exp(-(time_N[there] - time_N) / DISCOUNT_S)
+
+
+def _waiting(
+    simulation: Simulation, job: npt.NDArray[np.int64], taken: npt.NDArray[np.int64], end: npt.NDArray[np.int64]
+) -> _Integral:
+    """The integral over time of the growth of slowdowns of all that wait."""
+    submit_s = simulation.submit_s
+    began = np.array([simulation.eligible.get(of, int(submit_s[of])) for of in job.tolist()], float)
+    last: dict[int, int] = {}
+    for row, of in enumerate(job.tolist()):
+        if of in last:
+            began[row] = end[last[of]]  # it waited again after it was stopped
+        last[of] = row
+    runtime = np.array([simulation.program_of(of)[0] for of in job.tolist()], float)
+    return _Integral(began, taken.astype(float), 1.0 / np.maximum(runtime, SHORT_S))
+
+
+class _Integral:
+    """The integral of a sum of rates, each from one second to another."""
+
+    def __init__(self, begin: Floats, end: Floats, rate: Floats) -> None:
+        time = np.concatenate([begin, end])
+        change = np.concatenate([rate, -rate])
+        order = np.argsort(time, kind="stable")
+        self._time = time[order]
+        self._rate = np.cumsum(change[order])
+        self._sum = np.concatenate([[0.0], np.cumsum(self._rate[:-1] * np.diff(self._time))])
+
+    def __call__(self, second: Floats) -> Floats:
+        """From the beginning until each second."""
+        if not len(self._time):
+            return np.zeros_like(second)
+        at = np.searchsorted(self._time, second, side="right") - 1
+        inside = np.maximum(at, 0)
+        found = self._sum[inside] + self._rate[inside] * (second - self._time[inside])
+        return np.asarray(np.where(at < 0, 0.0, found))
+
+
+def expected_loss_s(simulation: Simulation, site: Site, begun: npt.NDArray[np.int64], hazard: Hazard) -> Floats:
+    """Node-seconds that failures would cost each attempt on average: half of what is done between two checkpoints."""
+    attempts, checkpoints = simulation.attempts, site.checkpointing
+    job, taken = (attempts.column(name)[begun] for name in ("job", "taken"))
+    nodes = simulation.workload.column("nodes")[job]
+    runs_s = np.array([simulation.program_of(of)[0] for of in job.tolist()], float)
+    at_stake_s = runs_s / 2 if checkpoints is None else np.minimum(runs_s, checkpoints.interval_s) / 2
+    units = site.units
+    rate = np.array([hazard.of(units[row], second) for row, second in zip(begun.tolist(), taken.tolist(), strict=True)])
+    return np.asarray(-np.expm1(-rate * runs_s) * nodes * at_stake_s)
+
+
+def _energies(
+    simulation: Simulation, site: Site, begun: npt.NDArray[np.int64], speed: Floats
+) -> tuple[Floats, _Curve, float]:
+    """kWh of attempts beyond those at full speed; the integral of what is not drawn by jobs; cooling's share."""
+    curve = power_curve(simulation, site)
+    overhead = curve.joules(curve.facility_w) / curve.joules(curve.it_w) - 1.0
+    spec, attempts, now = site.cluster.spec.power, simulation.attempts, simulation.now
+    running = dict(simulation.rows_running())
+    joules = site.joules
+    for job_id, row in running.items():
+        execution = site.cluster.executions[job_id]
+        execution.settle(now)
+        joules[row] = execution.joules
+    job, start, end = (attempts.column(name) for name in ("job", "start", "end"))
+    ran_s = np.maximum(np.where(end < 0, now, end) - start, 1).astype(float)
+    all_jobs = _Integral(start.astype(float), start + ran_s, joules / ran_s)
+    nodes = simulation.workload.column("nodes")[job].astype(float)
+    speeds = np.ones(len(job))
+    speeds[begun] = speed
+    dynamic_w = np.maximum(joules / (ran_s * nodes) - spec.idle_w, 0.0) / speeds**spec.speed_exponent
+    work_s = np.array([simulation.program_of(of)[0] for of in job.tolist()], float)
+    still = list(running.values())
+    work_s[still] = np.minimum(ran_s, work_s)[still]
+    counts = ~np.isin(attempts.column("state"), (KILLED, NODE_FAILED, PREEMPTED))
+    usual = np.where(counts, nodes * work_s * (spec.idle_w + dynamic_w), 0.0)
+    drawn = _Curve(curve.time_s, curve.facility_w, all_jobs, 1.0 + overhead)
+    return ((joules - usual) / J_PER_KWH)[begun], drawn, overhead
+
+
+class _Curve:
+    """kWh that the facility has drawn until a second, less those of jobs with their part of cooling."""
+
+    def __init__(self, time_s: npt.NDArray[np.int64], watts: Floats, jobs: _Integral, factor: float) -> None:
+        self._time, self._watts, self._jobs, self._factor = time_s.astype(float), watts, jobs, factor
+        self._sum = np.concatenate([[0.0], np.cumsum(watts[:-1] * np.diff(self._time))])
+
+    def __call__(self, second: Floats) -> Floats:
+        at = np.maximum(np.searchsorted(self._time, second, side="right") - 1, 0)
+        drawn = self._sum[at] + self._watts[at] * (second - self._time[at])
+        return np.asarray((drawn - self._factor * self._jobs(second)) / J_PER_KWH)

@@ -1,0 +1,323 @@
+"""AIMS: a double dueling DQN that consults all four twins and weighs energy, performance and reliability.
+
+The decisions of a pass are made one after the other: a job and how it starts, or that nothing more starts and what
+becomes of idle nodes. A job that is chosen and does not fit has nodes kept for it by the rule of EASY.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from math import inf
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from hpcsim import plugin
+from hpcsim.plugin import Decision, Job, Room, Sleeping, Start, View, taken_at
+
+from . import trained
+from .beliefs import Beliefs
+from .choosing import best, worth
+from .expert import by_rule
+from .journal import Journal
+from .network import State, values
+from .objectives import BEGIN, Objectives
+from .observing import Pass, Rhythm, legal_rest
+from .placing import safest
+from .shape import MODES, OF_JOB, SPEEDS
+
+Floats = npt.NDArray[np.float64]
+
+_REST_AFTER: tuple[float | None, ...] = (None, 0.0, inf)  # seconds; None: the break-even time
+_FITS = OF_JOB.index("fits")
+_COUNTED_W = 1.0  # stands for watts where only nodes are counted
+
+
+class Chooser(Protocol):
+    """Who chooses among the actions of a state: a network, a rule, or a learner that explores."""
+
+    def __call__(self, state: State, now: int) -> int:
+        """The place of the chosen action in ``state.legal_A``."""
+        ...
+
+
+class Aims:
+    """Asks the digital twins about every job, and lets a trained network choose what starts, how, where and how fast.
+
+    The network says of each action how much energy, waiting and lost work it expects, by an ensemble that also says
+    how unsure that is. The weights of the three adapt every hour; what a twin is unsure of counts less, and of actions
+    alike in the mean the surer one is taken. The weights of the network are those of the scenario's machine.
+
+    References
+    ----------
+    van Hasselt, Guez and Silver (2016), Deep reinforcement learning with double Q-learning.
+    Wang, Schaul, Hessel, van Hasselt, Lanctot and de Freitas (2016), Dueling network architectures for deep
+    reinforcement learning.
+    """
+
+    name = "aims"
+    api = 1
+    cites = ("vanHasselt2016", "Wang2016", "Schaul2016", "Abels2019", "Osband2016")
+    needs: frozenset[str] = frozenset()
+    uses = frozenset({"sleep", "speed", "places", "power", "heat"})
+    twins: Mapping[str, str] = {
+        "performance": "runtime-ensemble", "energy": "energy-cnn-lstm", "fault": "fault-lstm", "thermal": "thermal-rc",
+    }  # fmt: skip
+    passes_when_idle = True
+
+    class Options(plugin.Options):
+        """What can be switched off, to see what it is worth."""
+
+        weights: str | None = Field(
+            None,
+            description="a file of weights (.json), or the name of those of a machine that come with hpcsim; the "
+            "scenario's machine where it is one of them, else those named general",
+        )
+        policy: Literal["network", "rule", "random"] = Field(
+            "network",
+            description="who chooses: the network, the rule that its training began with, or chance",
+        )
+        objectives: tuple[float, float, float] = Field(
+            BEGIN, description="the weights of energy, performance and reliability to begin with"
+        )
+        adapt: bool = Field(True, description="whether the weights of the objectives adapt every hour")
+        kappa: float = Field(
+            1.0, ge=0, description="how much less an objective counts whose twin is unsure; 0: no less"
+        )
+        anchor: bool = Field(
+            True,
+            description="whether an action is taken that the rule would not take only if it is better than the rule's, "
+            "less the aversion",
+        )
+        aversion: float = Field(
+            0.5, ge=0, description="standard deviations of the ensemble that an action is marked down"
+        )
+        patience: int = Field(
+            86_400, ge=0, description="seconds after which nodes are kept for the job that has waited longest; 0: never"
+        )
+        journal: int = Field(
+            3, ge=0, description="so many actions that were not chosen are kept of each choice, to be explained"
+        )
+        sleep: bool = Field(True, description="whether idle nodes may sleep")
+        speed: bool = Field(True, description="whether jobs may start at a lower clock")
+        places: bool = Field(True, description="whether jobs may be placed on the nodes least likely to fail")
+
+    def __init__(self, options: Options | None = None) -> None:
+        self._options = options = options or self.Options.model_validate({})
+        levers = {"sleep": options.sleep, "speed": options.speed, "places": options.places}
+        self.uses = self.uses - {name for name, used in levers.items() if not used}
+        self._network: trained.Network | None = None
+        if options.weights is not None:
+            self._network = trained.read(options.weights)  # so that a file that is not sound is told of before the run
+        self.chooser: Chooser = {"network": self._by_network, "rule": self._by_rule, "random": self._by_chance}[
+            options.policy
+        ]
+        self.objectives = Objectives(adapt=options.adapt, begin=options.objectives)
+        self._beliefs, self._rhythm, self._sleeping = Beliefs(), Rhythm(), Sleeping()
+        self._hour, self._journal = _Hour(), Journal(options.journal)
+        self._seen: Pass | None = None
+        self._rng = np.random.default_rng(0)  # the view's, once there is one
+
+    def schedule(self, view: View) -> Iterator[Decision]:
+        sleeps = "sleep" in self.needs
+        seen = self._sleeping.shown(view) if sleeps else view
+        room = seen.room()
+        self._rng = view.rng
+        self._weigh(view)
+        chosen, rest = self._choose(seen, room, sleeps=sleeps)
+        decisions: list[Decision] = [Start(job, why, MODES[mode][0]) for job, mode, why in chosen]
+        if sleeps:
+            after_s = _REST_AFTER[rest]
+            decisions = self._sleeping.decide(view, decisions, view.power.break_even_s if after_s is None else after_s)
+        yield from self._placed(view, room, decisions, {job.id: mode for job, mode, _ in chosen})
+
+    # -- the choices of a pass ------------------------------------------------------------------
+
+    def _choose(self, view: View, room: Room, *, sleeps: bool) -> tuple[list[tuple[Job, int, str]], int]:
+        """Jobs that start, each with its mode and why, and how the pass ends."""
+        speeds = 1
+        machine = view.machine
+        if "speed" in self.needs and machine is not None:
+            speeds = sum(speed >= machine.power.least_speed for speed in SPEEDS)
+        places = 2 if "places" in self.needs and not room.names_units and "fault" in view.twins else 1
+        chosen: list[tuple[Job, int, str]] = []
+        rests = sleeps and room.free >= view.unit_nodes
+        if not rests and all(job.nodes > room.reach for job in view.queue):
+            return chosen, 0
+        seen = self._seen = Pass(
+            view, room, self._beliefs, self._rhythm, self.objectives.weights, speeds=speeds, places=places
+        )
+        head: Job | None = None
+        first = view.queue[0] if view.queue else None
+        if first is not None and self._options.patience and view.now - first.submit > self._options.patience:
+            place = seen.jobs.index(first)
+            if room.take(first):
+                chosen.append((first, 0, "has waited longest, for too long"))
+                seen.chosen(place, started=True)
+            elif self._keep_nodes(view, room, seen, first):
+                head = first
+        while True:
+            fits_J = seen.fits()
+            legal_JM = seen.legal(fits_J) if fits_J.any() else np.zeros((len(seen.jobs), len(MODES)), bool)
+            may_end = bool(view.running) or bool(chosen) or not fits_J.any()
+            legal_R = legal_rest(sleeps=sleeps and room.free >= view.unit_nodes, may_end=may_end)
+            if legal_JM.sum() + legal_R.sum() == 1 and legal_R.any():
+                return chosen, int(legal_R.argmax())
+            job_JF, all_G = seen.numbers(fits_J)
+            action = self.chooser(State(job_JF, all_G, legal_JM, legal_R), view.now)
+            place, mode = divmod(action, len(MODES))
+            if place >= len(seen.jobs):
+                return chosen, action - len(seen.jobs) * len(MODES)
+            job = seen.jobs[place]
+            head = self._try(view, room, seen, place, head)
+            if room.started and room.started[-1] is job:
+                chosen.append((job, mode, self._why(mode, kept_for=head)))
+
+    def _try(self, view: View, room: Room, seen: Pass, place: int, head: Job | None) -> Job | None:
+        """Take the job in that place if it may start; else keep nodes for it, if they are kept for none. The head."""
+        job = seen.jobs[place]
+        outlasts = head is not None and job.walltime > seen.longest_s
+        taken = taken_at(int(view.now + seen.longest_s), room, head, job) if head is not None and outlasts else 0
+        if taken <= seen.extra and room.take(job):
+            seen.chosen(place, started=True, taken=taken)
+        elif head is None and self._keep_nodes(view, room, seen, job):
+            head = job
+        else:
+            seen.chosen(place, started=False)
+        return head
+
+    def _keep_nodes(self, view: View, room: Room, seen: Pass, job: Job) -> bool:
+        """Whether nodes are now kept for ``job``; not if by the present rules it never has them."""
+        try:
+            shadow_s, extra = view.shadow(job, room)
+        except ValueError:
+            return False
+        seen.reserved(shadow_s, extra, shadow_s - view.now - view.launch_latency)
+        seen.chosen(seen.jobs.index(job), started=False)
+        return True
+
+    @staticmethod
+    def _why(mode: int, kept_for: Job | None) -> str:
+        speed, place = MODES[mode]
+        said = "the best of what could start" if kept_for is None else f"delays not {kept_for.name}, which is next"
+        return said + ("" if speed == 1.0 else f"; at {speed:g} of the clock") + ("; on safe nodes" if place else "")
+
+    def _by_network(self, state: State, now: int) -> int:
+        network = self._network
+        if network is None:
+            raise RuntimeError("the network is known once a pass has begun")
+        q_AHO = values(network.tensors, state, dueling=network.dueling)
+        usual = by_rule(state) if self._options.anchor else None
+        found = worth(q_AHO, state, self.objectives.weights, self._options.kappa, usual)
+        chosen = best(found, self._options.aversion)
+        self._journal.note(now, self.seen_jobs, state.job_JF[:, _FITS] > 0, q_AHO, found, chosen)
+        return chosen
+
+    @staticmethod
+    def _by_rule(state: State, now: int) -> int:
+        return by_rule(state)
+
+    def _by_chance(self, state: State, now: int) -> int:
+        return int(self._rng.choice(np.flatnonzero(state.legal_A)))
+
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """What it leaves in the run directory: its ``choices``, and the ``weights`` of the objectives by the hour."""
+        return self._journal.tables(self.objectives.course)
+
+    # -- for whoever trains it ------------------------------------------------------------------
+
+    @property
+    def seen_jobs(self) -> list[Job]:
+        """The jobs that can be chosen in this pass, in the order of the rows of the state."""
+        return [] if self._seen is None else self._seen.jobs
+
+    def measured_rates(self) -> Floats:
+        """Means since the first pass: kilowatts of the facility, growth of slowdowns in a second, units at risk."""
+        return self._hour.mean()
+
+    # -- what is around them ----------------------------------------------------------------------
+
+    def _weigh(self, view: View) -> None:
+        """Adapt the weights of the objectives, and have the network of the machine."""
+        machine = view.machine
+        if self._network is None and self._options.policy == "network" and self.chooser == self._by_network:
+            self._network = trained.read(trained.named(None if machine is None else machine.name.lower()))
+        network = self._network
+        usual = network.usual if network is not None else None
+        power_share = hottest_c = 0.0
+        facility_w = _COUNTED_W
+        if machine is not None:
+            power = view.power
+            facility_w, power_share = power.facility_w, power.facility_w / power.cap_w
+            if "heat" in self.needs and self._beliefs.margin_k:
+                hottest_c = machine.thermal.cpu_throttle_c - self._beliefs.margin_k
+        self._hour.add(view, facility_w, self._beliefs)
+        if usual is not None:
+            self.objectives.follow(view.now, self._hour.measured(view.now, usual), power_share, hottest_c)
+
+    def _placed(
+        self, view: View, room: Room, decisions: list[Decision], modes: Mapping[int, int]
+    ) -> Iterator[Decision]:
+        """The decisions, with the units of the jobs that are to have the safest, those before the others.
+
+        Their order matters where jobs stop others or have nodes of their own: then all are placed by the scenario.
+        """
+        starts = [each for each in decisions if isinstance(each, Start)]
+        safe = [each for each in starts if MODES[modes[each.job.id]][1]]
+        if not safe or room.stopped or any(each.job.id in room.special for each in starts):
+            yield from decisions
+            return
+        free_U = view.free_units(room)
+        rest = decisions.copy()
+        for each in safe:
+            units = -(-each.job.nodes // view.unit_nodes)
+            if units <= len(free_U):
+                safe_U = safest(free_U, self._beliefs.risk_U, units)
+                free_U = np.setdiff1d(free_U, safe_U, assume_unique=True)
+                rest.remove(each)
+                yield each._replace(units=safe_U)
+        yield from rest
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Aims:
+        twin = copy.copy(self)
+        for name in ("objectives", "_beliefs", "_rhythm", "_sleeping", "_hour", "_journal"):
+            setattr(twin, name, copy.deepcopy(getattr(self, name), memo))
+        if self.chooser == self._by_network:
+            twin.chooser = twin._by_network
+        return twin
+
+
+class _Hour:
+    """What was measured since the weights were adapted last: integrals over time of power, waiting jobs, and risk."""
+
+    def __init__(self) -> None:
+        self._since = self._at = -1
+        self._rates, self._sums, self._all = np.zeros(3), np.zeros(3), np.zeros(3)
+        self._begin = -1
+
+    def add(self, view: View, facility_w: float, beliefs: Beliefs) -> None:
+        """Note the rates that hold from now on."""
+        now = view.now
+        if self._at < 0:
+            self._begin = self._since = self._at = now
+        self._sums += self._rates * (now - self._at)
+        self._all += self._rates * (now - self._at)
+        self._at = now
+        busy = sum(each.job.nodes for each in view.running.values())
+        risk = float(beliefs.risk_U.mean()) if beliefs.risk_U.size else 0.0
+        self._rates[:] = facility_w / 1000.0, beliefs.waiting_rate(view.queue), busy * risk
+
+    def mean(self) -> Floats:
+        """The mean rates since the first pass."""
+        return self._all / max(self._at - self._begin, 1)
+
+    def measured(self, now: int, usual: Floats) -> Floats:
+        """The mean rates since they were asked for last, as multiples of the ``usual`` ones; 1 where there is none."""
+        spent = max(now - self._since, 1)
+        mean = self._sums / spent
+        if spent >= 3600:
+            self._since, self._sums = now, np.zeros(3)
+        return np.where(usual > 0, mean / np.where(usual > 0, usual, 1.0), 1.0)

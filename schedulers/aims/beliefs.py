@@ -1,0 +1,119 @@
+"""What the digital twins say of jobs and nodes: asked once for each job, when it is first seen, all new ones together.
+
+A scenario may lack twins; then the walltime stands for the runtime, and what nobody can tell is zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcsim.plugin import Job, Prediction, Running, View
+
+from .shape import SPEEDS
+
+Floats = npt.NDArray[np.float64]
+Int64s = npt.NDArray[np.int64]
+
+J_PER_KWH: Final = 3.6e6
+LEAST_RUNTIME_S: Final = 10.0  # the bound of the bounded slowdown
+SHORT_S: Final = 600.0  # runtimes below make no difference to what waiting costs
+WARMED_S: Final = 1800  # after which a node is about as warm as a job makes it
+RISK_S: Final = 3600  # how long what is known of nodes holds
+AHEAD_S: Final = 6 * 3600  # for which failures of nodes are predicted
+
+COLUMNS: Final = (
+    "submit_s", "nodes", "walltime_s", "runtime_s", "runtime_doubt", "runtime_epistemic", "energy_kwh", "energy_doubt",
+    "saved_when_slow", "fails", "fails_epistemic", "warmth_k",
+)  # fmt: skip
+
+
+class Beliefs:
+    """A row of numbers for each job that was seen, ``COLUMNS``; and how likely each unit fails within ``AHEAD_S``."""
+
+    def __init__(self) -> None:
+        self._row: dict[int, int] = {}
+        self._table = np.zeros((256, len(COLUMNS)))
+        self._known_at = -RISK_S
+        self.risk_U: Floats = np.zeros(0)
+        """Probability of each unit to go out of service within ``AHEAD_S``; nothing where no twin tells."""
+        self.margin_k = 0.0
+        """How far the hottest node is below the limit at which it is slowed down; 0 where heat is not modelled."""
+
+    def of(self, jobs: Sequence[Job], view: View) -> Floats:
+        """What is known of ``jobs``, ``(J, COLUMNS)``."""
+        rows = [self._row.get(job.id, -1) for job in jobs]
+        if -1 in rows:
+            self._learn([job for job, row in zip(jobs, rows, strict=True) if row < 0], view)
+            rows = [self._row[job.id] for job in jobs]
+        return self._table[rows]
+
+    def waiting_rate(self, jobs: Sequence[Job]) -> float:
+        """By how much the slowdowns of waiting ``jobs`` grow in a second, all together; those not yet known left out.
+
+        Runtimes below ten minutes count as ten minutes.
+        """
+        rows = [row for job in jobs if (row := self._row.get(job.id)) is not None]
+        return float((1.0 / np.maximum(self._table[rows, COLUMNS.index("runtime_s")], SHORT_S)).sum())
+
+    def runtime_s(self, running: Sequence[Running]) -> Floats:
+        """How long running jobs are believed to run in all, as said when they waited; else their walltime."""
+        rows = [self._row.get(each.job.id, -1) for each in running]
+        known = self._table[rows, COLUMNS.index("runtime_s")]
+        return np.where(np.array(rows) >= 0, known, [each.job.walltime for each in running])
+
+    def look_at_machine(self, view: View) -> None:
+        """Learn how likely units fail and how warm they are, if that is not known of the last hour."""
+        machine = view.machine
+        if machine is None or view.now - self._known_at < RISK_S:
+            return
+        self._known_at = view.now
+        if "fault" in view.twins:
+            self.risk_U = view.twins.fault(np.arange(machine.units), AHEAD_S).mean
+        if "thermal" in view.twins:
+            self.margin_k = float(machine.thermal.cpu_throttle_c - view.node_c.max())
+
+    def _learn(self, jobs: Sequence[Job], view: View) -> None:
+        first = len(self._row)
+        while first + len(jobs) > len(self._table):
+            self._table = np.concatenate([self._table, np.zeros_like(self._table)])
+        new = self._table[first : first + len(jobs)]
+        self._row |= {job.id: first + place for place, job in enumerate(jobs)}
+        twins = view.twins
+        column = {name: new[:, place] for place, name in enumerate(COLUMNS)}
+        column["submit_s"][:] = [job.submit for job in jobs]
+        column["nodes"][:] = [job.nodes for job in jobs]
+        column["walltime_s"][:] = [job.walltime for job in jobs]
+        runtime = twins.performance(jobs)
+        column["runtime_s"][:] = np.clip(
+            runtime.mean, LEAST_RUNTIME_S, np.maximum(column["walltime_s"], LEAST_RUNTIME_S)
+        )
+        column["runtime_doubt"][:], column["runtime_epistemic"][:] = _relative(runtime)
+        if "energy" in twins:
+            energy, slow = twins.energy(jobs), twins.energy(jobs, _slowest(view))
+            column["energy_kwh"][:] = energy.mean / J_PER_KWH
+            column["energy_doubt"][:] = _relative(energy)[0]
+            column["saved_when_slow"][:] = 1.0 - slow.mean / np.maximum(energy.mean, 1.0)
+        if "job_failure" in twins:
+            fails = twins.job_failure(jobs)
+            column["fails"][:], column["fails_epistemic"][:] = fails.mean, fails.epistemic
+        if "thermal" in twins and "energy" in twins and view.machine is not None:
+            node_c, limit_c = view.node_c, view.machine.thermal.cpu_throttle_c
+            usual = int(np.argpartition(node_c, len(node_c) // 2)[len(node_c) // 2])
+            watts = energy.mean / np.maximum(column["runtime_s"] * column["nodes"], 1.0)
+            warm = twins.thermal(np.full(len(jobs), usual), watts, WARMED_S)
+            column["warmth_k"][:] = warm.mean - limit_c
+
+
+def _slowest(view: View) -> float:
+    machine = view.machine
+    return SPEEDS[-1] if machine is None else max(SPEEDS[-1], machine.power.least_speed)
+
+
+def _relative(said: Prediction) -> tuple[Floats, Floats]:
+    """Both deviations together, and the epistemic one alone, as shares of the mean."""
+    size = np.maximum(np.abs(said.mean), 1e-9)
+    return np.hypot(said.aleatoric, said.epistemic) / size, said.epistemic / size

@@ -1,0 +1,62 @@
+"""Which action is best, when values are uncertain: three values by several heads become one number for each action."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .network import Floats32, State
+from .shape import DOUBT, MODES, OBJECTIVES, REST
+
+Floats = npt.NDArray[np.float64]
+
+
+class Worth(NamedTuple):
+    """Of each of A actions: the mean of the weighed values over the heads, their deviation, and the weights used.
+
+    Where an action is the ``usual`` one, both are by how much each is better than that.
+    """
+
+    mean_A: Floats
+    deviation_A: Floats
+    weights_AO: Floats
+
+
+def surer(weights_JO: Floats | Floats32, job_JF: Floats32, kappa: float) -> Floats:
+    """The weights of the objectives for each job: one whose twin is unsure of the job counts less there.
+
+    An objective of uncertainty u in [0, 1] has exp(-kappa u) of its weight, and all add up to 1 again.
+    """
+    effective_JO = weights_JO * np.exp(-kappa * job_JF[:, DOUBT].astype(float))
+    return np.asarray(effective_JO / effective_JO.sum(1, keepdims=True))
+
+
+def weights_of(job_JF: Floats32, weights: Floats, kappa: float) -> Floats:
+    """The weights of each action, ``(A, O)``. Ways to rest are about no job, and have the weights as they are."""
+    of_job_JO = surer(weights[None], job_JF, kappa)
+    resting = np.broadcast_to(weights, (len(REST), len(OBJECTIVES)))
+    return np.concatenate([np.repeat(of_job_JO, len(MODES), 0), resting])
+
+
+def worth(q_AHO: Floats32, state: State, weights: Floats, kappa: float, usual: int | None = None) -> Worth:
+    """The values of all actions as numbers by which they can be compared; -inf for those that are not legal.
+
+    With the place of the ``usual`` action the heads are asked how much better each is than that: they agree on it more
+    than on what the state is worth.
+    """
+    weights_AO = weights_of(state.job_JF, weights, kappa)
+    scalar_AH = np.einsum("aho,ao->ah", q_AHO, weights_AO)
+    if usual is not None:
+        scalar_AH = scalar_AH - scalar_AH[usual]
+    mean = np.where(state.legal_A, scalar_AH.mean(1), -np.inf)
+    return Worth(mean, scalar_AH.std(1), weights_AO)
+
+
+def best(found: Worth, aversion: float) -> int:
+    """The action with the highest lower confidence bound, ``aversion`` deviations below the mean; the first of equals.
+
+    A negative ``aversion`` looks for what is uncertain, as exploration does.
+    """
+    return int(np.argmax(found.mean_A - aversion * found.deviation_A))

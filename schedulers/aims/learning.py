@@ -1,0 +1,227 @@
+"""How a network of AIMS learns: double Q-learning of a vector of values on a semi-Markov clock.
+
+Rewards come late and what a single choice changes is small beside all else that happens. So there are two targets: the
+reward until the next moment and the value of that, for which action was the better one, which has little noise; and the
+rewards of an hour or more and the value behind them, for what the state is worth, which is learned soon.
+
+References
+----------
+van Hasselt, Guez and Silver (2016), Deep reinforcement learning with double Q-learning. Schaul, Quan, Antonoglou and
+Silver (2016), Prioritized experience replay. Hester et al. (2018), Deep Q-learning from demonstrations (the margin by
+which what a rule chose is to be better). Bradtke and Duff (1995), Reinforcement learning methods for continuous-time
+Markov decision problems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from .choosing import surer
+from .network import Floats32, State
+from .replay import Outcome, Replay
+from .shape import HEADS, MODES, OBJECTIVES
+
+_OUT = (HEADS, len(OBJECTIVES))
+
+
+class Recipe(NamedTuple):
+    """How to learn. The booleans are for ablations: what is worth how much."""
+
+    batch: int = 128
+    rate: float = 3e-4
+    decay: float = 1e-5
+    longest: float = 10.0  # gradient
+    target_every: int = 250
+    kappa: float = 1.0
+    margin: float = 0.05
+    beta: float = 0.4  # of importance weights, to begin with; it goes to 1
+    dueling: bool = True
+    double: bool = True
+
+
+class Told(NamedTuple):
+    """An update in numbers: the loss of values, that of imitation, and the mean value of what was chosen."""
+
+    loss: float
+    imitation: float
+    value: float
+
+
+class Flat(NamedTuple):
+    """B states as flat tensors: all jobs of all states, and all legal actions of all states, those of a state together.
+
+    Of each action: its state, its mode or way to rest, the row of its job (-1: it is to rest), its weights.
+    """
+
+    job_JF: torch.Tensor
+    state_J: torch.Tensor
+    all_BG: torch.Tensor
+    state_A: torch.Tensor
+    mode_A: torch.Tensor
+    job_A: torch.Tensor
+    weights_AO: torch.Tensor
+    first_B: npt.NDArray[np.int64]
+
+
+def flat(states: Sequence[State], kappa: float) -> Flat:
+    """States of different numbers of jobs as one batch, without padding."""
+    jobs = np.array([len(state.job_JF) for state in states])
+    before = np.concatenate([[0], np.cumsum(jobs)[:-1]])
+    legal = [np.flatnonzero(state.legal_A) for state in states]
+    count = np.array([len(each) for each in legal])
+    place, of_state = np.concatenate(legal), np.repeat(np.arange(len(states)), count)
+    of_jobs = place < jobs[of_state] * len(MODES)
+    mode = np.where(of_jobs, place % len(MODES), place - jobs[of_state] * len(MODES))
+    job = np.where(of_jobs, before[of_state] + place // len(MODES), -1)
+    job_JF = np.concatenate([state.job_JF for state in states]).astype(np.float32)
+    all_BG = np.stack([state.all_G for state in states]).astype(np.float32)
+    weights_BO, state_J = all_BG[:, -len(OBJECTIVES) :], np.repeat(np.arange(len(states)), jobs)
+    of_job_JO = surer(weights_BO[state_J], job_JF, kappa)
+    weights_AO = np.where(of_jobs[:, None], np.append(of_job_JO, weights_BO[:1], 0)[job], weights_BO[of_state])
+    return Flat(
+        torch.from_numpy(job_JF), torch.from_numpy(state_J), torch.from_numpy(all_BG), torch.from_numpy(of_state),
+        torch.from_numpy(mode), torch.from_numpy(job), torch.from_numpy(weights_AO.astype(np.float32)),
+        np.concatenate([[0], np.cumsum(count)[:-1]]),
+    )  # fmt: skip
+
+
+class Values(NamedTuple):
+    """Of all legal actions, ``(A, heads, objectives)``: what they are worth, and how much of that is their state's."""
+
+    q_AHO: torch.Tensor
+    of_state_AHO: torch.Tensor
+
+
+def values(tensors: dict[str, torch.Tensor], batch: Flat, *, dueling: bool) -> Values:
+    """What ``network.values`` says of each state; without ``dueling`` nothing of it is the state's."""
+    states, width = len(batch.all_BG), tensors["job.2"].shape[1]
+    whole = torch.relu(batch.all_BG @ tensors["all.1"] + tensors["all.1.bias"])
+    hidden = batch.job_JF @ tensors["job.1"] + tensors["job.1.bias"]
+    hidden = functional.layer_norm(hidden, (width,), tensors["job.norm"], tensors["job.norm.bias"], 1e-5)
+    seen = torch.relu(torch.relu(hidden) @ tensors["job.2"] + tensors["job.2.bias"])
+    counts = torch.bincount(batch.state_J, minlength=states).clamp(min=1).unsqueeze(1)
+    nothing = seen.new_zeros((states, width))
+    mean = nothing.index_add(0, batch.state_J, seen) / counts
+    most = nothing.scatter_reduce(
+        0, batch.state_J.unsqueeze(1).expand_as(seen), seen, "amax"
+    )  # rectified: none is below 0
+    context = torch.relu(torch.cat([mean, most, whole], 1) @ tensors["context.1"] + tensors["context.1.bias"])
+    context = torch.relu(context @ tensors["context.2"] + tensors["context.2.bias"])
+    rests = batch.job_A < 0
+    of_job = (seen @ tensors["action.job"])[batch.job_A[~rests]]
+    of_job = of_job + (context @ tensors["action.context"])[batch.state_A[~rests]]
+    of_job = torch.relu(of_job + tensors["action.mode"][batch.mode_A[~rests]])
+    of_rest = (context @ tensors["rest.context"])[batch.state_A[rests]] + tensors["rest.mode"][batch.mode_A[rests]]
+    features = of_job.new_empty((len(rests), of_job.shape[1]))
+    features = features.index_copy(0, (~rests).nonzero()[:, 0], of_job)
+    features = features.index_copy(0, rests.nonzero()[:, 0], torch.relu(of_rest))
+    advantage = features @ tensors["advantage"]
+    if dueling:
+        legal = torch.bincount(batch.state_A, minlength=states).unsqueeze(1)
+        average = advantage.new_zeros((states, advantage.shape[1])).index_add(0, batch.state_A, advantage) / legal
+        value = torch.relu(context @ tensors["value.1"] + tensors["value.1.bias"]) @ tensors["value.2"]
+        of_state = (value + tensors["value.2.bias"])[batch.state_A]
+        return Values((advantage - average[batch.state_A] + of_state).reshape(-1, *_OUT), of_state.reshape(-1, *_OUT))
+    return Values(advantage.reshape(-1, *_OUT), torch.zeros_like(advantage).reshape(-1, *_OUT))
+
+
+def weighed(q_AHO: torch.Tensor, batch: Flat) -> torch.Tensor:
+    """The mean over the heads of the weighed values, one number for each action."""
+    return (q_AHO.mean(1) * batch.weights_AO).sum(1)
+
+
+def best_of_each(scalar_A: torch.Tensor, batch: Flat) -> torch.Tensor:
+    """The place of the best action of each state; the first of equals."""
+    states = len(batch.all_BG)
+    highest = scalar_A.new_full((states,), -torch.inf).scatter_reduce(0, batch.state_A, scalar_A, "amax")
+    place = torch.arange(len(scalar_A))
+    found = torch.full((states,), len(scalar_A))
+    is_best = scalar_A == highest[batch.state_A]
+    return found.scatter_reduce(0, batch.state_A[is_best], place[is_best], "amin")
+
+
+class Learner:
+    """A network that learns from a replay. ``tensors`` are its weights now; ``updates`` counts the steps of AdamW."""
+
+    def __init__(self, tensors: dict[str, Floats32], recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.tensors = {name: torch.from_numpy(value.copy()).requires_grad_() for name, value in tensors.items()}
+        self.target = {name: value.detach().clone() for name, value in self.tensors.items()}
+        self.optimizer = torch.optim.AdamW(self.tensors.values(), lr=recipe.rate, weight_decay=recipe.decay)
+        self.updates = 0
+
+    def arrays(self) -> dict[str, Floats32]:
+        """The weights as numpy arrays; copies."""
+        return {name: value.detach().numpy().copy() for name, value in self.tensors.items()}
+
+    def update(self, replays: Sequence[Replay], progress: float, imitate: float) -> Told:
+        """One step on a batch, of which each replay gives an equal part.
+
+        ``progress`` from 0 to 1 moves beta, ``imitate`` weighs the margin of the rule.
+        """
+        recipe = self.recipe
+        beta = recipe.beta + (1.0 - recipe.beta) * progress
+        drawn = [replay.sample(recipe.batch // len(replays), beta) for replay in replays]
+        steps = [step for each in drawn for step in each[0]]
+        importance, masks = (np.concatenate([each[place] for each in drawn]) for place in (2, 3))
+        now = flat([step.state for step in steps], recipe.kappa)
+        wanted_near, wanted_far = (
+            self._wanted(each) for each in zip(*[(step.near, step.far) for step in steps], strict=True)
+        )
+        found = values(self.tensors, now, dueling=recipe.dueling)
+        q = found.q_AHO
+        chosen_A = torch.from_numpy(now.first_B + [_rank(step.state, step.action) for step in steps])
+        chosen = q[chosen_A]
+        over_long = chosen
+        if recipe.dueling:  # what an action is better or worse by is not learned from what has so much noise
+            of_state = found.of_state_AHO[chosen_A]
+            over_long = of_state + (chosen - of_state).detach()
+        mask = torch.from_numpy(masks * importance[:, None]).unsqueeze(2)
+        near = functional.smooth_l1_loss(chosen, wanted_near, reduction="none")
+        far = functional.smooth_l1_loss(over_long, wanted_far, reduction="none")
+        loss = ((near + far) * mask).mean()
+        scalar = weighed(q, now)
+        margin = torch.full_like(scalar, recipe.margin)
+        margin[chosen_A] = 0.0
+        lead = scalar.new_full((len(steps),), -torch.inf).scatter_reduce(0, now.state_A, scalar + margin, "amax")
+        of_rule = torch.tensor([step.of_rule for step in steps], dtype=torch.float32)
+        imitation = ((lead - scalar[chosen_A]) * of_rule).sum() / of_rule.sum().clamp(min=1.0)
+        self.optimizer.zero_grad()
+        (loss + imitate * imitation).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.tensors.values(), recipe.longest)
+        self.optimizer.step()
+        self.updates += 1
+        if self.updates % recipe.target_every == 0:
+            self.target = {name: value.detach().clone() for name, value in self.tensors.items()}
+        with torch.no_grad():
+            error = ((chosen - wanted_near).mean(1) * now.weights_AO[chosen_A]).sum(1).numpy()
+        for replay, (_, place, _, _), part in zip(replays, drawn, np.split(error, len(replays)), strict=True):
+            replay.surprised(place, part)
+        return Told(float(loss.detach()), float(imitation.detach()), float(scalar[chosen_A].detach().mean()))
+
+    def _wanted(self, outcomes: Sequence[Outcome]) -> torch.Tensor:
+        """What choices with these outcomes are worth, ``(B, heads, objectives)``.
+
+        The best action behind them is chosen by this network and judged by the target network (double), or both by the
+        latter.
+        """
+        recipe = self.recipe
+        later = flat([outcome.later for outcome in outcomes], recipe.kappa)
+        with torch.no_grad():
+            judged = values(self.target, later, dueling=recipe.dueling).q_AHO
+            judge = values(self.tensors, later, dueling=recipe.dueling).q_AHO if recipe.double else judged
+            best = judged[best_of_each(weighed(judge, later), later)]
+            reward = torch.from_numpy(np.stack([outcome.reward_O for outcome in outcomes]))
+            discount = torch.tensor([outcome.discount for outcome in outcomes])
+            return reward.unsqueeze(1) + discount[:, None, None] * best
+
+
+def _rank(state: State, action: int) -> int:
+    """Which of the legal actions, in their order, the action in that place is."""
+    return int(np.count_nonzero(state.legal_A[:action]))

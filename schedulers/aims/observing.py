@@ -1,0 +1,253 @@
+"""One scheduling pass as a network of AIMS sees it: which jobs can be chosen, and numbers about them and the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import cos, exp, log1p, pi, sin
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcsim.plugin import Job, Room, View
+
+from .beliefs import COLUMNS, LEAST_RUNTIME_S, Beliefs
+from .shape import MODES, OF_ALL, OF_JOB, REST, SPEEDS, VISIBLE
+
+Floats = npt.NDArray[np.float64]
+Floats32 = npt.NDArray[np.float32]
+
+_LONGEST_S: Final = 30 * 86_400.0
+_OF_LONGEST: Final = 1.0 / np.log1p(_LONGEST_S / LEAST_RUNTIME_S)
+_HOUR_S: Final = 3600.0
+_RATE_S: Final = 3 * _HOUR_S  # over which arrivals are averaged
+_JOB: Final = {name: place for place, name in enumerate(OF_JOB)}
+_ALL: Final = {name: place for place, name in enumerate(OF_ALL)}
+_KNOWN: Final = {name: place for place, name in enumerate(COLUMNS)}
+
+
+def logarithmic(seconds: npt.ArrayLike) -> Floats:
+    """Times: 0 s is 0.0, a minute 0.16, an hour 0.47, a day 0.73, 30 days and more 1.0."""
+    return np.asarray(np.minimum(np.log1p(np.maximum(seconds, 0.0) / LEAST_RUNTIME_S) * _OF_LONGEST, 1.0))
+
+
+class Rhythm:
+    """How many jobs, and how much work, have lately been submitted in an hour: exponential means over three hours."""
+
+    def __init__(self) -> None:
+        self._seen, self._at = -1, 0
+        self._jobs = self._work = 0.0
+
+    def follow(self, queue: Sequence[Job], known_JC: Floats, now: int) -> tuple[float, float]:
+        """Jobs and node-hours an hour, after a look at the queue and what is believed of its jobs."""
+        fade = exp(-(now - self._at) / _RATE_S)
+        self._jobs, self._work, self._at = self._jobs * fade, self._work * fade, now
+        for place in range(len(queue) - 1, -1, -1):
+            if queue[place].id <= self._seen:
+                break
+            self._jobs += 1.0
+            self._work += known_JC[place, _KNOWN["nodes"]] * known_JC[place, _KNOWN["runtime_s"]] / _HOUR_S
+        if queue:
+            self._seen = max(self._seen, queue[-1].id)
+        hours = _RATE_S / _HOUR_S
+        return self._jobs / hours, self._work / hours
+
+
+class Pass:
+    """The jobs that can be chosen in a pass, and all numbers of ``OF_JOB`` and ``OF_ALL``.
+
+    ``jobs`` are at most ``VISIBLE`` of the queue: half of them the first, half those of the least area among the rest.
+    What a choice changes, ``chosen`` and ``reserved`` are told of.
+    """
+
+    def __init__(
+        self, view: View, room: Room, beliefs: Beliefs, rhythm: Rhythm, weights: Floats, *, speeds: int, places: int
+    ) -> None:
+        queue = view.queue
+        known = beliefs.of(queue, view)
+        beliefs.look_at_machine(view)
+        area = known[:, _KNOWN["nodes"]] * known[:, _KNOWN["runtime_s"]]
+        rate, work_rate = rhythm.follow(queue, known, view.now)
+        seen = _visible(area)
+        self.jobs: list[Job] = [queue[place] for place in seen]
+        self._room, self._now = room, view.now
+        self._modes_M = np.array(
+            [MODES[m][1] < places and SPEEDS.index(MODES[m][0]) < speeds for m in range(len(MODES))]
+        )
+        self._nodes_J = known[seen, _KNOWN["nodes"]]
+        self._walltime_J = known[seen, _KNOWN["walltime_s"]] + view.launch_latency
+        self._other_J = np.array([bool(job.cores) or job.id in room.special for job in self.jobs], bool)
+        self.open_J = np.ones(len(seen), bool)
+        self._longest_s, self._extra, self._shadow_s = np.inf, np.inf, 0
+        self._total = max(view.up_nodes, 1)
+        self._job_JF = self._about_jobs(view, known[seen], area[seen], np.array(seen), len(queue), beliefs)
+        self._all_G = self._about_all(view, area, weights, beliefs, rate, work_rate)
+        self._started = 0
+
+    def _about_jobs(
+        self, view: View, known: Floats, area: Floats, place: npt.NDArray[np.int64], queued: int, beliefs: Beliefs
+    ) -> Floats32:
+        table = np.zeros((len(known), len(OF_JOB)), np.float32)
+        if not len(known):
+            return table
+        column = {name: table[:, number] for name, number in _JOB.items()}
+        known_as = {name: known[:, number] for name, number in _KNOWN.items()}
+        waited, runtime = view.now - known_as["submit_s"], known_as["runtime_s"]
+        column["nodes"][:] = np.log1p(self._nodes_J) / np.log1p(view.nodes)
+        column["walltime"][:] = logarithmic(known_as["walltime_s"])
+        column["waited"][:] = logarithmic(waited)
+        column["runtime"][:] = logarithmic(runtime)
+        column["runtime_doubt"][:] = np.minimum(known_as["runtime_doubt"], 2.0) / 2.0
+        column["runtime_epistemic"][:] = np.minimum(known_as["runtime_epistemic"], 2.0) / 2.0
+        column["area"][:] = np.log1p(area / _HOUR_S) / np.log1p(view.nodes * 24.0)
+        order = np.empty(len(area))
+        order[np.argsort(area, kind="stable")] = np.arange(len(area))
+        column["rank_by_area"][:] = order / len(area)
+        column["rank_by_submission"][:] = place / max(queued, 1)
+        column["energy"][:] = np.log1p(known_as["energy_kwh"]) / 10.0
+        column["energy_doubt"][:] = np.minimum(known_as["energy_doubt"], 2.0) / 2.0
+        column["saved_when_slow"][:] = known_as["saved_when_slow"]
+        column["fails"][:], column["fails_epistemic"][:] = (
+            known_as["fails"],
+            np.minimum(2 * known_as["fails_epistemic"], 1.0),
+        )
+        column["slowdown"][:] = np.log((waited + runtime) / runtime) / 10.0
+        if beliefs.risk_U.size:
+            units = self._nodes_J / view.unit_nodes
+            column["node_faults"][:] = np.minimum(units * beliefs.risk_U.mean() * runtime / (6 * _HOUR_S), 1.0)
+        column["warmth"][:] = known_as["warmth_k"] / 50.0
+        column["may_outlast"][:] = 1.0
+        column["first"][:] = place == 0
+        return table
+
+    def _about_all(
+        self, view: View, area: Floats, weights: Floats, beliefs: Beliefs, rate: float, work_rate: float
+    ) -> Floats32:
+        values = np.zeros(len(OF_ALL), np.float32)
+        now, nodes = view.now, view.nodes
+
+        def put(name: str, value: float) -> None:
+            values[_ALL[name]] = value
+
+        put("waiting", log1p(len(area)) / log1p(1000.0))
+        put("queued_work", log1p(float(area.sum()) / _HOUR_S / nodes) / 5.0)
+        put("candidates", len(self.jobs) / VISIBLE)
+        running = list(view.running.values())
+        if running:
+            start, expected = np.array([(each.start, each.expected_end) for each in running], float).T
+            end = np.minimum(
+                np.maximum(start + beliefs.runtime_s(running), now + 60.0), np.maximum(expected, now + 60.0)
+            )
+            order = np.argsort(end)
+            self._back_s = end[order] - now
+            self._back = np.cumsum(np.array([each.job.nodes for each in running], float)[order])
+            for share in (10, 25, 50, 75, 90):
+                at = int(np.searchsorted(self._back, self._back[-1] * share / 100.0))
+                put(f"back_in_{share}", float(logarithmic(self._back_s[min(at, len(running) - 1)])))
+        else:
+            self._back_s = self._back = np.zeros(0)
+        machine = view.machine
+        if machine is not None:
+            power = view.power
+            full_w = nodes * (machine.power.idle_w + machine.power.cpu_dyn_w + machine.power.gpu_dyn_w)
+            put("power", power.it_w / (full_w + machine.power.fixed_w))
+            put("overhead", power.overhead)
+            put("hottest", -beliefs.margin_k / 50.0)
+            put("asleep", view.asleep_nodes / nodes)
+            put("down", view.down_nodes / nodes)
+            if beliefs.risk_U.size:
+                put("faults_lately", min(float(beliefs.risk_U.mean()) * 100.0, 1.0))
+        hour, day = view.utc_s / _HOUR_S % 24 / 24, view.utc_s / 86_400.0 % 7 / 7
+        put("hour_sin", sin(2 * pi * hour))
+        put("hour_cos", cos(2 * pi * hour))
+        put("day_sin", sin(2 * pi * day))
+        put("day_cos", cos(2 * pi * day))
+        put("arriving", log1p(rate) / 8.0)
+        put("arriving_work", min(work_rate / nodes, 4.0) / 2.0)
+        put("oldest", float(logarithmic(now - view.queue[0].submit)) if view.queue else 0.0)
+        values[-3:] = weights
+        return values
+
+    # -- what a choice changes ------------------------------------------------------------------
+
+    def reserved(self, shadow_s: int, extra: int, longest_s: int) -> None:
+        """Nodes are kept for a job that starts at ``shadow_s`` at the latest, as far as they are not ``extra``."""
+        self._shadow_s, self._extra, self._longest_s = shadow_s, extra, longest_s
+
+    def chosen(self, place: int, *, started: bool, taken: int = 0) -> None:
+        """The job in that place cannot be chosen any more; ``taken`` are nodes that it has beyond the shadow time."""
+        self.open_J[place] = False
+        self._started += started
+        self._extra -= taken
+
+    @property
+    def is_reserving(self) -> bool:
+        """Whether nodes are kept for a job."""
+        return bool(np.isfinite(self._longest_s))
+
+    @property
+    def longest_s(self) -> float:
+        """What a job may last without delaying the one that nodes are kept for."""
+        return self._longest_s
+
+    @property
+    def extra(self) -> float:
+        """Nodes that jobs may have for longer."""
+        return self._extra
+
+    def fits(self) -> npt.NDArray[np.bool_]:
+        """Which jobs may start now, as far as numbers tell: J of them."""
+        fits = self.open_J & ((self._nodes_J <= self._room.free) | self._other_J)
+        if self.is_reserving:
+            fits &= (self._walltime_J <= self._longest_s) | (self._nodes_J <= self._extra) | self._other_J
+        return np.asarray(fits, bool)
+
+    def legal(self, fits_J: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Which modes of which jobs can be chosen, ``(J, M)``.
+
+        A job that does not fit can be chosen as well, to keep nodes for it, in the first mode, while they are kept for
+        none and another fits. A job that takes part of a node, or has nodes of its own, starts where it is placed.
+        """
+        legal = fits_J[:, None] & self._modes_M
+        legal[self._other_J, 1:] = False
+        if not self.is_reserving and fits_J.any():
+            legal[:, 0] |= self.open_J
+        return np.asarray(legal, bool)
+
+    def numbers(self, fits_J: npt.NDArray[np.bool_]) -> tuple[Floats32, Floats32]:
+        """``OF_JOB`` of each job and ``OF_ALL``, as they are by now; copies."""
+        jobs, whole, room = self._job_JF.copy(), self._all_G.copy(), self._room
+        if len(jobs):
+            jobs[:, _JOB["fits"]] = fits_J
+            missing = self._nodes_J - room.free
+            at = np.searchsorted(self._back, missing)
+            never = at >= len(self._back)
+            back_s = np.append(self._back_s, _LONGEST_S)[np.minimum(at, len(self._back_s))]
+            jobs[:, _JOB["free_in"]] = np.where(missing <= 0, 0.0, np.where(never, 1.0, logarithmic(back_s)))
+            if self.is_reserving:
+                beyond = self._walltime_J - self._longest_s
+                jobs[:, _JOB["beyond_shadow"]] = np.sign(beyond) * logarithmic(np.abs(beyond))
+                jobs[:, _JOB["may_outlast"]] = self._nodes_J <= self._extra
+        whole[_ALL["idle"]] = room.free / self._total
+        whole[_ALL["started"]] = log1p(self._started) / 5.0
+        if self.is_reserving:
+            whole[_ALL["reserved"]] = 1.0
+            whole[_ALL["shadow_in"]] = logarithmic(self._shadow_s - self._now)
+            whole[_ALL["extra"]] = max(min(self._extra, self._total), 0) / self._total
+        return jobs, whole
+
+
+def _visible(area: Floats) -> list[int]:
+    """Places in the queue of the jobs that can be chosen."""
+    if len(area) <= VISIBLE:
+        return list(range(len(area)))
+    half = VISIBLE // 2
+    rest = np.argpartition(area[half:], VISIBLE - half)[: VISIBLE - half] + half
+    return [*range(half), *sorted(rest.tolist())]
+
+
+def legal_rest(*, sleeps: bool, may_end: bool) -> npt.NDArray[np.bool_]:
+    """Which of ``REST`` can be chosen: one where nodes cannot sleep."""
+    legal = np.zeros(len(REST), bool)
+    legal[: len(REST) if sleeps else 1] = may_end
+    return legal
