@@ -129,7 +129,7 @@ def test_numpy_computes_what_torch_was_trained_as(trained):
     with torch.no_grad():
         parameters = {name: torch.from_numpy(np.array(value, np.float32)) for name, value in trained.tensors.items()}
         x, truth = training._tensors(torch, data, trained.center, trained.scale)
-        output = training._forward(torch, parameters, x.expand(training.MEMBERS, *x.shape))
+        output = training.forward(torch, parameters, x.expand(training.MEMBERS, *x.shape))
         each = training._Truth(*(part.expand(training.MEMBERS, *part.shape) for part in truth))
         said = training._log_likelihood(torch, output, each).T.numpy()
     z = (np.log(data.runtime_s)[:, None, None] - believed.mean) / believed.deviation
