@@ -330,7 +330,7 @@ def with_bytes(data):
         (with_tensors(lambda t: t | {"bias0": t["bias0"].astype(np.int64)}), "bias0 should be numbers"),
         (lambda path: path.write_bytes(pickle.dumps(Mine())), "no JSON file"),
         (lambda path: path.write_text("[" * 100_000), "no JSON file"),
-        (lambda path: path.write_text('{"format": "gguf"}'), "tells of no weights of a twin"),
+        (lambda path: path.write_text('{"format": "gguf"}'), "tells of no weights"),
         (lambda path: path.unlink(), "cannot be read"),
         (lambda path: path.with_suffix(".safetensors").unlink(), "cannot be read"),
         (spoil_json(kind="fault"), "kind should be 'performance-ensemble'"),
