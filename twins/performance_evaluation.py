@@ -2,8 +2,7 @@
 
 Intervals are calibrated as they would be in service, hour by hour: on the last thousand jobs that had ended before the
 first one of the hour was submitted. The ensemble widens its distribution by one number, as it does in a run; of the
-baselines each quantile is moved by itself. CRPS is of quantiles that were moved by themselves for all of them, for it
-compares what was learned and not how it is calibrated.
+baselines each quantile is moved by itself.
 
 Metrics of a job, p predicted and r real seconds: accuracy min(p, r) / max(p, r); the absolute error of ln r and of r;
 whether the 90 % interval holds r, and its width in ln seconds; CRPS of ln r by the ten quantiles of
@@ -109,23 +108,16 @@ def _judged_ensemble(trained: Trained, rows: Records, parts: Split) -> Judged:
     with np.errstate(divide="ignore"):
         log_quantiles = np.log(np.maximum(lognormal.quantiles(tested, levels_TQ), 1.0))
     point = lognormal.quantiles(tested, np.full((len(parts.test), 1), 0.5))[:, 0]
-    every = lognormal.quantiles(believed, np.broadcast_to(LEVELS, (len(which), LEVELS.size)))
-    alike = _moved(np.log(np.maximum(every, 1.0)), rows, parts)
-    return _metrics(rows, parts.test, point, log_quantiles, alike)
+    return _metrics(rows, parts.test, point, log_quantiles)
 
 
 def _judged(said: Said, rows: Records, parts: Split) -> Judged:
-    """A baseline."""
-    moved = _moved(said.log_quantiles, rows, parts)
-    return _metrics(rows, parts.test, said.point[len(parts.check) :], moved, moved)
-
-
-def _moved(log_quantiles: Floats, rows: Records, parts: Split) -> Floats:
-    """Those of the test, each level moved so that the right share of the last ends lay below it (conformal)."""
+    """A baseline: each of its quantiles is moved so that the right share of the last ends lay below (conformal)."""
     which = np.concatenate([parts.check, parts.test])
     truth = log_runtime(rows, which)
-    error_JQ = truth[:, None] - log_quantiles
-    moved = log_quantiles[len(parts.check) :].copy()
+    error_JQ = truth[:, None] - said.log_quantiles
+    first = len(parts.check)
+    moved = said.log_quantiles[first:].copy()
     limit = np.log(np.maximum(rows.jobs.walltime_s[parts.test], 1).astype(np.float64))
     for test, known in hours(rows, which, parts, WINDOW):
         n = len(known)
@@ -133,15 +125,15 @@ def _moved(log_quantiles: Floats, rows: Records, parts: Split) -> Floats:
             outward = np.ceil if level > 0.5 else np.floor
             rank = int(np.clip(outward((n + 1) * level), 1, n)) - 1
             moved[test, place] += np.partition(error_JQ[known, place], rank)[rank]
-    return np.asarray(np.clip(np.sort(moved, axis=1), 0.0, limit[:, None]))
+    moved = np.clip(np.sort(moved, axis=1), 0.0, limit[:, None])
+    return _metrics(rows, parts.test, said.point[first:], moved)
 
 
-def _metrics(rows: Records, test: Int64s, point: Floats, log_quantiles: Floats, alike: Floats) -> Judged:
-    """``alike`` are the quantiles of CRPS, calibrated in the same way for everybody."""
+def _metrics(rows: Records, test: Int64s, point: Floats, log_quantiles: Floats) -> Judged:
     real = np.maximum(rows.runtime_s[test].astype(np.float64), 1.0)
     point = np.maximum(point, 1.0)
     truth = log_runtime(rows, test)
-    error = truth[:, None] - alike
+    error = truth[:, None] - log_quantiles
     crps = 2 * np.where(error >= 0, LEVELS * error, (LEVELS - 1) * error).mean(1)
     half = LEVELS.size // 2
     low, high = log_quantiles[:, :half], log_quantiles[:, ::-1][:, :half]
