@@ -5,6 +5,7 @@ import inspect
 import pytest
 
 from hpcsim.plugin.loader import load_plugins
+from hpcsim.schedulers.aims import Aims
 from hpcsim.schedulers.backfilling import EASY, FCFS, Conservative, Hybrid
 from hpcsim.schedulers.centres_cobalt import Cobalt
 from hpcsim.schedulers.centres_pbs import PBS
@@ -90,6 +91,11 @@ class TestTetris(SchedulerContract):
 class TestTetrisThatReserves(SchedulerContract):
     scheduler = Tetris
     options = {"reservation": "easy"}
+
+
+class TestAims(SchedulerContract):
+    scheduler = Aims
+    options = {"patience": 3600}  # as the checks last three hours
 
 
 class TestRecorded(SchedulerContract):

@@ -118,7 +118,7 @@ class Aims:
         self.objectives = Objectives(adapt=options.adapt, begin=options.objectives)
         self._beliefs, self._rhythm, self._sleeping = Beliefs(), Rhythm(), Sleeping()
         self._hour, self._journal = _Hour(), Journal(options.journal)
-        self._seen: Pass | None = None
+        self._seen_jobs: list[Job] = []
         self._rng = np.random.default_rng(0)  # the view's, once there is one
 
     def schedule(self, view: View) -> Iterator[Decision]:
@@ -147,9 +147,8 @@ class Aims:
         rests = sleeps and room.free >= view.unit_nodes
         if not rests and all(job.nodes > room.reach for job in view.queue):
             return chosen, 0
-        seen = self._seen = Pass(
-            view, room, self._beliefs, self._rhythm, self.objectives.weights, speeds=speeds, places=places
-        )
+        seen = Pass(view, room, self._beliefs, self._rhythm, self.objectives.weights, speeds=speeds, places=places)
+        self._seen_jobs = seen.jobs
         head: Job | None = None
         first = view.queue[0] if view.queue else None
         if first is not None and self._options.patience and view.now - first.submit > self._options.patience:
@@ -232,7 +231,7 @@ class Aims:
     @property
     def seen_jobs(self) -> list[Job]:
         """The jobs that can be chosen in this pass, in the order of the rows of the state."""
-        return [] if self._seen is None else self._seen.jobs
+        return self._seen_jobs
 
     def measured_rates(self) -> Floats:
         """Means since the first pass: kilowatts of the facility, growth of slowdowns in a second, units at risk."""
