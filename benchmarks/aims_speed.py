@@ -31,7 +31,7 @@ def month(jobs: int) -> None:
 
 def latency() -> None:
     """Print the quantiles of what a pass takes while about 1,000 jobs wait."""
-    sim: Any = begin("polaris", {"days": 4, "seed": 11, "load": 3.0, "scheduler": "aims", "physics.queues": False})
+    sim: Any = begin("polaris", {"days": 6, "seed": 11, "load": 8.0, "scheduler": "aims", "physics.queues": False})
     scheduler, took_ms = sim.scheduler, []
     decide = scheduler.schedule
 
