@@ -13,6 +13,7 @@ from hpcsim.schedulers.flux import Flux
 from hpcsim.schedulers.heft import CPOP, HEFT
 from hpcsim.schedulers.nsga2 import NSGA2
 from hpcsim.schedulers.recorded import Recorded
+from hpcsim.schedulers.rlschert import RLSchert
 from hpcsim.schedulers.tetris import Tetris
 from hpcsim.testing import SchedulerContract, TwinContract
 from hpcsim.testing.stand_ins import Energy, Fault, Thermal
@@ -90,6 +91,16 @@ class TestTetris(SchedulerContract):
 class TestTetrisThatReserves(SchedulerContract):
     scheduler = Tetris
     options = {"reservation": "easy"}
+
+
+class TestRLSchert(SchedulerContract):
+    scheduler = RLSchert
+    expected_failures = {"no_job_starves": "as published it reserves nothing; here it does for who has waited a day"}
+
+
+class TestRLSchertThatKills(SchedulerContract):
+    scheduler = RLSchert
+    options = {"kill": True, "patience": 600}
 
 
 class TestRecorded(SchedulerContract):

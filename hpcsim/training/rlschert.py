@@ -31,7 +31,7 @@ from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.view import View
 from hpcsim.plugin import Decision
 from hpcsim.plugin.loader import load_plugins
-from hpcsim.replay import source_of
+from hpcsim.replay import begin, source_of
 from hpcsim.scenario import build
 from hpcsim.scenario.load import load_scenario
 from hpcsim.schedulers.rlschert.network import State, padded
@@ -62,19 +62,22 @@ _JOB, _RUN = WINDOW * len(OF_JOB), RUNNING * len(OF_RUNNING)
 class Plan(NamedTuple):
     """What is learned from, and how much.
 
-    ``episodes`` of at most ``jobs`` jobs of each scenario (with ``overrides``) are shown by the rule, and imitated for
-    ``passes`` passes; then ``steps`` choices are made by the network itself, in ``at_once`` episodes. Every
-    ``check_every`` of them it plays the ``checked`` episodes that it never learns from, and the best one is kept.
+    ``episodes`` of at most ``jobs`` jobs of each scenario (with ``overrides``, at ``loads`` by turns) are shown by the
+    rule, and imitated for ``passes`` passes; then ``steps`` choices are made by the network itself, in ``at_once``
+    episodes. Every ``check_every`` of them it plays the ``checked`` episodes that it never learns from, and the best
+    one is kept. In every other episode of a check, and in a share ``kills`` of the others, running jobs can be killed.
     ``seed`` decides all that is drawn.
     """
 
     scenarios: tuple[str, ...]
     overrides: tuple[tuple[str, Any], ...] = ()
+    loads: tuple[float | None, ...] = (None,)
     seed: int = 1
     jobs: int = 256
     episodes: int = 256
     checked: int = 32
     passes: int = 10
+    kills: float = 0.5
     steps: int = 200_000
     at_once: int = 16
     steps_between: int = 64
@@ -91,9 +94,10 @@ class Told(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """The best network, how good it was where it was checked, and all that was told."""
+    """The best network, after how many steps it was that, how good it was then, and all that was told."""
 
     tensors: dict[str, Floats32]
+    steps: int
     score: float
     told: list[Told]
 
@@ -130,7 +134,16 @@ def train(plan: Plan, told: Callable[[Told], None] = lambda now: None) -> Traine
     if plan.steps:
         model.learn(plan.steps, callback=keeper)
         keeper.check(policy, plan.steps)
-    return Trained(keeper.best[1], keeper.best[0], keeper.told)
+    return Trained(keeper.tensors, keeper.best.steps, keeper.best.score, keeper.told)
+
+
+def played_by(chooser: Callable[[State], int], scenario: str, seed: int) -> float:
+    """The mean bounded slowdown of a scenario whose jobs are started as ``chooser`` chooses."""
+    simulation = begin(scenario, {"seed": seed})
+    episode, grown = Episode(simulation, kills=False), 0.0
+    while episode.seen is not None:
+        grown += episode.choose(chooser(episode.seen.state()))
+    return 1.0 + grown / len(simulation.workload)
 
 
 class Source:
@@ -150,17 +163,22 @@ class Source:
         count = plan.episodes + plan.checked
         pool = loaded.scenario.model_copy(update={"jobs": self._jobs * count, "days": None})
         self._workload, self._spec, self._nodes = source_of(replace(loaded, scenario=pool), plugins)
-        self._loaded = replace(loaded, scenario=loaded.scenario.model_copy(update={"jobs": self._jobs, "days": None}))
+        part = loaded.scenario.model_copy(update={"jobs": self._jobs, "days": None})
+        self._at_loads = [
+            replace(loaded, scenario=part if load is None else part.model_copy(update={"load": load}))
+            for load in plan.loads
+        ]
         self._plugins, self.count = plugins, len(self._workload) // self._jobs
         self.rule = [0.0] * self.count
 
     def begin(self, number: int, *, kills: bool) -> Simulation:
         """The simulation of an episode, by number."""
+        loaded = self._at_loads[number % len(self._at_loads)]
         part = replace(self._workload, table=self._workload.table.slice(number * self._jobs, self._jobs))
-        piece = build.cut(self._loaded, part, self._nodes)
+        piece = build.cut(loaded, part, self._nodes)
         agent = _Agent(frozenset({"preemption"} if kills else ()))
-        twins = build.make_twins(self._loaded, self._plugins.twins)
-        return build.make_simulation(self._loaded, piece, self._nodes, agent, twins, self._spec)
+        twins = build.make_twins(loaded, self._plugins.twins)
+        return build.make_simulation(loaded, piece, self._nodes, agent, twins, self._spec)
 
 
 class _Agent:
@@ -218,7 +236,7 @@ class Episode:
 
 
 class Environment(gymnasium.Env[Floats32, np.int64]):
-    """Episodes of several scenarios as an environment that Gymnasium knows; kills can be chosen in half of them."""
+    """Episodes of several scenarios as an environment that Gymnasium knows."""
 
     def __init__(self, sources: list[Source], plan: Plan, number: int) -> None:
         self.observation_space = Box(-np.inf, np.inf, (_JOB + _RUN + len(OF_ALL),), np.float32)
@@ -233,7 +251,7 @@ class Environment(gymnasium.Env[Floats32, np.int64]):
         while True:
             source = self._sources[self._rng.integers(len(self._sources))]
             number = int(self._rng.integers(self._plan.checked, source.count))
-            kills = bool(self._rng.random() < 0.5)
+            kills = bool(self._rng.random() < self._plan.kills)
             self._episode = Episode(source.begin(number, kills=kills), kills=kills)
             if self._episode.seen is not None:
                 break
@@ -351,8 +369,8 @@ def imitate(policy: Policy, sources: list[Source], plan: Plan) -> float:
     for _ in range(plan.passes):
         order = torch.from_numpy(rng.permutation(len(rows)))
         right = 0
-        for begin in range(0, len(rows), 256):
-            batch = order[begin : begin + 256]
+        for first in range(0, len(rows), 256):
+            batch = order[first : first + 256]
             logits, seen = policy.kernel(rows[batch])
             legal = masks[batch]
             logits = logits.masked_fill(~legal, -1e9)
@@ -417,7 +435,7 @@ class _Keeper(BaseCallback):
         super().__init__()
         self._sources, self._plan, self._tell = sources, plan, tell
         self._next = plan.check_every
-        self.best: tuple[float, dict[str, Floats32]] = (np.inf, {})
+        self.best, self.tensors = Told(0, np.inf), dict[str, Floats32]()
         self.told: list[Told] = []
 
     def _on_step(self) -> bool:
@@ -444,6 +462,6 @@ class _Keeper(BaseCallback):
             shares.append(mine / max(sum(source.rule[n] for n in numbers), 0.1))
         now = Told(steps, float(np.mean(shares)))
         self.told.append(now)
-        if now.score < self.best[0]:
-            self.best = now.score, tensors
+        if now.score < self.best.score:
+            self.best, self.tensors = now, tensors
         self._tell(now)
