@@ -23,11 +23,12 @@ import numpy as np
 from hpcsim.cli.twins import write_plots
 from hpcsim.machine.thermal import Racks
 from hpcsim.replay import begin, simulate
+from hpcsim.twins import gpu_heat
 from hpcsim.twins.features import Columns, Ends, codes
 from hpcsim.twins.judging import Evaluation
 from hpcsim.twins.learners import Recorded, learner
 from hpcsim.twins.records import Records, records
-from hpcsim.twins.thermal_learner import Seen, Truth
+from hpcsim.twins.thermal_learner import GpuTruth, Seen, Truth
 from hpcsim.twins.thermal_windows import Windows
 from hpcsim.workload.job import FAILED, Workload
 from hpcsim.workload.trace import read_trace
@@ -133,7 +134,12 @@ def read_by_sensors(scenario: str, days: int) -> Seen:
         learner("thermal").records(Recorded(done.tables, done.manifest, done.telemetry_file.table, spec))
         for done in (simulate(scenario, {**settings, "physics.telemetry.noise": noise}) for noise in (True, False))
     )
-    truth = Truth(exact.telemetry.node_c, heat.r_U, spec.thermal.node_j_per_k, closed_form(heat._racks))
+    gpus, of_gpus = None, exact.telemetry.gpus
+    if of_gpus is not None and heat.gpu_r_U is not None:
+        published = gpu_heat.published(spec, 0.0, 1, 0.0)
+        factor = np.log(heat.gpu_r_U / spec.thermal.gpu_k_per_w)
+        gpus = GpuTruth(of_gpus.gpu_c, published._replace(factor=factor), inlets(heat._racks))
+    truth = Truth(exact.telemetry.node_c, heat.r_U, spec.thermal.node_j_per_k, closed_form(heat._racks), gpus)
     return Seen(seen.telemetry, truth)
 
 
@@ -154,6 +160,11 @@ def closed_form(racks: Racks) -> Callable[[Windows], Any]:
         return np.einsum("bkl,bku->bul", steady[:, :, None] + (modes - steady)[:, :, None] * fades, racks.shapes[block])
 
     return said
+
+
+def inlets(racks: Racks) -> Callable[[Windows], Any]:
+    """How far the machine's own inlets are above the supply in windows."""
+    return lambda some: (some.watts * some.there) @ racks.inlet_k_per_w.T
 
 
 THERMAL: dict[str, tuple[str, Callable[[], Any]]] = {
@@ -204,6 +215,8 @@ def main() -> None:
         today = datetime.date.today().isoformat()
         how = f"seeds 1 to {asked.seeds}; {today}; {spent:.0f} CPU seconds"
         print(f"### {title}\n\n{judged.of}; {how}.\n\n{table(judged)}\n", flush=True)
+        for each in judged.besides:
+            print(f"{each.of}.\n\n{table(each)}\n", flush=True)
         if asked.plots:
             write_plots(asked.plots, name, asked.twin, judged)
 

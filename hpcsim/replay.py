@@ -21,7 +21,7 @@ import pyarrow as pa
 import hpcsim
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.twins import reports as reports_of_twins
-from hpcsim.errors import InputError
+from hpcsim.errors import InputError, SchedulerError
 from hpcsim.plugin.loader import Plugins, load_plugins
 from hpcsim.plugin.metric import FinishedRun
 from hpcsim.results.check import check as check_laws
@@ -231,6 +231,7 @@ def replay(
     if not simulation.is_over:  # stopped by ``until``: nothing is known of what comes later
         measured_to = simulation.now if measured_to is None else min(measured_to, simulation.now)
     tables = {"jobs": jobs, "attempts": attempts, "timeline": timeline, "decisions": decisions_table(simulation)}
+    tables |= _own_tables(simulation, scheduler)
     energy = _energy(simulation, jobs, tables)
     summary = summarise(
         jobs,
@@ -296,6 +297,21 @@ def replay(
     }
     clock.lap("results")
     return Run(tables, summary, manifest, dump_yaml(loaded.resolved()), clock.timing(simulation), telemetry)
+
+
+def _own_tables(simulation: Simulation, scheduler: Any) -> dict[str, pa.Table]:
+    """The tables that the scheduler has kept of its choices, if it keeps any."""
+    if not hasattr(scheduler, "tables"):
+        return {}
+    try:
+        kept = {name: pa.table(columns) for name, columns in scheduler.tables().items() if columns}
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise SchedulerError(f"t={simulation.now}: scheduler {scheduler.name} told no tables: {what}") from error
+    if unknown := kept.keys() - {"choices", "weights"}:
+        who = f"t={simulation.now}: scheduler {scheduler.name}"
+        raise SchedulerError(f"{who} told the table {min(unknown)!r}, expected choices or weights")
+    return kept
 
 
 def _energy(simulation: Simulation, jobs: pa.Table, tables: dict[str, pa.Table]) -> dict[str, Any]:

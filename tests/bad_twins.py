@@ -14,7 +14,7 @@ def bad(kind):
     """Note a class as one of these, under its own name."""
     kind.name = kind.__name__.lower()
     kind.api = 1
-    kind.answers = "performance"
+    kind.answers = "thermal" if hasattr(kind, "thermal") else "performance"
     BAD.append(kind)
     return kind
 
@@ -206,6 +206,17 @@ class NeedsAnArgument:
 class ComputesOneByOne:
     def performance(self, jobs, view):
         return sure(np.array([float(sum(range(4000)) - 7_998_000 + job.walltime) for job in jobs]))
+
+
+@bad
+class TakesEveryWattageForKnown:
+    needs = frozenset({"heat"})
+
+    def thermal(self, units, watts, horizon_s, view):
+        return sure(view.node_c[units])
+
+    def gpu_thermal(self, units, watts, gpu_watts, horizon_s, view):
+        return sure(view.node_c[units] + 0.1 * gpu_watts)
 
 
 @hookimpl

@@ -18,7 +18,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 def test_every_column_and_every_key_of_a_run_is_documented_and_no_other():
     there = {"twins", "metrics", "metric_errors", "observers", "observer_errors"}  # of some runs
     cores = {"jobs": 50, "physics": {"heat": True, "processors": "cores"}}
-    for scenario, more in (("polaris", {"jobs": 50}), ("polaris", cores), ("workflows", {})):
+    weighs = {"jobs": 20, "scheduler": "aims"}
+    for scenario, more in (("polaris", {"jobs": 50}), ("polaris", cores), ("workflows", {}), ("cooley", weighs)):
         run = hpcsim.simulate(scenario, more)
         there |= set(run.summary)
         for table in run.tables.values():

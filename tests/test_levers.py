@@ -554,6 +554,20 @@ def test_the_view_shows_the_temperatures_that_the_nodes_have_and_nobody_can_chan
         after[0] = 20.0
 
 
+def test_the_view_shows_the_temperatures_of_gpus_where_there_are_some():
+    def look(view):
+        return view.gpu_c, view._simulation.site.cluster.heat.temperatures(view.now)[1]
+
+    shown = looked_at(workload((0, 9000, 40), (8000, 1, 1)), look, heat=True)
+    assert all(np.array_equal(gpu_c, really_c) for gpu_c, really_c in shown.values())
+    assert (np.sort(shown[8000][0] - shown[0][0])[-40:] > 5).all()
+    with pytest.raises(ValueError, match="read-only"):
+        shown[0][0][0] = 20.0
+    for spec, heat, said in ((load_machine("theta"), True, "Theta has no GPUs"), (COOLEY, False, "models no heat")):
+        with pytest.raises(SchedulerError, match=f"view.gpu_c: .*{said}"):
+            looked_at(workload((0, 10, 1)), look, spec=spec, heat=heat)
+
+
 def test_prices_and_carbon_are_known_a_day_ahead_and_no_further():
     hour = np.arange(400 * 24)
     carbon = StepSeries(3600 * hour, 300 + hour % 57)

@@ -80,6 +80,7 @@ BAD_TWINS = [
     ("answerswithalist", ["answers_for_each"], r"with mean \[428, 52\]; expected an array of 2 float64"),
     ("answerswiththemean", ["answers_for_each"], r"not Prediction\(mean, aleatoric, epistemic\)"),
     ("dividesbyzero", ["answers_are_finite"], "mean -inf for number 0"),
+    ("takeseverywattageforknown", ["answers_are_finite"], "mean nan for number 2"),
     ("deviatesbelowzero", ["deviations_are_not_negative"], r"aleatoric -428\.0; no standard deviation is below 0"),
     ("expectslessthannothing", ["means_are_possible"], r"a mean of -3548\.0; expected 0 or more"),
     ("looksattheothers", ["one_call_is_many"], r"answered mean 1\.0 when asked about one alone, and 0\.12"),

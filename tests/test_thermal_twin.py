@@ -22,6 +22,7 @@ from hpcsim.machine.thermal import temperature_c
 from hpcsim.twins import (
     rack_heat,
     thermal_evaluation,
+    thermal_figures,
     thermal_learner,
     thermal_model,
     thermal_training,
@@ -228,8 +229,8 @@ def test_too_little_is_refused():
 
 def test_what_a_run_recorded_becomes_telemetry():
     run = replay.simulate("cooley", {"jobs": 40, "physics.telemetry.interval": "5m", "machine.nodes": 126})
-    table = run.telemetry_file.table()
-    found = thermal_windows.of_run(table, run.tables["temperature"], 21, 7200)
+    table, machine = run.telemetry_file.table(), replace(load_machine("cooley"), nodes=126)
+    found = thermal_windows.of_run(table, run.tables["temperature"], machine, 7200)
     frame = table.to_pandas()
     frame = frame[frame["time_s"] < 7200]
     assert found.node_w.shape == (len(frame) // 126, 126)
@@ -241,7 +242,9 @@ def test_what_a_run_recorded_becomes_telemetry():
     steady = np.abs(now["node_w"].to_numpy() - before["node_w"].to_numpy()) < 0.08 * before["node_w"].to_numpy()
     assert np.array_equal(found.kept[1:].reshape(-1), same & steady)
     with pytest.raises(InputError, match="telemetry of all units"):
-        thermal_windows.of_run(table.filter(table["unit"].to_numpy() % 2 == 1), run.tables["temperature"], 21, 7200)
+        thermal_windows.of_run(
+            table.filter(table["unit"].to_numpy() % 2 == 1), run.tables["temperature"], machine, 7200
+        )
 
 
 # -- training -----------------------------------------------------------------------------------
@@ -376,8 +379,8 @@ def test_nodes_that_are_not_those_that_were_learned_are_recognised(monkeypatch):
         twin = ThermalRC()
         twin._model = model
         followed(twin, machine, machine.thermal.node_k_per_w * np.exp(factor), samples=3)
-        assert (np.sqrt(twin._variance).max() < 0.01) == same
-        assert (np.abs(twin._factor - learned).max() < 0.02) == same
+        assert (np.sqrt(twin._nodes.variance).max() < 0.01) == same
+        assert (np.abs(twin._nodes.factor - learned).max() < 0.02) == same
 
 
 def test_a_copy_learns_by_itself():
@@ -385,11 +388,11 @@ def test_a_copy_learns_by_itself():
     twin = ThermalRC()
     followed(twin, machine, np.full(42, 0.02), samples=5)
     other = copy.deepcopy(twin)
-    factor, variance = twin._factor.copy(), twin._variance.copy()
+    factor, variance = twin._nodes.factor.copy(), twin._nodes.variance.copy()
     followed(other, machine, np.full(42, 0.03), samples=5, begin=1500)
-    assert np.array_equal(twin._factor, factor)
-    assert np.array_equal(twin._variance, variance)
-    assert not np.array_equal(other._factor, factor)
+    assert np.array_equal(twin._nodes.factor, factor)
+    assert np.array_equal(twin._nodes.variance, variance)
+    assert not np.array_equal(other._nodes.factor, factor)
 
 
 def test_a_saved_simulation_goes_on_with_what_was_read(tmp_path):
@@ -441,7 +444,8 @@ def test_the_command_trains(tmp_path):
     settings = ["--set", "days=1", "--set", "machine.nodes=126", "--epochs", "1", "-o", str(tmp_path)]
     done = CliRunner().invoke(command, ["train", "cooley", "--twin", "thermal", *settings], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    assert thermal_model.read(tmp_path / "cooley.thermal.json", 126).factor.size == 126
+    made = thermal_model.read(tmp_path / "cooley.thermal.json", 126)
+    assert made.factor.size == made.gpus.factor.size == 126
     refused = CliRunner().invoke(command, ["train", "bare", "--twin", "thermal", "--set", "jobs=5", *settings[2:]])
     assert isinstance(refused.exception, InputError)
     assert sorted(EQUATIONS) == sorted(set(published(POLARIS).p) - set(NETWORK))
@@ -459,7 +463,7 @@ def test_it_is_judged_on_powers_that_it_did_not_learn():
     }  # fmt: skip
     assert "R within 10 % of the truth for" in judged.of
     found = thermal_learner.parts(thermal_learner.Seen(seen))
-    columns = thermal_evaluation.columns(found.test, thermal_learner.Seen(seen))
+    columns = thermal_figures.columns(found.test, truth=False)
     assert [column.heading for column in columns][:2] == ["MAE of readings, 5 min, K", "MAE of readings, 90 min, K"]
     unseen = thermal_evaluation.unseen_of(found.fit)
     assert unseen.holds(np.array([unseen.low_w + 1, unseen.above_w + 1])).all()

@@ -108,6 +108,13 @@ def inlets(xp: Any, p: Mapping[str, Any], n: int) -> Any:
     return share * (1.0 + 2.0 * xp.tanh(p["slant"]) * height[:, None]) * xp.exp(-away * xp.exp(-p["ln_reach"]))
 
 
+def inlet_k(xp: Any, p: Mapping[str, Any], racks: Racks) -> Any:
+    """How far the inlets of nodes are above the supply, (B, n)."""
+    d = inlets(xp, p, racks.watts.shape[1])
+    found = (racks.watts * racks.there) @ d.T
+    return found if racks.more_w is None else found + d.diagonal() * racks.more_w
+
+
 def beside(xp: Any, values: Any) -> Any:
     """The sum over the neighbours of each unit, of values (B, n, ...)."""
     nothing = xp.zeros_like(values[:, :1])
@@ -121,8 +128,8 @@ def steady(xp: Any, p: Mapping[str, Any], racks: Racks) -> Steady:
     """
     r, g, d = k_per_w(xp, p, racks), xp.exp(p["ln_w_per_k"]), inlets(xp, p, racks.watts.shape[1])
     there = racks.there
-    inlet_k = (racks.watts * there) @ d.T
-    own_w = racks.watts + inlet_k / r
+    warmed_k = (racks.watts * there) @ d.T
+    own_w = racks.watts + warmed_k / r
     to_all = 1.0 / r + g * beside(xp, there)
     above_k = own_w * r
     for _ in range(_SWEEPS):
@@ -133,10 +140,10 @@ def steady(xp: Any, p: Mapping[str, Any], racks: Racks) -> Steady:
         itself = alone * (1.0 + g**2 * alone * beside(xp, alone)) * (1.0 + d.diagonal() / r)
         across = g * alone * _to_beside(xp, d.T, alone / r)
         above_k = above_k + (itself + across) * racks.more_w
-        inlet_k = inlet_k + d.diagonal() * racks.more_w
+        warmed_k = warmed_k + d.diagonal() * racks.more_w
         passed = g * alone * beside(xp, alone) * (1.0 + d.diagonal() / r)
         beside_k = beside_k - (passed + _to_beside(xp, d.T, alone / r)) * racks.more_w
-    return Steady(above_k, inlet_k, to_all * xp.exp(-p["ln_j_per_k"]), beside_k)
+    return Steady(above_k, warmed_k, to_all * xp.exp(-p["ln_j_per_k"]), beside_k)
 
 
 def _to_beside(xp: Any, to: Any, values: Any) -> Any:
@@ -216,10 +223,10 @@ def course(
 def imbalance_k(xp: Any, p: Mapping[str, Any], racks: Racks, found: Course) -> Any:
     """By how much the heat that a course brings to nodes is not the heat that they get, (B, n, H), times 300 s / C."""
     r, g = k_per_w(xp, p, racks)[:, :, None], xp.exp(p["ln_w_per_k"])
-    inlet_k = (racks.watts * racks.there) @ inlets(xp, p, racks.watts.shape[1]).T
+    warmed_k = inlet_k(xp, p, racks)[:, :, None]
     there = racks.there[:, :, None]
     to_neighbours = g * (beside(xp, there) * found.above_k - beside(xp, found.above_k * there))
-    got_w = racks.watts[:, :, None] - (found.above_k - inlet_k[:, :, None]) / r - to_neighbours
+    got_w = racks.watts[:, :, None] - (found.above_k - warmed_k) / r - to_neighbours
     return PER_S * (found.slope - got_w * xp.exp(-p["ln_j_per_k"])) * there
 
 

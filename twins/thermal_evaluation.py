@@ -2,8 +2,8 @@
 
 Powers between the 40 % and 50 % quantiles of what busy nodes draw, and above the 90 % quantile, are left out of what is
 learned. Judged are nodes that draw such a power, in the last 20 % of the time, for as long as the last look is away:
-there they are as warm as they get. Where the truth is known (``thermal_learner.Truth``), errors are against that, else
-against readings; intervals are always of readings.
+there they are as warm as they get; so are their GPUs, which are judged by themselves. Where the truth is known
+(``thermal_learner.Truth``), errors are against that, else against readings; intervals are always of readings.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ import numpy.typing as npt
 
 from hpcsim.plugin import InputError
 
-from .judging import DAY_S, Column, Diagram, Evaluation, compare_means
+from .gpu_evaluation import gpus_judged
+from .judging import DAY_S, Diagram, Evaluation, compare_means
 from .loop import Plan
 from .rack_heat import features
-from .thermal_certainty import WITHIN, noise_k
-from .thermal_learner import Parts, Seen, Truth, parts
+from .thermal_certainty import noise_k
+from .thermal_figures import columns, later_k, metrics, regressed, soon
+from .thermal_learner import Parts, Seen, parts
 from .thermal_training import WEIGHT, Trained, racks_of, said_k, train
-from .thermal_windows import Telemetry, Windows
+from .thermal_windows import Windows
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -38,9 +40,7 @@ VARIANTS: Final[Mapping[str, tuple[bool, float]]] = {
 }
 """What is trained, by name: whether the closed form is in the prediction, and the weight of the equations."""
 
-_SOON_S: Final = 300
 _UNSEEN: Final = (0.4, 0.5, 0.9)
-_RIDGE: Final = 1e-3
 
 
 class Unseen(NamedTuple):
@@ -68,16 +68,16 @@ def evaluate(seen: Seen, seeds: list[int], epochs: int, told: Callable[[str], No
     unseen = unseen_of(found.fit)
     fitted = _without(found.fit, unseen)
     check = _without(found.check, unseen)
-    soon = int(np.argmin(np.abs(found.test.leads_s - _SOON_S)))
     chosen = found.test.holds[..., -1] & unseen.holds(found.test.watts)
     if not chosen.any():
         raise InputError("no node draws, in the time that is left for tests, a power that was not learned of")
     units = seen.telemetry.node_w.shape[1]
     judged: dict[str, list[Floats]] = {}
     learned: list[Trained] = []
+    real_k = None if seen.truth is None else later_k(seen.truth.node_c, seen.telemetry, found.test)
 
     def judge(name: str, said: Said) -> None:
-        judged.setdefault(name, []).append(_metrics(seen, found.test, chosen, soon, said, _noise(said, check)))
+        judged.setdefault(name, []).append(metrics(said(found.test), found.test, real_k, chosen, _noise(said, check)))
 
     for seed in seeds:
         for name, (physics, weight) in VARIANTS.items():
@@ -95,22 +95,15 @@ def evaluate(seen: Seen, seeds: list[int], epochs: int, told: Callable[[str], No
     window = np.nonzero(chosen)[0]
     return Evaluation(
         SHIPPED,
-        columns(found.test, seen),
+        columns(found.test, truth=seen.truth is not None),
         compare_means(mean, found.test.start_s[window] // DAY_S, SHIPPED),
         seeds,
         _of(seen, found, learned, window.size, fitted),
         (_diagram(found, check, learned[0], unseen),),
+        ()
+        if seen.telemetry.gpus is None
+        else (gpus_judged(seen, Parts(fitted, check, found.test), chosen, learned, seeds),),
     )
-
-
-def columns(test: Windows, seen: Seen) -> tuple[Column, ...]:
-    """The figures of a predictor."""
-    soon, late = (f"{round(each / 60)} min" for each in (_SOON_S, int(test.leads_s[-1])))
-    of_readings = Column(f"MAE of readings, {soon}, K")
-    known: tuple[Column, ...] = (of_readings, Column(f"MAE of readings, {late}, K"))
-    if seen.truth is not None:
-        known = (Column(f"MAE, {soon}, K"), Column(f"MAE, {late}, K"), of_readings)
-    return *known, Column("90 % interval holds", 1, 100.0), Column("its width, K", 2), Column("CRPS, K")
 
 
 def _without(some: Windows, unseen: Unseen) -> Windows:
@@ -121,50 +114,15 @@ def _noise(said: Said, check: Windows) -> Floats:
     return noise_k(said(check), check)
 
 
-def _metrics(seen: Seen, test: Windows, chosen: Bools, soon: int, said: Said, deviation_k: Floats) -> Floats:
-    """Of each chosen node, (T, K): the errors of the columns, and the interval of the reading soon."""
-    predicted = said(test)[chosen].astype(np.float64)
-    error_read = np.abs(predicted - test.later_k[chosen])
-    found = [error_read[:, soon], error_read[:, -1]]
-    if seen.truth is not None:
-        error = np.abs(predicted - _real_k(seen.truth, seen.telemetry, test)[chosen])
-        found = [error[:, soon], error[:, -1], found[0]]
-    half_k = WITHIN * deviation_k[soon]
-    held, crps_k = error_read[:, soon] <= half_k, deviation_k[soon] * _crps(error_read[:, soon] / deviation_k[soon])
-    return np.stack([*found, held.astype(np.float64), np.full(len(predicted), 2.0 * half_k), crps_k], axis=1)
-
-
-def _crps(z: Floats) -> Floats:
-    """CRPS of a standard normal at ``z`` (Gneiting and Raftery 2007)."""
-    from scipy.special import ndtr
-
-    return np.asarray(z * (2.0 * ndtr(z) - 1.0) + 2.0 * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi) - 1 / np.sqrt(np.pi))
-
-
-def _real_k(truth: Truth, telemetry: Telemetry, some: Windows) -> npt.NDArray[np.float32]:
-    """What the later readings of windows would have been without noise."""
-    start = np.searchsorted(telemetry.time_s, some.start_s)
-    late = np.searchsorted(telemetry.time_s, some.start_s[:, None] + some.leads_s)
-    node_c = truth.node_c[late[:, None, :], some.units[:, :, None]]
-    return np.asarray(node_c - telemetry.supply_c[start][:, None, None])
-
-
 def _regression(fitted: Windows) -> Said:
-    """Ridge regression of the later temperatures, of each look by itself, on what the network knows."""
+    """Ridge regression on what the network knows."""
 
     def known(some: Windows) -> Floats:
         racks = racks_of(some, np.zeros(int(some.units.max()) + 1, np.float32))
-        x = features(np, racks)[..., :-1].astype(np.float64)
-        return np.concatenate([x, np.ones_like(x[..., :1])], -1)
+        return np.asarray(features(np, racks)[..., :-1], np.float64)
 
-    x = known(fitted)
-    scale = np.maximum(np.abs(x).mean((0, 1)), 1e-9)
-    by_look = []
-    for look in range(fitted.leads_s.size):
-        rows = x[fitted.holds[..., look]] / scale
-        target = fitted.later_k[..., look][fitted.holds[..., look]]
-        by_look.append(np.linalg.solve(rows.T @ rows + _RIDGE * np.eye(scale.size), rows.T @ target) / scale)
-    return lambda some: np.asarray(known(some) @ np.stack(by_look, -1))
+    said = regressed(known(fitted), fitted)
+    return lambda some: said(known(some))
 
 
 def _of(seen: Seen, found: Parts, learned: list[Trained], tested: int, fitted: Windows) -> str:
@@ -195,7 +153,7 @@ def _diagram(found: Parts, check: Windows, trained: Trained, unseen: Unseen) -> 
     errors = np.abs(said_k(trained, found.test) - found.test.later_k)
     known = np.abs(said_k(trained, check) - check.later_k)
     curves = {}
-    for look in (int(np.argmin(np.abs(found.test.leads_s - _SOON_S))), found.test.leads_s.size - 1):
+    for look in (soon(found.test), found.test.leads_s.size - 1):
         chosen = found.test.holds[..., look] & unseen.holds(found.test.watts)
         if not check.holds[..., look].any():
             continue

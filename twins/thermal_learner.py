@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from hpcsim.plugin import InputError
 
+from .gpu_heat import Gpus
+from .gpu_training import fit, inlets_k, of_gpus, with_noise
 from .judging import Evaluation
 from .learners import Learner, Made, Recorded
 from .loop import Course, Plan, digest
@@ -24,6 +26,14 @@ _MOST: Final = 20_000
 _FIT, _CHECK = 0.6, 0.8  # of the time, until then
 
 
+class GpuTruth(NamedTuple):
+    """What only a simulator knows of GPUs: temperatures (S, U) without noise, R and tau; of windows the inlets."""
+
+    gpu_c: npt.NDArray[np.float32]
+    gpus: Gpus
+    inlet_k: Callable[[Windows], npt.NDArray[Any]]
+
+
 class Truth(NamedTuple):
     """What only a simulator knows, for those who judge: temperatures without noise and drift, R and C of the machine.
 
@@ -35,6 +45,7 @@ class Truth(NamedTuple):
     k_per_w_U: npt.NDArray[np.float64]
     j_per_k: float
     closed_form_k: Callable[[Windows], npt.NDArray[Any]]
+    gpus: GpuTruth | None = None
 
 
 class Seen(NamedTuple):
@@ -69,8 +80,8 @@ def parts(seen: Seen) -> Parts:
     return found
 
 
-def made(trained: Trained, found: Parts, plan: Plan) -> Made:
-    """Trained weights as they are kept: nodes and network in half precision."""
+def made(trained: Trained, found: Parts, plan: Plan, seen: Telemetry) -> Made:
+    """Trained weights as they are kept: nodes and network in half precision; with GPUs what is learned of these."""
     import torch
 
     tensors = {name: np.asarray(value, np.float32) for name, value in trained.tensors.items()}
@@ -108,7 +119,28 @@ def made(trained: Trained, found: Parts, plan: Plan) -> Made:
         f"is {trained.best_epoch + 1}: loss {best[0]:.3f} K2, of the windows to check {best[1]:.3f} K2; "
         f"R {about['learned']['k_per_w']:.4g} K/W, C {about['learned']['j_per_k']:.5g} J/K"
     )
+    if seen.gpus is not None:
+        gpus = gpus_of(trained, found, seen)
+        kept |= {
+            "gpu_equations": np.array([gpus.ln_k_per_w, gpus.ln_tau_s], np.float32),
+            "gpu_factor": gpus.factor.astype(np.float16),
+            "gpu_factor_deviation": gpus.factor_deviation.astype(np.float16),
+            "gpu_noise_k": gpus.noise_k.astype(np.float16),
+        }
+        about["gpus"] = seen.gpus.machine.gpus_per_node
+        about["learned"] |= {
+            name: round(float(np.exp(each)), 6)
+            for name, each in (("gpu_k_per_w", gpus.ln_k_per_w), ("gpu_tau_s", gpus.ln_tau_s))
+        }
+        said += f"; of one GPU R {about['learned']['gpu_k_per_w']:.4g} K/W, tau {about['learned']['gpu_tau_s']:.3g} s"
     return Made(kept, about, said)
+
+
+def gpus_of(trained: Trained, found: Parts, seen: Telemetry) -> Gpus:
+    """What is learned of the GPUs with nodes that are known."""
+    fitted, check = (of_gpus(seen, each) for each in (found.fit, found.check))
+    gpus = fit(fitted, inlets_k(trained, found.fit), trained.tensors["factor"].size)
+    return with_noise(gpus, check, inlets_k(trained, found.check))
 
 
 class _Thermal:
@@ -120,14 +152,14 @@ class _Thermal:
         if run.machine is None or run.telemetry is None or "temperature" not in run.tables:
             raise InputError("the thermal twin learns from telemetry of temperatures: the scenario needs physics")
         submitted_s = int(np.asarray(run.tables["jobs"]["submit_s"]).max())
-        return Seen(of_run(run.telemetry(), run.tables["temperature"], run.machine.units_per_rack, submitted_s))
+        return Seen(of_run(run.telemetry(), run.tables["temperature"], run.machine, submitted_s))
 
     def train(self, runs: Sequence[Seen], plan: Plan, course: Course) -> Made:
         if len(runs) != 1:
             raise InputError("the thermal twin learns each node of one machine: name one scenario")
         found = parts(runs[0])
         units = runs[0].telemetry.node_w.shape[1]
-        return made(train(found.fit, found.check, units, plan, course), found, plan)
+        return made(train(found.fit, found.check, units, plan, course), found, plan, runs[0].telemetry)
 
     def evaluate(self, records: Seen, seeds: list[int], epochs: int, told: Callable[[str], None]) -> Evaluation:
         from .thermal_evaluation import evaluate

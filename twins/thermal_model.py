@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from hpcsim.plugin import InputError, MachineSpec
 
-from . import rack_heat
+from . import gpu_heat, rack_heat
 from . import weights as files
+from .gpu_heat import Gpus
 from .rack_heat import EQUATIONS, FEATURES, NETWORK, SIZE, Racks, layer_k
 
 KIND: Final = "thermal-rc"
@@ -38,31 +39,46 @@ class Model(NamedTuple):
     layer_root: Float32s
     looks_s: Float32s
     noise_k: Float32s
+    gpus: Gpus | None
 
 
 @cache
 def read(path: Path, units: int) -> Model:
     """The model of a JSON file, of a machine of so many units; InputError for one that is not sound."""
-    looks = files.about(path, KIND, FEATURES).get("looks")
+    told = files.about(path, KIND, FEATURES)
+    looks, has_gpus = told.get("looks"), bool(told.get("gpus"))
     if not isinstance(looks, int) or not 1 <= looks <= 100:
         raise InputError(f"{path}: looks should be a number from 1 to 100, found {looks!r}")
-    tensors, about = files.load(path, KIND, shapes(units, looks), FEATURES)
-    wrong = [name for name in ("factor_deviation", "noise_k", "looks_s") if tensors[name].min() < 0.0]
+    tensors, about = files.load(path, KIND, shapes(units, looks, gpus=has_gpus), FEATURES)
+    never_negative = ["factor_deviation", "noise_k", "looks_s"]
+    never_negative += ["gpu_factor_deviation", "gpu_noise_k"] if has_gpus else []
+    wrong = [name for name in never_negative if tensors[name].min() < 0.0]
     if wrong:
         raise InputError(f"{path}: {wrong[0]} should be 0 or more")
     p: dict[str, Any] = dict(zip(EQUATIONS, tensors["equations"], strict=True))
     p |= {name: tensors[name] for name in NETWORK}
-    scalers = (np.asarray(about[name], np.float32) for name in ("center", "scale"))
-    of_nodes = (tensors[name] for name in ("factor", "factor_deviation", "layer_root", "looks_s", "noise_k"))
-    return Model(p, *scalers, *of_nodes)
+    center, scale = (np.asarray(about[name], np.float32) for name in ("center", "scale"))
+    gpus = None
+    if has_gpus:
+        ln_k_per_w, ln_tau_s = (float(each) for each in tensors["gpu_equations"])
+        of_gpus = (tensors[name] for name in ("gpu_factor", "gpu_factor_deviation", "gpu_noise_k"))
+        gpus = Gpus(ln_k_per_w, ln_tau_s, *of_gpus)
+    return Model(
+        p, center, scale, tensors["factor"], tensors["factor_deviation"], tensors["layer_root"], tensors["looks_s"],
+        tensors["noise_k"], gpus,
+    )  # fmt: skip
 
 
-def shapes(units: int, looks: int) -> dict[str, tuple[int, ...]]:
-    """The tensors of a file by name, of a machine of so many units."""
-    return {
+def shapes(units: int, looks: int, *, gpus: bool = False) -> dict[str, tuple[int, ...]]:
+    """The tensors of a file by name, of a machine of so many units, with or without GPUs."""
+    of_nodes: dict[str, tuple[int, ...]] = {
         "equations": (len(EQUATIONS),), "factor": (units,), "factor_deviation": (units,), **NETWORK,
         "layer_root": (SIZE, SIZE), "looks_s": (looks,), "noise_k": (looks,),
     }  # fmt: skip
+    of_gpus: dict[str, tuple[int, ...]] = {
+        "gpu_equations": (2,), "gpu_factor": (units,), "gpu_factor_deviation": (units,), "gpu_noise_k": (looks,),
+    }  # fmt: skip
+    return of_nodes | of_gpus if gpus else of_nodes
 
 
 def published(machine: MachineSpec) -> Model:
@@ -86,6 +102,7 @@ def published(machine: MachineSpec) -> Model:
     return Model(
         p, nothing, one, np.zeros(units, np.float32), np.full(units, spread(machine), np.float32),
         np.zeros((SIZE, SIZE), np.float32), np.array([60.0], np.float32), np.array([_NOISE_K], np.float32),
+        gpu_heat.published(machine, spread(machine), 1, _NOISE_K),
     )  # fmt: skip
 
 
@@ -111,7 +128,16 @@ def predict(model: Model, racks: Racks, horizon_s: float) -> tuple[Float32s, Flo
 
 def noise_after(model: Model, horizon_s: float) -> float:
     """The deviation of a reading after ``horizon_s`` from what is predicted of it, if all was learned."""
-    return float(np.interp(np.log(horizon_s), np.log(model.looks_s), model.noise_k))
+    return _after(horizon_s, model.looks_s, model.noise_k)
+
+
+def gpu_noise_after(model: Model, gpus: Gpus, horizon_s: float) -> float:
+    """The same of GPUs."""
+    return _after(horizon_s, model.looks_s, gpus.noise_k)
+
+
+def _after(horizon_s: float, looks_s: Float32s, noise_k: Float32s) -> float:
+    return float(np.interp(np.log(horizon_s), np.log(looks_s), noise_k))
 
 
 def spread(machine: MachineSpec) -> float:

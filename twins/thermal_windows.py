@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hpcsim.plugin import InputError
+from hpcsim.plugin import InputError, MachineSpec
 
 Float32s = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
@@ -27,10 +27,20 @@ _RECENT_S: Final = 300  # half of the windows begin so soon after a change in th
 _FEWEST: Final = 20  # windows
 
 
+class GpuTelemetry(NamedTuple):
+    """S samples of the GPUs of U units: their temperature, and how busy the CPUs and GPUs of the unit are."""
+
+    gpu_c: Float32s
+    cpu_util: Float32s
+    gpu_util: Float32s
+    machine: MachineSpec
+
+
 class Telemetry(NamedTuple):
     """S samples of U units at ``time_s``: their nodes' temperature and power, and the supply.
 
-    ``kept`` (S, U) says whether a unit had the same job, state and power in the sample before.
+    ``kept`` (S, U) says whether a unit had the same job, state and power in the sample before. ``gpus`` is None on a
+    machine without.
     """
 
     time_s: Int64s
@@ -39,6 +49,7 @@ class Telemetry(NamedTuple):
     kept: Bools
     supply_c: Float32s
     units_per_rack: int
+    gpus: GpuTelemetry | None = None
 
 
 class Windows(NamedTuple):
@@ -71,8 +82,8 @@ class Windows(NamedTuple):
         return found.hexdigest()
 
 
-def of_run(telemetry: Any, temperature: Any, units_per_rack: int, until_s: int) -> Telemetry:
-    """The samples before ``until_s`` of a run, from its Arrow tables of telemetry and temperatures.
+def of_run(telemetry: Any, temperature: Any, machine: MachineSpec, until_s: int) -> Telemetry:
+    """The samples before ``until_s`` of a run on a machine, from its Arrow tables of telemetry and temperatures.
 
     InputError where there are no temperatures, or only those of some units.
     """
@@ -100,7 +111,10 @@ def of_run(telemetry: Any, temperature: Any, units_per_rack: int, until_s: int) 
     known_s = np.asarray(temperature["time_s"])
     known = np.maximum(np.searchsorted(known_s, time_s[:samples], side="right") - 1, 0)
     supply_c = np.asarray(temperature["supply_c"], np.float32)[known]
-    return Telemetry(time_s[:samples], column("node_c"), node_w, kept, supply_c, units_per_rack)
+    gpus = None
+    if not telemetry["gpu_c"].null_count:
+        gpus = GpuTelemetry(column("gpu_c"), column("cpu_util"), column("gpu_util"), machine)
+    return Telemetry(time_s[:samples], column("node_c"), node_w, kept, supply_c, machine.units_per_rack, gpus)
 
 
 def windows(seen: Telemetry, first: int, last: int, count: int, rng: np.random.Generator) -> Windows:

@@ -33,6 +33,7 @@ COMMANDS = {
     "schema": ("hpcsim.cli.scenario:schema", "Print the JSON schema of scenario files."),
     "schedulers": ("hpcsim.cli.offered:schedulers", "List the schedulers, or say all about one."),
     "twins": ("hpcsim.cli.twins:twins", "List the digital twins, say all about one, train or evaluate one."),
+    "train": ("hpcsim.cli.train:train", "Train a scheduler that learns."),
     "plugins": ("hpcsim.cli.plugins:plugins", "List the plug-ins that were found, what they offer and their errors."),
     "new": ("hpcsim.cli.new:new", "Begin a plug-in of your own: a package with an example and its tests."),
     "machines": ("hpcsim.cli.machines:machines", "List the machines of the catalogue, or the facts of one."),

@@ -21,12 +21,18 @@ def explain(run: Path, job: str, as_json: bool) -> None:
     It is told from what the run left behind: times are in UTC. Of a name such as 1234.machine, 1234 is enough.
     """
     from hpcsim.results.answer import answer
+    from hpcsim.results.choices import choice_of, told
     from hpcsim.results.explain import explain as explain_job
     from hpcsim.results.run import Run
 
-    found = explain_job(Run.open(run), job)
+    read = Run.open(run)
+    found = explain_job(read, job)
+    weighed = [choice_of(read, found.job_id, each.start_s) for each in found.attempts]
     if as_json:
-        click.echo(json.dumps(found.as_data(), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(found.as_data() | {"weighed": weighed}, indent=2, ensure_ascii=False))
     else:
         columns = shutil.get_terminal_size().columns
         click.echo("\n".join(answer(found, min(columns, _WIDEST))))
+        for rows in weighed:
+            if rows:
+                click.echo("\n".join(["", *told(rows, columns)]))

@@ -58,12 +58,14 @@ def _print_list(console: Console, found: Plugins, kind: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from hpcsim.engine.twins import answered
+
     headings = ("name", "answers") if kind == "twins" else ("name",)
     table = Table(*headings, box=None, pad_edge=False)
     for heading in ("what it does", "needs", "from"):
         table.add_column(heading, overflow="fold")
     for name, offered in found.offers[kind].items():
-        first = [name, offered.answers] if kind == "twins" else [name]
+        first = [name, ", ".join(answered(offered))] if kind == "twins" else [name]
         what = (_docstring(offered).splitlines() or [""])[0]
         cells = (*first, what, ", ".join(_needs(offered)) or "-", _source(found, kind, name, short=True))
         table.add_row(*[Text(cell) for cell in cells])
@@ -75,9 +77,10 @@ def _print_one(console: Console, found: Plugins, kind: str, name: str) -> None:
     from rich.text import Text
 
     from hpcsim.engine.capabilities import CAPABILITIES
+    from hpcsim.engine.twins import answered
 
     offered = found.offers[kind][name]
-    answers = f", answers {offered.answers}" if kind == "twins" else ""
+    answers = f", answers {' and '.join(answered(offered))}" if kind == "twins" else ""
     console.print(Text(f"{name}{answers}, from {_source(found, kind, name)}", "bold"))
     console.print()
     for paragraph in _docstring(offered).split("\n\n"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpcsim.cli.needed import need
 from hpcsim.cli.offered import twins as tell
 from hpcsim.cli.plugins import plugin_option
 from hpcsim.twins.learners import NAMES
@@ -87,7 +88,7 @@ def train(
     out = out.expanduser()
     if name is None and len(scenarios) > 1:
         raise InputError("--name: weights of several scenarios need a name")
-    _need("torch", "safetensors")
+    need("torch", "safetensors")
     from hpcsim.twins import weights
     from hpcsim.twins.learners import learner
     from hpcsim.twins.loop import Course, Plan
@@ -135,7 +136,7 @@ def evaluate(
 
     Every training is done anew, with the seeds 1, 2, ... Nothing is kept but two plots in DIR.
     """
-    _need("torch", "safetensors", "sklearn")
+    need("torch", "safetensors", "sklearn")
     from hpcsim.twins.learners import learner
 
     taught = learner(twin)
@@ -225,17 +226,6 @@ def _run(
         return true_hazard(loaded, found.machines, run, seconds, horizon_s)
 
     return loaded.scenario.name, Recorded(run.tables, run.manifest, telemetry, source[1], again, hazard)
-
-
-def _need(*modules: str) -> None:
-    """InputError where what learning needs is not installed."""
-    from importlib.util import find_spec
-
-    from hpcsim.errors import InputError
-
-    for module in modules:
-        if find_spec(module) is None:
-            raise InputError(f"this needs {module}: pip install 'hpcsim[twins]'")
 
 
 @contextmanager

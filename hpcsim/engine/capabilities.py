@@ -35,7 +35,7 @@ CAPABILITIES: Final[Mapping[str, Capability]] = MappingProxyType(
         ),
         "places": Capability("Start with units", PHYSICS),
         "power": Capability("view.power, view.carbon and view.price; SetCap and SetCooling", PHYSICS),
-        "heat": Capability("view.node_c", "machine.model and physics.heat: true"),
+        "heat": Capability("view.node_c and view.gpu_c", "machine.model and physics.heat: true"),
         "solar": Capability("view.solar", "machine.model and physics.solar_kw"),
         "energy-twin": Capability("view.twins.energy", "twins.energy, the name of a twin"),
         "fault-twin": Capability("view.twins.fault", "twins.fault, the name of a twin"),

@@ -80,7 +80,8 @@ class Scheduler(Protocol):
     ``needs`` is a set of ``CAPABILITIES`` that a scenario must have: for all that it decides besides ``Start`` and
     ``Hold``, and for what it could not do without in the view. The manifest of a run repeats it. A class attribute
     ``twins``, such as ``{"performance": "runtime-ensemble"}``, names twins that it asks where a scenario names no
-    others and has what they need.
+    others and has what they need. A method ``tables()`` tells at the end of a run what it keeps of its choices: columns
+    of ``choices`` and ``weights``, which stand in the run directory.
     """
 
     name: str

@@ -8,7 +8,7 @@ has not happened yet.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from math import isfinite
+from math import isfinite, nan
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ from hpcsim.workload.job import Job
 
 if TYPE_CHECKING:
     from hpcsim.engine.view import View
+    from hpcsim.machine.spec import MachineSpec
 
 Float64s = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
@@ -26,12 +27,19 @@ Int64s = npt.NDArray[np.int64]
 QUESTIONS: Final = ("performance", "energy", "fault", "thermal")
 """What twins can be asked, and the names of the methods that answer."""
 
-BESIDES: Final = {"sensitivity": "performance", "power": "energy", "job_failure": "fault"}
+BESIDES: Final = {
+    "sensitivity": "performance",
+    "power": "energy",
+    "job_failure": "fault",
+    "gpu_thermal": "thermal",
+}
 """What a twin may answer besides its question, by a method of that name; here with that question."""
-
 
 AT_MOST_1: Final = ("fault", "job_failure", "sensitivity")
 """What is answered with numbers from 0 to 1."""
+
+CELSIUS: Final = ("thermal", "gpu_thermal")
+"""What is answered with temperatures, which may be below 0."""
 
 
 class Prediction(NamedTuple):
@@ -111,7 +119,13 @@ class FaultTwin(Protocol):
 
 
 class ThermalTwin(Protocol):
-    """How warm units would become."""
+    """How warm units would become.
+
+    It may also say how warm their GPUs would, on a machine that has some: ``gpu_thermal(self, units: Int64s,
+    watts: Float64s, gpu_watts: Float64s, horizon_s: int, view: View) -> Prediction``, degrees Celsius of the hottest
+    GPU of each of U units, if one node of it drew so many watts and that GPU so many of these; ``gpu_watts`` is NaN
+    where nobody has said, and the twin has to find the GPUs' part itself.
+    """
 
     name: str
     api: int
@@ -145,9 +159,10 @@ class Twins:
         self._view = view
 
     def __contains__(self, question: str) -> bool:
-        """Whether a twin answers ``question``, such as "energy" or "power"."""
+        """Whether a twin answers ``question``, such as "energy" or "power", of this machine."""
         twin = self._twins.get(BESIDES.get(question, question))
-        return twin is not None and hasattr(twin, question)
+        of_machine = question != "gpu_thermal" or gpus_get_warm(self._view.machine)
+        return twin is not None and hasattr(twin, question) and of_machine
 
     def performance(self, jobs: Collection[Job]) -> Prediction:
         """Seconds that each of J waiting jobs would run, if it started now on nodes at full speed."""
@@ -187,6 +202,31 @@ class Twins:
         watts_U = _spread(watts, len(units_U), "watts")
         return self._asked("thermal", len(units_U), units_U, watts_U, _horizon(horizon_s, "thermal"))
 
+    def gpu_thermal(
+        self, units: npt.ArrayLike, watts: npt.ArrayLike, horizon_s: int, gpu_watts: npt.ArrayLike = nan
+    ) -> Prediction:
+        """Degrees Celsius of the hottest GPU of each of U units in ``horizon_s`` (1 or more) seconds.
+
+        ``watts`` as for ``thermal``; ``gpu_watts`` are those of them that the hottest GPU of the node draws: U of them,
+        or one for all, NaN where they are not known. InputError where the machine has no GPUs.
+        """
+        machine = self._view.machine
+        if not gpus_get_warm(machine):
+            name = "a machine that only counts nodes" if machine is None else machine.name
+            known = "ask view.twins.thermal of its nodes"
+            raise InputError(f"view.twins.gpu_thermal: nothing is known of GPUs of {name} that get warm; {known}")
+        units_U = _units(units, "gpu_thermal")
+        watts_U, gpu_watts_U = (
+            _spread(each, len(units_U), name) for each, name in ((watts, "watts"), (gpu_watts, "gpu_watts"))
+        )
+        wrong = (gpu_watts_U < 0.0) | (gpu_watts_U > watts_U)
+        if wrong.any():
+            found = f"{gpu_watts_U[wrong][0]:g} W of {watts_U[wrong][0]:g} W"
+            raise ValueError(f"view.twins.gpu_thermal: gpu_watts should be a part of their node's watts, found {found}")
+        return self._asked(
+            "gpu_thermal", len(units_U), units_U, watts_U, gpu_watts_U, _horizon(horizon_s, "gpu_thermal")
+        )
+
     def _asked(self, question: str, count: int, *about: Any) -> Prediction:
         kind = BESIDES.get(question, question)
         twin = self._twins.get(kind)
@@ -204,6 +244,17 @@ class Twins:
         if wrong:
             raise TwinError(f"t={self._view.now}: twin {twin.name} answered {question} of {count} with {wrong}")
         return Prediction(*answer)
+
+
+def answered(twin: Any) -> tuple[str, ...]:
+    """The question of a twin, or of its class, and what it answers besides."""
+    question: str = twin.answers
+    return question, *(each for each, kind in BESIDES.items() if kind == question and hasattr(twin, each))
+
+
+def gpus_get_warm(machine: MachineSpec | None) -> bool:
+    """Whether a machine has GPUs whose temperature is modelled."""
+    return machine is not None and machine.thermal.gpu_k_per_w is not None
 
 
 def broken(twin: Any, now: int, error: Exception) -> TwinError:
@@ -245,7 +296,7 @@ def _fault_in(answer: object, question: str, count: int) -> str | None:
         if name != "mean" and values.min() < 0:
             return f"{name} {values.min()}, but no standard deviation is below 0"
     mean = answer[0]
-    if question != "thermal" and mean.min() < 0:
+    if question not in CELSIUS and mean.min() < 0:
         return f"mean {mean.min()}, expected 0 or more"
     if question in AT_MOST_1 and mean.max() > 1:
         return f"mean {mean.max()}, expected 0 to 1"

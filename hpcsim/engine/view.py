@@ -314,6 +314,19 @@ class View:
         return node_c
 
     @property
+    def gpu_c(self) -> npt.NDArray[np.float64]:
+        """Temperature of the hottest GPU of each unit, degrees Celsius; a copy that cannot be written to."""
+        cluster = self._site("gpu_c").cluster
+        if cluster.heat is None:
+            raise InputError("view.gpu_c: this scenario models no heat; set physics.heat to true")
+        gpu_c = cluster.heat.temperatures(self._simulation.now)[1]
+        if gpu_c is None:
+            raise InputError(f"view.gpu_c: {cluster.spec.name} has no GPUs; view.node_c has its nodes")
+        gpu_c = gpu_c.copy()
+        gpu_c.setflags(write=False)
+        return gpu_c
+
+    @property
     def carbon(self) -> Signal:
         """Carbon intensity of the grid, g/kWh, published a day ahead."""
         return published(self._site("carbon").facility.carbon, self._simulation.now)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from hpcsim.results.telemetry import TelemetryFile
 
 TABLES = ("jobs", "attempts", "timeline")  # of every run
-OF_SOME = ("decisions", "interrupts", "power", "grid", "temperature")  # with physics; older runs lack some
+OF_SOME = ("decisions", "interrupts", "power", "grid", "temperature", "choices", "weights")
+"""With physics, or of schedulers that keep them; older runs lack some."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -47,7 +47,7 @@ PLUGGED: Mapping[Steps, str | None] = {
 NAMED: tuple[str, ...] = ("observers", "metrics")
 """The keys whose values are names with options behind them."""
 
-_TOURNAMENT = "tournament"  # what the names of packaged files begin with that are tournaments
+_TOURNAMENTS = ("tournament", "aims-question")  # what the names of packaged files begin with that are tournaments
 _LONGEST_SHOWN = 60  # characters of a wrong value
 
 
@@ -121,12 +121,12 @@ def merged(lower: Layer, upper: Layer, *, forget_options: bool = True) -> Layer:
 
 def packaged_scenarios() -> dict[str, Path]:
     """The scenarios that come with hpcsim: file by name."""
-    return {name: path for name, path in _packaged().items() if not name.startswith(_TOURNAMENT)}
+    return {name: path for name, path in _packaged().items() if not name.startswith(_TOURNAMENTS)}
 
 
 def packaged_tournaments() -> dict[str, Path]:
     """The tournaments that come with hpcsim, in the folder of the scenarios: file by name."""
-    return {name: path for name, path in _packaged().items() if name.startswith(_TOURNAMENT)}
+    return {name: path for name, path in _packaged().items() if name.startswith(_TOURNAMENTS)}
 
 
 def _packaged() -> dict[str, Path]:

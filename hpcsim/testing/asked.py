@@ -14,7 +14,7 @@ import numpy as np
 from hpcsim.engine.decisions import Decision, Start
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.truth import Truth
-from hpcsim.engine.twins import AT_MOST_1, BESIDES, Ended, Prediction
+from hpcsim.engine.twins import AT_MOST_1, CELSIUS, Ended, Prediction, answered, gpus_get_warm
 from hpcsim.engine.view import View
 from hpcsim.machine.readings import Readings
 from hpcsim.testing.watched import CHANGES, Pass, Watched, changed, visible
@@ -43,8 +43,7 @@ class Asked(Watched):
     ) -> None:
         super().__init__(inner, looks=looks, during=during)
         self.question: str = inner.answers
-        besides = [each for each, kind in BESIDES.items() if kind == self.question and hasattr(inner, each)]
-        self.questions = (self.question, *besides)
+        self.questions = answered(inner)
         self.twins = {self.question: _Told(self)}
         self.others: list[Any] = []
         self.truth: Truth | None = None  # what oracles are given
@@ -53,7 +52,11 @@ class Asked(Watched):
 
     def schedule(self, view: View) -> list[Decision]:
         simulation = view._simulation
-        asked = [(question, _about(question, view)) for question in self.questions]
+        asked = [
+            (question, _about(question, view))
+            for question in self.questions
+            if question != "gpu_thermal" or gpus_get_warm(view.machine)
+        ]
         before = (*visible(simulation), tuple(self._told)) if self.looks else ()
         answers = [self._ask(self.inner, question, about, view) for question, about in asked]
         if self.looks and (*visible(simulation), tuple(self._told)) != before:
@@ -128,7 +131,7 @@ class Asked(Watched):
             if name != "mean" and values.min() < 0:
                 self._blame(SIGN, simulation, f"{what}{values.min()}; no standard deviation is below 0")
         mean = answer[0]
-        if question != "thermal" and mean.min() < 0:
+        if question not in CELSIUS and mean.min() < 0:
             self._blame(RANGE, simulation, f"answered {question} with a mean of {mean.min()}; expected 0 or more")
         if question in AT_MOST_1 and mean.max() > 1:
             self._blame(RANGE, simulation, f"answered {question} with a mean of {mean.max()}; expected 0 to 1")
@@ -195,7 +198,10 @@ def _about(question: str, view: View) -> tuple[Any, ...]:
     units = np.arange(cast("Any", view._simulation.site).cluster.spec.units)
     if question == "fault":
         return units, HORIZON_S
-    return units, np.resize([300.0, 700.0, 1_100.0], units.size), HORIZON_S
+    watts = np.resize([300.0, 700.0, 1_100.0], units.size)
+    if question == "thermal":
+        return units, watts, HORIZON_S
+    return units, watts, np.resize([50.0, 200.0, np.nan, np.nan], units.size), HORIZON_S
 
 
 def _only(values: Any, number: int) -> Any:

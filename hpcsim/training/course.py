@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from multiprocessing import get_context
@@ -37,7 +38,6 @@ FIRST_SEED: Final = 10_000
 
 _CHECKED_SEED: Final = 9_000
 _MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each tensor
-_FAILURES: Final = 5.0  # times as many in training, so that there is something to learn from
 
 
 class Plan(NamedTuple):
@@ -62,8 +62,10 @@ class Plan(NamedTuple):
     capacity: int = 50_000
     alpha: float = 0.6
     epsilon: tuple[float, float] = (0.2, 0.02)
-    imitate: tuple[float, float] = (1.0, 0.0)
-    moments: int = 3
+    imitate: tuple[float, float] = (1.0, 0.01)
+    ahead_s: int = 7200
+    aversion: float = 0.5
+    anchor: bool = True
     objective: int | None = None
     uncertainty: bool = True
     various_weights: bool = True
@@ -88,7 +90,10 @@ class Round(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """The best network, what an hour usually costs, how the rounds went, and how well the best one did."""
+    """The best network, what an hour usually costs, how the rounds went, and how well the best one did.
+
+    ``cpu_s`` are the CPU seconds of learner and workers, all in all; those before a stop are not in it.
+    """
 
     tensors: dict[str, npt.NDArray[np.float32]]
     usual_O: Floats
@@ -96,6 +101,8 @@ class Trained(NamedTuple):
     rounds: list[Round]
     score: float
     parts: tuple[float, ...]
+    cpu_s: float
+    dueling: bool
 
 
 def train(
@@ -124,7 +131,9 @@ def train(
                 course.leave(checkpoint)
             told(done)
         best = course.best
-        return Trained(best[2], course.usual_O, course.rates_O, course.rounds, best[0], best[1])
+    spent = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = sum(each.ru_utime + each.ru_stime for each in spent)
+    return Trained(best[2], course.usual_O, course.rates_O, course.rounds, best[0], best[1], cpu_s, plan.recipe.dueling)
 
 
 class _Course:
@@ -139,7 +148,8 @@ class _Course:
         rng = np.random.default_rng([plan.seed, 1])
         recipe = plan.recipe if plan.uncertainty else plan.recipe._replace(kappa=0.0)
         self.learner = Learner(drawn(rng, shapes()), recipe)
-        self.replay = Replay(plan.capacity, plan.alpha, np.random.default_rng([plan.seed, 2]))
+        # What the rule showed is never forgotten.
+        self.replays = [Replay(plan.capacity, plan.alpha, np.random.default_rng([plan.seed, 2, k])) for k in range(2)]
         self._coming: list[Future[Played]] = []
 
     def begin(self) -> None:
@@ -156,9 +166,11 @@ class _Course:
         )
         self._rule_O = np.array([self._hourly(played) for played in judged])
         for played in of_rule:
-            self._remember(played)
+            self._remember(played, self.replays[0])
+        if not len(self.replays[0]):
+            raise InputError(f"episodes of {plan.days:g} days are too short to learn from")
         for _ in range(plan.imitated):
-            self.learner.update(self.replay, 0.0, plan.imitate[0])
+            self.learner.update(self.replays[:1], 0.0, plan.imitate[0])
         self._judge()
 
     def round(self) -> Round:
@@ -170,9 +182,10 @@ class _Course:
         first = FIRST_SEED * plan.seed + plan.shown + number * plan.at_once
         orders = [self._order("explorer", first + k, epsilon=epsilon) for k in range(plan.at_once)]
         coming = self._submit(orders, self.learner.arrays())
-        learned = [self.learner.update(self.replay, progress, imitate) for _ in range(plan.updates)]
+        known = [replay for replay in self.replays if len(replay)]
+        learned = [self.learner.update(known, progress, imitate) for _ in range(plan.updates)]
         for future in coming:
-            self._remember(future.result())
+            self._remember(future.result(), self.replays[1])
         self.number += 1
         loss, imitation, value = np.mean(learned, 0) if learned else Told(0.0, 0.0, 0.0)
         score, parts = None, None
@@ -211,18 +224,13 @@ class _Course:
         weights = self._weights()
         if who == "explorer" and plan.various_weights and plan.objective is None and rng.random() < 0.5:
             weights = 0.1 + 0.7 * rng.dirichlet(np.ones(3))
-        overrides = {
-            "days": plan.days,
-            "seed": seed,
-            "load": load,
-            "physics.failure_rate": _FAILURES,
-            **dict(plan.overrides),
-        }
+        month = {"days": plan.days, "seed": seed, "load": load}
         exact = (float(weights[0]), float(weights[1]), float(weights[2]))
         recipe = self.learner.recipe
         return Order(
-            scenario, month | dict(plan.overrides), who, seed, exact, epsilon, 0.5 if plan.uncertainty else 0.0,
-            recipe.kappa, recipe.dueling, plan.moments,
+            scenario, month | dict(plan.overrides), who, seed, exact, epsilon,
+            aversion=plan.aversion if plan.uncertainty else 0.0, kappa=recipe.kappa, anchor=plan.anchor,
+            dueling=recipe.dueling, ahead_s=plan.ahead_s,
         )  # fmt: skip
 
     def _submit(self, orders: Sequence[Order], tensors: Tensors | None, *, keep: bool = True) -> list[Future[Played]]:
@@ -232,9 +240,13 @@ class _Course:
         for future in self._submit(orders, tensors, keep=keep):
             yield future.result()
 
-    def _remember(self, played: Played) -> None:
-        for step in played.steps:
-            self.replay.add(step._replace(reward_O=(step.reward_O / self.usual_O).astype(np.float32)))
+    def _remember(self, played: Played, replay: Replay) -> None:
+        """Remember as many steps of an episode, drawn from it, as leave room for twelve such episodes."""
+        most = self._plan.capacity // 12
+        rng = np.random.default_rng([self._plan.seed, 4, self.number, len(replay)])
+        kept = rng.permutation(len(played.steps))[:most]
+        for place in sorted(kept.tolist()):
+            replay.add(played.steps[place].scaled(self.usual_O))
 
     # -- stopping and going on --------------------------------------------------------------------
 
@@ -250,12 +262,15 @@ class _Course:
         for number, (name, value) in enumerate(self.learner.arrays().items()):
             arrays |= {f"now.{name}": value, f"target.{name}": self.learner.target[name].numpy()}
             arrays |= {f"{moment}.{name}": optimizer[number][moment].numpy().reshape(-1) for moment in _MOMENTS}
-        remembered, replay = self.replay.as_arrays()
-        arrays |= {f"replay.{name}": value for name, value in remembered.items()}
+        plain = []
+        for number, replay in enumerate(self.replays):
+            remembered, rest = replay.as_arrays()
+            arrays |= {f"replay.{number}.{name}": value for name, value in remembered.items()}
+            plain.append(rest)
         told = {
             "identity": self._identity, "number": self.number, "updates": self.learner.updates, "score": score,
             "parts": parts, "rounds": self.rounds, "usual": self.usual_O.tolist(), "rates": self.rates_O.tolist(),
-            "rule": self._rule_O.tolist(), "replay": replay, "tensors": list(arrays),
+            "rule": self._rule_O.tolist(), "replays": plain, "tensors": list(arrays),
         }  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.draft")
@@ -288,7 +303,9 @@ class _Course:
             self.usual_O, self.rates_O, self._rule_O = (np.array(told[name]) for name in ("usual", "rates", "rule"))
             best = {name: arrays[f"best.{name}"] for name in learner.tensors}
             self.best = float(told["score"]), tuple(map(float, told["parts"])), best
-            remembered = {key.removeprefix("replay."): value for key, value in arrays.items() if "replay." in key}
-            self.replay.restore(remembered, told["replay"])
+            for number, replay in enumerate(self.replays):
+                mine = f"replay.{number}."
+                remembered = {key.removeprefix(mine): value for key, value in arrays.items() if key.startswith(mine)}
+                replay.restore(remembered, told["replays"][number])
         except (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError, SafetensorError) as error:
             raise InputError(f"{path}: no checkpoint of this training: {error}") from error

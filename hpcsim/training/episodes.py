@@ -13,9 +13,9 @@ from hpcsim.schedulers.aims.aims import Aims
 from hpcsim.schedulers.aims.choosing import best, worth
 from hpcsim.schedulers.aims.expert import by_rule
 from hpcsim.schedulers.aims.network import State, values
-from hpcsim.schedulers.aims.replay import Step
+from hpcsim.schedulers.aims.replay import Outcome, Step
 from hpcsim.schedulers.aims.shape import MODES
-from hpcsim.training.rewards import Chosen, discounted, paid
+from hpcsim.training.rewards import Chosen, Hazard, discounted, paid
 
 AFTER_S: Final = 6 * 3600
 
@@ -27,7 +27,7 @@ class Order(NamedTuple):
     """What is to be played: a scenario with overrides, by whom, with which weights of the objectives.
 
     An ``explorer`` takes a random action with probability ``epsilon``, half of these by the rule, and else follows one
-    of the network's heads. ``moments`` is how far ahead rewards are added up.
+    of the network's heads. ``ahead_s`` is over what time rewards are added up for what a state is worth.
     """
 
     scenario: str
@@ -38,8 +38,9 @@ class Order(NamedTuple):
     epsilon: float = 0.0
     aversion: float = 0.5
     kappa: float = 1.0
+    anchor: bool = True
     dueling: bool = True
-    moments: int = 3
+    ahead_s: int = 7200
     options: tuple[tuple[str, Any], ...] = ()
 
 
@@ -65,7 +66,7 @@ def play(order: Order, tensors: Tensors | None, *, keep: bool = True) -> Played:
     scheduler = simulation.scheduler
     if not isinstance(scheduler, Aims):
         raise TypeError(f"found {scheduler!r}, expected the scheduler aims")
-    recorder = _Recorder(order, tensors, scheduler)
+    recorder = _Recorder(order, tensors, scheduler, Hazard(simulation))
     scheduler.chooser = recorder
     until_s = int(simulation.workload.column("submit_s")[-1]) + 1
     simulation.run(until_s)
@@ -77,15 +78,14 @@ def play(order: Order, tensors: Tensors | None, *, keep: bool = True) -> Played:
     ]
     if len(chosen) < 2:
         raise ValueError(f"{order.scenario} {order.overrides}: an episode without choices")
-    rewards = paid(simulation, chosen, until_s)
+    rewards = paid(simulation, chosen, until_s, recorder.hazard)
     steps: list[Step] = []
     if keep:
-        later, reward, discount = discounted(np.array(recorder.time, float), rewards, order.moments)
-        state, action, of_rule = recorder.state, recorder.action, recorder.of_rule
-        steps = [
-            Step(state[k], action[k], reward[k], float(discount[k]), state[after], of_rule[k])
-            for k, after in enumerate(later.tolist())
-        ]
+        time_N, state = np.array(recorder.time, float), recorder.state
+        near, far = (discounted(time_N, rewards, ahead_s) for ahead_s in (0.0, order.ahead_s))
+        for k in np.flatnonzero(far[0] >= 0).tolist():
+            soon, late = (Outcome(each[1][k], float(each[2][k]), state[each[0][k]]) for each in (near, far))
+            steps.append(Step(state[k], recorder.action[k], soon, late, recorder.of_rule[k]))
     hours = (until_s - simulation.start) / 3600.0
     return Played(steps, rewards.total_O, rates_O, hours, len(chosen), _figures(simulation))
 
@@ -93,7 +93,8 @@ def play(order: Order, tensors: Tensors | None, *, keep: bool = True) -> Played:
 class _Recorder:
     """Chooses, and remembers what it saw and chose."""
 
-    def __init__(self, order: Order, tensors: Tensors | None, scheduler: Aims) -> None:
+    def __init__(self, order: Order, tensors: Tensors | None, scheduler: Aims, hazard: Hazard) -> None:
+        self.hazard = hazard
         self._order, self._tensors, self._scheduler = order, tensors, scheduler
         self._rng = np.random.default_rng([order.seed, 77])
         self._head = int(self._rng.integers(2**31))
@@ -107,6 +108,7 @@ class _Recorder:
     def __call__(self, state: State, now: int) -> int:
         if self.is_over:
             return by_rule(state)
+        self.hazard.look(now)
         action, of_rule = self._choose(state)
         place = action // len(MODES)
         jobs = self._scheduler.seen_jobs
@@ -133,7 +135,8 @@ class _Recorder:
         q = values(self._tensors, state, dueling=order.dueling)
         if explores:
             q = q[:, [self._head % q.shape[1]]]
-        found = worth(q, state, np.array(order.weights), order.kappa)
+        usual = by_rule(state) if order.anchor else None
+        found = worth(q, state, np.array(order.weights), order.kappa, usual)
         return best(found, 0.0 if explores else order.aversion), False
 
 

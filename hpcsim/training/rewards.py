@@ -5,10 +5,11 @@ A choice is paid for what it did, so that little noise of what others did stands
 - *energy*: a job that starts is paid at once for the energy that it will have taken beyond what it takes at full speed
   without a failure, which no schedule changes; what jobs do not draw (idle nodes, cooling), as it is drawn;
 - *performance*: the slowdowns of the waiting jobs, as they grow (those below ten minutes count as ten minutes);
-- *reliability*: node-hours that a failure will have cost, and a tenth of those throttled, when the job starts.
+- *reliability*: node-hours that failures are expected to cost, by the true hazard of the job's nodes when it starts,
+  and a tenth of those throttled. Real failures are so rare that one could not learn from them.
 
-Over an episode they add up to what the run's summary says, but for that constant. Each is divided by what it comes to
-in an hour under a rule, so all three are about -1 an hour.
+Over an episode they add up to what the run's summary says, but for that constant and, for failures, on average. Each is
+divided by what it comes to in an hour under a rule, so all three are about -1 an hour.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy.typing as npt
 from hpcsim.engine.attempts import KILLED, NODE_FAILED, PREEMPTED
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
+from hpcsim.engine.truth import Truth
 from hpcsim.results.energy import J_PER_KWH, power_curve
 
 Floats = npt.NDArray[np.float64]
@@ -31,6 +33,7 @@ DISCOUNT_S: Final = 6 * 3600.0
 
 SHORT_S: Final = 600.0
 _THROTTLED: Final = 0.1
+_LOOKED_S, _AHEAD_S = 900, 6 * 3600  # how often, and how far ahead, the hazard is looked at
 
 
 class Chosen(NamedTuple):
@@ -53,7 +56,30 @@ class Paid(NamedTuple):
         return np.asarray((self.at_once_NO + self.until_next_NO).sum(0))
 
 
-def paid(simulation: Simulation, chosen: Sequence[Chosen], until_s: int) -> Paid:
+class Hazard:
+    """How likely hardware takes each unit in a second, by the truth, as it was every 15 minutes of a simulation."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._truth = Truth(simulation)
+        site = simulation.site
+        self._units = np.arange(0 if site is None else site.cluster.spec.units)
+        self._time: list[int] = []
+        self._rate: list[npt.NDArray[np.float32]] = []
+
+    def look(self, now: int) -> None:
+        """Note the rates of now, if those known are old."""
+        if len(self._units) and (not self._time or now - self._time[-1] >= _LOOKED_S):
+            self._time.append(now)
+            odds = self._truth.hazard(self._units, _AHEAD_S)
+            self._rate.append((-np.log1p(-np.minimum(odds, 0.999)) / _AHEAD_S).astype(np.float32))
+
+    def of(self, units: npt.NDArray[np.int64], second: int) -> float:
+        """The rate at which any of these units fails, as known last before ``second``."""
+        at = int(np.searchsorted(self._time, second, side="right")) - 1
+        return float(self._rate[max(at, 0)][units].sum()) if self._time else 0.0
+
+
+def paid(simulation: Simulation, chosen: Sequence[Chosen], until_s: int, hazard: Hazard) -> Paid:
     """Rewards in kWh, slowdown and node-hours, all negative, of the choices until second ``until_s``.
 
     The ``simulation`` went on after it, so that most of what had started then has ended. Of what runs still, energy
@@ -77,17 +103,17 @@ def paid(simulation: Simulation, chosen: Sequence[Chosen], until_s: int) -> Paid
         beyond, drawn, overhead = _energies(simulation, site, begun, speed)
         np.add.at(at_once[:, 0], row, -beyond * (1.0 + overhead))
         until_next[:, 0] = -(drawn(until_N) - drawn(time_N))
-        lost = site.lost_node_s[begun] + _THROTTLED * site.throttled_node_s[begun]
+        lost = _expected_loss_s(simulation, site, begun, hazard) + _THROTTLED * site.throttled_node_s[begun]
         np.add.at(at_once[:, 2], row, -lost / 3600.0)
     return Paid(at_once, until_next)
 
 
 def discounted(
-    time_N: Floats, rewards: Paid, moments: int
+    time_N: Floats, rewards: Paid, ahead_s: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], Floats]:
-    """Of each choice that has one: the choice ``moments`` later moments ahead, the reward until it, its discount.
+    """Of each choice: the first choice that is later, and by ``ahead_s`` at least, the reward until it, its discount.
 
-    A moment is a second with choices. The last choices, which have none so far ahead, are left out.
+    It is -1 for the last choices, which have none so far ahead.
     """
     since = time_N - time_N[0]
     gap = np.diff(time_N, append=time_N[-1])
@@ -95,13 +121,11 @@ def discounted(
     reward = rewards.at_once_NO + rewards.until_next_NO * share[:, None]
     weight = np.exp(-since / DISCOUNT_S)
     total = np.concatenate([np.zeros((1, 3)), np.cumsum(reward * weight[:, None], 0)])
-    seconds, first = np.unique(time_N, return_index=True)
-    at = np.searchsorted(seconds, time_N) + moments
-    known = at < len(seconds)
-    later = first[at[known]]
-    here = np.flatnonzero(known)
-    sums = (total[later] - total[here]) / weight[here, None]
-    return later, sums.astype(np.float32), np.exp(-(time_N[later] - time_N[here]) / DISCOUNT_S)
+    later = np.searchsorted(time_N, np.maximum(time_N + ahead_s, np.nextafter(time_N, np.inf)))
+    known = later < len(time_N)
+    there = np.where(known, later, 0)
+    sums = (total[there] - total[:-1]) / weight[:, None]
+    return np.where(known, later, -1), sums.astype(np.float32), np.exp(-(time_N[there] - time_N) / DISCOUNT_S)
 
 
 def _waiting(
@@ -138,6 +162,18 @@ class _Integral:
         inside = np.maximum(at, 0)
         found = self._sum[inside] + self._rate[inside] * (second - self._time[inside])
         return np.asarray(np.where(at < 0, 0.0, found))
+
+
+def _expected_loss_s(simulation: Simulation, site: Site, begun: npt.NDArray[np.int64], hazard: Hazard) -> Floats:
+    """Node-seconds that failures would cost each attempt on average: half of what is done between two checkpoints."""
+    attempts, checkpoints = simulation.attempts, site.checkpointing
+    job, taken = (attempts.column(name)[begun] for name in ("job", "taken"))
+    nodes = simulation.workload.column("nodes")[job]
+    runs_s = np.array([simulation.program_of(of)[0] for of in job.tolist()], float)
+    at_stake_s = runs_s / 2 if checkpoints is None else np.minimum(runs_s, checkpoints.interval_s) / 2
+    units = site.units
+    rate = np.array([hazard.of(units[row], second) for row, second in zip(begun.tolist(), taken.tolist(), strict=True)])
+    return np.asarray(-np.expm1(-rate * runs_s) * nodes * at_stake_s)
 
 
 def _energies(

@@ -1,4 +1,4 @@
-"""AIMS, a scheduler that learns: what it sees, how it chooses, and how it is trained (``learning``, which needs torch)."""
+"""AIMS, a scheduler that learns: what it sees, how it chooses, and how it learns (``learning``, which needs torch)."""
 
 from .aims import Aims
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from math import inf
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,16 +20,19 @@ from hpcsim.plugin import Decision, Job, Room, Sleeping, Start, View, taken_at
 
 from . import trained
 from .beliefs import Beliefs
-from .choosing import Worth, best, worth
+from .choosing import best, worth
+from .expert import by_rule
+from .journal import Journal
 from .network import State, values
 from .objectives import BEGIN, Objectives
 from .observing import Pass, Rhythm, legal_rest
 from .placing import safest
-from .shape import MODES, SPEEDS
+from .shape import MODES, OF_JOB, SPEEDS
 
 Floats = npt.NDArray[np.float64]
 
 _REST_AFTER: tuple[float | None, ...] = (None, 0.0, inf)  # seconds; None: the break-even time
+_FITS = OF_JOB.index("fits")
 _COUNTED_W = 1.0  # stands for watts where only nodes are counted
 
 
@@ -39,15 +42,6 @@ class Chooser(Protocol):
     def __call__(self, state: State, now: int) -> int:
         """The place of the chosen action in ``state.legal_A``."""
         ...
-
-
-class Choice(NamedTuple):
-    """A choice as it is explained later."""
-
-    now: int
-    job_id: int
-    action: str
-    worth: Worth
 
 
 class Aims:
@@ -82,6 +76,10 @@ class Aims:
             description="a file of weights (.json), or the name of those of a machine that come with hpcsim; the "
             "scenario's machine where it is one of them, else those named general",
         )
+        policy: Literal["network", "rule", "random"] = Field(
+            "network",
+            description="who chooses: the network, the rule that its training began with, or chance",
+        )
         objectives: tuple[float, float, float] = Field(
             BEGIN, description="the weights of energy, performance and reliability to begin with"
         )
@@ -89,11 +87,19 @@ class Aims:
         kappa: float = Field(
             1.0, ge=0, description="how much less an objective counts whose twin is unsure; 0: no less"
         )
+        anchor: bool = Field(
+            True,
+            description="whether an action is taken that the rule would not take only if it is better than the rule's, "
+            "less the aversion",
+        )
         aversion: float = Field(
             0.5, ge=0, description="standard deviations of the ensemble that an action is marked down"
         )
         patience: int = Field(
             86_400, ge=0, description="seconds after which nodes are kept for the job that has waited longest; 0: never"
+        )
+        journal: int = Field(
+            3, ge=0, description="so many actions that were not chosen are kept of each choice, to be explained"
         )
         sleep: bool = Field(True, description="whether idle nodes may sleep")
         speed: bool = Field(True, description="whether jobs may start at a lower clock")
@@ -106,16 +112,20 @@ class Aims:
         self._network: trained.Network | None = None
         if options.weights is not None:
             self._network = trained.read(options.weights)  # so that a file that is not sound is told of before the run
-        self.chooser: Chooser = self._by_network
+        self.chooser: Chooser = {"network": self._by_network, "rule": self._by_rule, "random": self._by_chance}[
+            options.policy
+        ]
         self.objectives = Objectives(adapt=options.adapt, begin=options.objectives)
         self._beliefs, self._rhythm, self._sleeping = Beliefs(), Rhythm(), Sleeping()
-        self._hour = _Hour()
+        self._hour, self._journal = _Hour(), Journal(options.journal)
         self._seen: Pass | None = None
+        self._rng = np.random.default_rng(0)  # the view's, once there is one
 
     def schedule(self, view: View) -> Iterator[Decision]:
         sleeps = "sleep" in self.needs
         seen = self._sleeping.shown(view) if sleeps else view
         room = seen.room()
+        self._rng = view.rng
         self._weigh(view)
         chosen, rest = self._choose(seen, room, sleeps=sleeps)
         decisions: list[Decision] = [Start(job, why, MODES[mode][0]) for job, mode, why in chosen]
@@ -196,13 +206,26 @@ class Aims:
         return said + ("" if speed == 1.0 else f"; at {speed:g} of the clock") + ("; on safe nodes" if place else "")
 
     def _by_network(self, state: State, now: int) -> int:
-        return best(self.judged(state), self._options.aversion)
-
-    def judged(self, state: State) -> Worth:
-        """What the network thinks of each action of ``state``."""
-        if self._network is None:
+        network = self._network
+        if network is None:
             raise RuntimeError("the network is known once a pass has begun")
-        return worth(values(self._network.tensors, state), state, self.objectives.weights, self._options.kappa)
+        q_AHO = values(network.tensors, state, dueling=network.dueling)
+        usual = by_rule(state) if self._options.anchor else None
+        found = worth(q_AHO, state, self.objectives.weights, self._options.kappa, usual)
+        chosen = best(found, self._options.aversion)
+        self._journal.note(now, self.seen_jobs, state.job_JF[:, _FITS] > 0, q_AHO, found, chosen)
+        return chosen
+
+    @staticmethod
+    def _by_rule(state: State, now: int) -> int:
+        return by_rule(state)
+
+    def _by_chance(self, state: State, now: int) -> int:
+        return int(self._rng.choice(np.flatnonzero(state.legal_A)))
+
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """What it leaves in the run directory: its ``choices``, and the ``weights`` of the objectives by the hour."""
+        return self._journal.tables(self.objectives.course)
 
     # -- for whoever trains it ------------------------------------------------------------------
 
@@ -220,7 +243,7 @@ class Aims:
     def _weigh(self, view: View) -> None:
         """Adapt the weights of the objectives, and have the network of the machine."""
         machine = view.machine
-        if self._network is None and self.chooser == self._by_network:
+        if self._network is None and self._options.policy == "network" and self.chooser == self._by_network:
             self._network = trained.read(trained.named(None if machine is None else machine.name.lower()))
         network = self._network
         usual = network.usual if network is not None else None
@@ -256,7 +279,7 @@ class Aims:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Aims:
         twin = copy.copy(self)
-        for name in ("objectives", "_beliefs", "_rhythm", "_sleeping", "_hour"):
+        for name in ("objectives", "_beliefs", "_rhythm", "_sleeping", "_hour", "_journal"):
             setattr(twin, name, copy.deepcopy(getattr(self, name), memo))
         if self.chooser == self._by_network:
             twin.chooser = twin._by_network

@@ -14,30 +14,42 @@ Floats = npt.NDArray[np.float64]
 
 
 class Worth(NamedTuple):
-    """Of each of A actions: the mean of the weighed values over the heads, their deviation, and the weights used."""
+    """Of each of A actions: the mean of the weighed values over the heads, their deviation, and the weights used.
+
+    Where an action is the ``usual`` one, both are by how much each is better than that.
+    """
 
     mean_A: Floats
     deviation_A: Floats
     weights_AO: Floats
 
 
-def weights_of(job_JF: Floats32, weights: Floats, kappa: float) -> Floats:
-    """The weights of each action: an objective whose twin is unsure of a job counts less there, ``(A, O)``.
+def surer(weights_JO: Floats | Floats32, job_JF: Floats32, kappa: float) -> Floats:
+    """The weights of the objectives for each job: one whose twin is unsure of the job counts less there.
 
-    An objective of uncertainty u in [0, 1] has exp(-kappa u) of its weight, and all add up to 1 again. Ways to rest
-    are about no job, and have the weights as they are.
+    An objective of uncertainty u in [0, 1] has exp(-kappa u) of its weight, and all add up to 1 again.
     """
-    doubt_JO = job_JF[:, DOUBT].astype(float)
-    effective_JO = weights * np.exp(-kappa * doubt_JO)
-    effective_JO /= effective_JO.sum(1, keepdims=True)
+    effective_JO = weights_JO * np.exp(-kappa * job_JF[:, DOUBT].astype(float))
+    return np.asarray(effective_JO / effective_JO.sum(1, keepdims=True))
+
+
+def weights_of(job_JF: Floats32, weights: Floats, kappa: float) -> Floats:
+    """The weights of each action, ``(A, O)``. Ways to rest are about no job, and have the weights as they are."""
+    of_job_JO = surer(weights[None], job_JF, kappa)
     resting = np.broadcast_to(weights, (len(REST), len(OBJECTIVES)))
-    return np.concatenate([np.repeat(effective_JO, len(MODES), 0), resting])
+    return np.concatenate([np.repeat(of_job_JO, len(MODES), 0), resting])
 
 
-def worth(q_AHO: Floats32, state: State, weights: Floats, kappa: float) -> Worth:
-    """The values of all actions as numbers by which they can be compared; -inf for those that are not legal."""
+def worth(q_AHO: Floats32, state: State, weights: Floats, kappa: float, usual: int | None = None) -> Worth:
+    """The values of all actions as numbers by which they can be compared; -inf for those that are not legal.
+
+    With the place of the ``usual`` action the heads are asked how much better each is than that: they agree on it more
+    than on what the state is worth.
+    """
     weights_AO = weights_of(state.job_JF, weights, kappa)
     scalar_AH = np.einsum("aho,ao->ah", q_AHO, weights_AO)
+    if usual is not None:
+        scalar_AH = scalar_AH - scalar_AH[usual]
     mean = np.where(state.legal_A, scalar_AH.mean(1), -np.inf)
     return Worth(mean, scalar_AH.std(1), weights_AO)
 

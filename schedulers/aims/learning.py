@@ -1,4 +1,8 @@
-"""How a network of AIMS learns: double Q-learning of a vector of values, n moments ahead, on a semi-Markov clock.
+"""How a network of AIMS learns: double Q-learning of a vector of values on a semi-Markov clock.
+
+Rewards come late and what a single choice changes is small beside all else that happens. So there are two targets: the
+reward until the next moment and the value of that, for which action was the better one, which has little noise; and the
+rewards of an hour or more and the value behind them, for what the state is worth, which is learned soon.
 
 References
 ----------
@@ -18,9 +22,9 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from .choosing import weights_of
+from .choosing import surer
 from .network import Floats32, State
-from .replay import Replay
+from .replay import Outcome, Replay
 from .shape import HEADS, MODES, OBJECTIVES
 
 _OUT = (HEADS, len(OBJECTIVES))
@@ -33,7 +37,7 @@ class Recipe(NamedTuple):
     rate: float = 3e-4
     decay: float = 1e-5
     longest: float = 10.0  # gradient
-    target_every: int = 1000
+    target_every: int = 250
     kappa: float = 1.0
     margin: float = 0.05
     beta: float = 0.4  # of importance weights, to begin with; it goes to 1
@@ -69,30 +73,33 @@ def flat(states: Sequence[State], kappa: float) -> Flat:
     """States of different numbers of jobs as one batch, without padding."""
     jobs = np.array([len(state.job_JF) for state in states])
     before = np.concatenate([[0], np.cumsum(jobs)[:-1]])
-    place_A, state_A, weights_AO, first = [], [], [], []
-    count = 0
-    for number, state in enumerate(states):
-        legal = np.flatnonzero(state.legal_A)
-        first.append(count)
-        count += len(legal)
-        place_A.append(legal)
-        state_A.append(np.full(len(legal), number))
-        weights_AO.append(weights_of(state.job_JF, state.all_G[-3:].astype(float), kappa)[legal])
-    place, of_state = np.concatenate(place_A), np.concatenate(state_A)
+    legal = [np.flatnonzero(state.legal_A) for state in states]
+    count = np.array([len(each) for each in legal])
+    place, of_state = np.concatenate(legal), np.repeat(np.arange(len(states)), count)
     of_jobs = place < jobs[of_state] * len(MODES)
     mode = np.where(of_jobs, place % len(MODES), place - jobs[of_state] * len(MODES))
     job = np.where(of_jobs, before[of_state] + place // len(MODES), -1)
+    job_JF = np.concatenate([state.job_JF for state in states]).astype(np.float32)
+    all_BG = np.stack([state.all_G for state in states]).astype(np.float32)
+    weights_BO, state_J = all_BG[:, -len(OBJECTIVES) :], np.repeat(np.arange(len(states)), jobs)
+    of_job_JO = surer(weights_BO[state_J], job_JF, kappa)
+    weights_AO = np.where(of_jobs[:, None], np.append(of_job_JO, weights_BO[:1], 0)[job], weights_BO[of_state])
     return Flat(
-        torch.from_numpy(np.concatenate([state.job_JF for state in states]).astype(np.float32)),
-        torch.from_numpy(np.repeat(np.arange(len(states)), jobs)),
-        torch.from_numpy(np.stack([state.all_G for state in states]).astype(np.float32)),
-        torch.from_numpy(of_state), torch.from_numpy(mode), torch.from_numpy(job),
-        torch.from_numpy(np.concatenate(weights_AO).astype(np.float32)), np.array(first),
+        torch.from_numpy(job_JF), torch.from_numpy(state_J), torch.from_numpy(all_BG), torch.from_numpy(of_state),
+        torch.from_numpy(mode), torch.from_numpy(job), torch.from_numpy(weights_AO.astype(np.float32)),
+        np.concatenate([[0], np.cumsum(count)[:-1]]),
     )  # fmt: skip
 
 
-def values(tensors: dict[str, torch.Tensor], batch: Flat, *, dueling: bool) -> torch.Tensor:
-    """The values of all legal actions, ``(A, heads, objectives)``: what ``network.values`` says of each state."""
+class Values(NamedTuple):
+    """Of all legal actions, ``(A, heads, objectives)``: what they are worth, and how much of that is their state's."""
+
+    q_AHO: torch.Tensor
+    of_state_AHO: torch.Tensor
+
+
+def values(tensors: dict[str, torch.Tensor], batch: Flat, *, dueling: bool) -> Values:
+    """What ``network.values`` says of each state; without ``dueling`` nothing of it is the state's."""
     states, width = len(batch.all_BG), tensors["job.2"].shape[1]
     whole = torch.relu(batch.all_BG @ tensors["all.1"] + tensors["all.1.bias"])
     hidden = batch.job_JF @ tensors["job.1"] + tensors["job.1.bias"]
@@ -119,8 +126,9 @@ def values(tensors: dict[str, torch.Tensor], batch: Flat, *, dueling: bool) -> t
         legal = torch.bincount(batch.state_A, minlength=states).unsqueeze(1)
         average = advantage.new_zeros((states, advantage.shape[1])).index_add(0, batch.state_A, advantage) / legal
         value = torch.relu(context @ tensors["value.1"] + tensors["value.1.bias"]) @ tensors["value.2"]
-        advantage = advantage + (value + tensors["value.2.bias"] - average)[batch.state_A]
-    return advantage.reshape(-1, *_OUT)
+        of_state = (value + tensors["value.2.bias"])[batch.state_A]
+        return Values((advantage - average[batch.state_A] + of_state).reshape(-1, *_OUT), of_state.reshape(-1, *_OUT))
+    return Values(advantage.reshape(-1, *_OUT), torch.zeros_like(advantage).reshape(-1, *_OUT))
 
 
 def weighed(q_AHO: torch.Tensor, batch: Flat) -> torch.Tensor:
@@ -152,25 +160,32 @@ class Learner:
         """The weights as numpy arrays; copies."""
         return {name: value.detach().numpy().copy() for name, value in self.tensors.items()}
 
-    def update(self, replay: Replay, progress: float, imitate: float) -> Told:
-        """One step on a batch; ``progress`` from 0 to 1 moves beta, ``imitate`` weighs the margin of the rule."""
+    def update(self, replays: Sequence[Replay], progress: float, imitate: float) -> Told:
+        """One step on a batch, of which each replay gives an equal part.
+
+        ``progress`` from 0 to 1 moves beta, ``imitate`` weighs the margin of the rule.
+        """
         recipe = self.recipe
         beta = recipe.beta + (1.0 - recipe.beta) * progress
-        steps, place, importance, masks = replay.sample(recipe.batch, beta)
+        drawn = [replay.sample(recipe.batch // len(replays), beta) for replay in replays]
+        steps = [step for each in drawn for step in each[0]]
+        importance, masks = (np.concatenate([each[place] for each in drawn]) for place in (2, 3))
         now = flat([step.state for step in steps], recipe.kappa)
-        later = flat([step.later for step in steps], recipe.kappa)
-        with torch.no_grad():
-            judged = values(self.target, later, dueling=recipe.dueling)
-            judge = values(self.tensors, later, dueling=recipe.dueling) if recipe.double else judged
-            best = judged[best_of_each(weighed(judge, later), later)]
-            reward = torch.from_numpy(np.stack([step.reward_O for step in steps]))
-            discount = torch.tensor([step.discount for step in steps])
-            wanted = reward.unsqueeze(1) + discount[:, None, None] * best
-        q = values(self.tensors, now, dueling=recipe.dueling)
+        wanted_near, wanted_far = (
+            self._wanted(each) for each in zip(*[(step.near, step.far) for step in steps], strict=True)
+        )
+        found = values(self.tensors, now, dueling=recipe.dueling)
+        q = found.q_AHO
         chosen_A = torch.from_numpy(now.first_B + [_rank(step.state, step.action) for step in steps])
         chosen = q[chosen_A]
+        over_long = chosen
+        if recipe.dueling:  # what an action is better or worse by is not learned from what has so much noise
+            of_state = found.of_state_AHO[chosen_A]
+            over_long = of_state + (chosen - of_state).detach()
         mask = torch.from_numpy(masks * importance[:, None]).unsqueeze(2)
-        loss = (functional.smooth_l1_loss(chosen, wanted, reduction="none") * mask).mean()
+        near = functional.smooth_l1_loss(chosen, wanted_near, reduction="none")
+        far = functional.smooth_l1_loss(over_long, wanted_far, reduction="none")
+        loss = ((near + far) * mask).mean()
         scalar = weighed(q, now)
         margin = torch.full_like(scalar, recipe.margin)
         margin[chosen_A] = 0.0
@@ -185,9 +200,26 @@ class Learner:
         if self.updates % recipe.target_every == 0:
             self.target = {name: value.detach().clone() for name, value in self.tensors.items()}
         with torch.no_grad():
-            error = ((chosen - wanted).mean(1) * now.weights_AO[chosen_A]).sum(1).numpy()
-        replay.surprised(place, error)
+            error = ((chosen - wanted_near).mean(1) * now.weights_AO[chosen_A]).sum(1).numpy()
+        for replay, (_, place, _, _), part in zip(replays, drawn, np.split(error, len(replays)), strict=True):
+            replay.surprised(place, part)
         return Told(float(loss.detach()), float(imitation.detach()), float(scalar[chosen_A].detach().mean()))
+
+    def _wanted(self, outcomes: Sequence[Outcome]) -> torch.Tensor:
+        """What choices with these outcomes are worth, ``(B, heads, objectives)``.
+
+        The best action behind them is chosen by this network and judged by the target network (double), or both by the
+        latter.
+        """
+        recipe = self.recipe
+        later = flat([outcome.later for outcome in outcomes], recipe.kappa)
+        with torch.no_grad():
+            judged = values(self.target, later, dueling=recipe.dueling).q_AHO
+            judge = values(self.tensors, later, dueling=recipe.dueling).q_AHO if recipe.double else judged
+            best = judged[best_of_each(weighed(judge, later), later)]
+            reward = torch.from_numpy(np.stack([outcome.reward_O for outcome in outcomes]))
+            discount = torch.tensor([outcome.discount for outcome in outcomes])
+            return reward.unsqueeze(1) + discount[:, None, None] * best
 
 
 def _rank(state: State, action: int) -> int:

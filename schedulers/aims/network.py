@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .shape import HEADS, HIDDEN, MODES, OBJECTIVES, WIDTH
+from .shape import HEADS, OBJECTIVES, WIDTH
 
 Floats32 = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -44,32 +44,37 @@ class State(NamedTuple):
 def values(tensors: Tensors, state: State, *, dueling: bool = True) -> Floats32:
     """What each action is worth, ``q_AHO``: by each of H heads in each of O objectives. A: as ``State.legal_A``.
 
-    Without ``dueling`` the value of the state is left out, so that advantages have to be whole values.
+    Of actions that are not legal it is 0. Without ``dueling`` the value of the state is left out, so that advantages
+    have to be whole values.
     """
     job_JF, legal_A = state.job_JF, state.legal_A
     jobs = len(job_JF)
     whole = _relu(state.all_G @ tensors["all.1"] + tensors["all.1.bias"])
     if jobs:
         hidden = job_JF @ tensors["job.1"] + tensors["job.1.bias"]
-        hidden -= hidden.mean(1, keepdims=True)
-        hidden /= np.sqrt((hidden * hidden).mean(1, keepdims=True) + 1e-5)
+        hidden -= hidden.sum(1, keepdims=True) * (1.0 / WIDTH)
+        deviation_J = np.sqrt(np.einsum("jd,jd->j", hidden, hidden) * (1.0 / WIDTH) + 1e-5)
+        hidden *= (1.0 / deviation_J)[:, None]
         seen_JD = _relu(hidden * tensors["job.norm"] + tensors["job.norm.bias"])
         seen_JD = _relu(seen_JD @ tensors["job.2"] + tensors["job.2.bias"])
-        pooled = [seen_JD.mean(0), seen_JD.max(0)]
+        pooled = [seen_JD.sum(0) * (1.0 / jobs), seen_JD.max(0)]
     else:
         seen_JD = np.zeros((0, WIDTH), np.float32)
         pooled = [np.zeros(WIDTH, np.float32)] * 2
     context = _relu(np.concatenate([*pooled, whole]) @ tensors["context.1"] + tensors["context.1.bias"])
     context = _relu(context @ tensors["context.2"] + tensors["context.2.bias"])
+    job, mode = np.nonzero(state.legal_JM)
+    rest = np.flatnonzero(state.legal_R)
     of_job_JD = seen_JD @ tensors["action.job"] + context @ tensors["action.context"]
-    of_mode_JMD = _relu(of_job_JD[:, None, :] + tensors["action.mode"])
-    of_rest_RD = _relu(context @ tensors["rest.context"] + tensors["rest.mode"])
-    hidden_AD = np.concatenate([of_mode_JMD.reshape(jobs * len(MODES), HIDDEN), of_rest_RD])
-    advantage_AO = hidden_AD @ tensors["advantage"]
+    of_rest_D = context @ tensors["rest.context"]
+    hidden_AD = np.concatenate([of_job_JD[job] + tensors["action.mode"][mode], of_rest_D + tensors["rest.mode"][rest]])
+    advantage_AO = _relu(hidden_AD) @ tensors["advantage"]
     if dueling:
         value = _relu(context @ tensors["value.1"] + tensors["value.1.bias"]) @ tensors["value.2"]
-        advantage_AO = advantage_AO - advantage_AO[legal_A].mean(0) + value + tensors["value.2.bias"]
-    return advantage_AO.reshape(-1, *_OUT)
+        advantage_AO += value + tensors["value.2.bias"] - advantage_AO.sum(0) * (1.0 / len(advantage_AO))
+    q_AO = np.zeros((len(legal_A), advantage_AO.shape[1]), np.float32)
+    q_AO[legal_A] = advantage_AO
+    return q_AO.reshape(-1, *_OUT)
 
 
 def _relu(x: Floats32) -> Floats32:

@@ -1,4 +1,4 @@
-"""One scheduling pass as a network of AIMS sees it: which jobs can be chosen, and the numbers about them and the rest."""
+"""One scheduling pass as a network of AIMS sees it: which jobs can be chosen, and numbers about them and the rest."""
 
 from __future__ import annotations
 

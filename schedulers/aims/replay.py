@@ -18,19 +18,33 @@ Int64s = npt.NDArray[np.int64]
 EPSILON: Final = 1e-3  # added to errors, so that nothing is never seen again
 
 
-class Step(NamedTuple):
-    """A choice and what came of it over the next few moments.
+class Outcome(NamedTuple):
+    """What the objectives were paid until a later state, and the discount that applies to what that is worth."""
 
-    ``action`` is its place in ``state.legal_A``; ``reward_O`` what the objectives were paid until ``later``, the state
-    that ``discount`` then applies to. ``of_rule`` says that a rule chose it, to be imitated.
+    reward_O: Floats32
+    discount: float
+    later: State
+
+
+class Step(NamedTuple):
+    """A choice and what came of it: until the next moment with choices, and over a longer time.
+
+    ``action`` is its place in ``state.legal_A``. ``of_rule`` says that a rule chose it, to be imitated.
     """
 
     state: State
     action: int
-    reward_O: Floats32
-    discount: float
-    later: State
+    near: Outcome
+    far: Outcome
     of_rule: bool
+
+    def scaled(self, usual_O: npt.NDArray[np.float64]) -> Step:
+        """The same with rewards as multiples of ``usual_O``."""
+        near, far = (
+            outcome._replace(reward_O=(outcome.reward_O / usual_O).astype(np.float32))
+            for outcome in (self.near, self.far)
+        )
+        return self._replace(near=near, far=far)
 
 
 class Replay:
@@ -90,10 +104,13 @@ class Replay:
     # -- stopping and going on --------------------------------------------------------------------
 
     def as_arrays(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-        """All of it as arrays by name, and as plain data what is in none; each state once."""
+        """All of it as arrays by name, each state once, and the rest as plain data; where it is empty no arrays."""
+        plain = {"next": self._next, "highest": self._highest, "rng": self._rng.bit_generator.state}
+        if not self._steps:
+            return {}, plain
         states: dict[int, tuple[int, State]] = {}
         for step in self._steps:
-            for state in (step.state, step.later):
+            for state in (step.state, step.near.later, step.far.later):
                 states.setdefault(id(state), (len(states), state))
         every = [state for _, state in states.values()]
         arrays = {
@@ -103,17 +120,21 @@ class Replay:
             "legal_JM": np.concatenate([state.legal_JM for state in every]).astype(np.uint8),
             "legal_SR": np.stack([state.legal_R for state in every]).astype(np.uint8),
             "state": np.array([states[id(step.state)][0] for step in self._steps]),
-            "later": np.array([states[id(step.later)][0] for step in self._steps]),
             "action": np.array([step.action for step in self._steps]),
-            "reward": np.stack([step.reward_O for step in self._steps]),
-            "discount": np.array([step.discount for step in self._steps]),
+            "later": np.array([[states[id(each.later)][0] for each in step[2:4]] for step in self._steps]),
+            "reward": np.array([[each.reward_O for each in step[2:4]] for step in self._steps]),
+            "discount": np.array([[each.discount for each in step[2:4]] for step in self._steps]),
             "of_rule": np.array([step.of_rule for step in self._steps]).astype(np.uint8),
             "masks": self._masks, "priority": self._tree[self._leaves :],
         }  # fmt: skip
-        return arrays, {"next": self._next, "highest": self._highest, "rng": self._rng.bit_generator.state}
+        return arrays, plain
 
     def restore(self, arrays: dict[str, npt.NDArray[Any]], plain: dict[str, Any]) -> None:
         """Put back what ``as_arrays`` gave. Raises KeyError or ValueError where it is something else."""
+        self._next, self._highest = int(plain["next"]), float(plain["highest"])
+        self._rng.bit_generator.state = plain["rng"]
+        if not arrays:
+            return
         ends = np.cumsum(arrays["jobs_S"])[:-1]
         parts = zip(
             np.split(arrays["job_JF"], ends), arrays["all_SG"], np.split(arrays["legal_JM"].astype(bool), ends),
@@ -121,14 +142,13 @@ class Replay:
         )  # fmt: skip
         every = [State(*part) for part in parts]
         columns = (arrays[name] for name in ("state", "action", "reward", "discount", "later", "of_rule"))
-        self._steps = [
-            Step(every[state], int(action), reward, float(discount), every[later], bool(of_rule))
-            for state, action, reward, discount, later, of_rule in zip(*columns, strict=True)
-        ]
+        self._steps = []
+        for state, action, rewards, discounts, laters, of_rule in zip(*columns, strict=True):
+            outcomes = zip(rewards, discounts.tolist(), laters.tolist(), strict=True)
+            near, far = (Outcome(reward, discount, every[later]) for reward, discount, later in outcomes)
+            self._steps.append(Step(every[state], int(action), near, far, bool(of_rule)))
         self._masks = arrays["masks"].copy()
         self._tree[:] = 0.0
         self._tree[self._leaves :] = arrays["priority"]
         for node in range(self._leaves - 1, 0, -1):
             self._tree[node] = self._tree[2 * node] + self._tree[2 * node + 1]
-        self._next, self._highest = int(plain["next"]), float(plain["highest"])
-        self._rng.bit_generator.state = plain["rng"]

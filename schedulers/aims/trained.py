@@ -21,10 +21,14 @@ _FEATURES: Final = (*OF_JOB, *OF_ALL)
 
 
 class Network(NamedTuple):
-    """The tensors of a network by name, and the ``usual`` rates of the objectives in training, an hour's mean."""
+    """The tensors of a network by name, and the ``usual`` rates of the objectives in training, an hour's mean.
+
+    ``dueling`` says whether the value of the state is in what it says of actions.
+    """
 
     tensors: dict[str, npt.NDArray[np.float32]]
     usual: npt.NDArray[np.float64]
+    dueling: bool
     about: dict[str, Any]
 
 
@@ -56,7 +60,7 @@ def _read(path: Path) -> Network:
     usual = about.get("usual")
     if not isinstance(usual, list) or len(usual) != len(OBJECTIVES) or not all(isinstance(x, float) for x in usual):
         raise InputError(f"{path}: usual should be {len(OBJECTIVES)} numbers, found {usual!r}")
-    return Network(tensors, np.array(usual), about)
+    return Network(tensors, np.array(usual), about.get("dueling") is not False, about)
 
 
 def write(

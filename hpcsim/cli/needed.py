@@ -1,0 +1,14 @@
+"""Libraries that only some commands need."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from hpcsim.errors import InputError
+
+
+def need(*modules: str) -> None:
+    """InputError where what learning needs is not installed."""
+    for module in modules:
+        if find_spec(module) is None:
+            raise InputError(f"this needs {module}: pip install 'hpcsim[twins]'")

@@ -1,0 +1,157 @@
+"""``hpcsim train``: train a scheduler that learns."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hpcsim.cli.needed import need
+
+if TYPE_CHECKING:
+    from hpcsim.training.course import Round, Trained
+
+_SHORT = "train a network of AIMS in episodes of scenarios."
+
+
+@click.group(short_help="Train a scheduler that learns.")
+def train() -> None:
+    """Train a scheduler that learns, on months that evaluations never see."""
+
+
+@train.command(short_help=_SHORT.capitalize())
+@click.argument("scenarios", metavar="SCENARIO...", nargs=-1, required=True)
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=Path("weights"), show_default=True, metavar="DIR",
+    help="Where the weights go.",
+)  # fmt: skip
+@click.option("--name", help="What the weights are called; the first scenario's name unless given.")
+@click.option("--seed", type=click.IntRange(1, 9_999), default=1, show_default=True, help="Of the training.")
+@click.option("--rounds", type=click.IntRange(0), help="How many; the plan's own number unless given.")
+@click.option("--days", type=click.FloatRange(0.1), help="Length of an episode.")
+@click.option("--without", help="Leave something out; `hpcsim train aims bare --without help` lists what can be.")
+@click.option("--workers", type=click.IntRange(1), help="Processes that play; one for each core unless given.")
+@click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change any key of the scenarios.")
+@click.option("--tensorboard", type=click.Path(path_type=Path), metavar="DIR", help="Write curves for TensorBoard.")
+def aims(
+    scenarios: tuple[str, ...], out: Path, name: str | None, seed: int, rounds: int | None, days: float | None,
+    without: str | None, workers: int | None, resume: bool, settings: tuple[str, ...], tensorboard: Path | None,
+) -> None:  # fmt: skip
+    """Train a network of AIMS on SCENARIO, or on several in turn: a rule shows how, then it learns from what it does.
+
+    The weights are DIR/NAME.json and .safetensors; a scenario uses them by
+    scheduler: {name: aims, weights: DIR/NAME.json}. Beside them NAME.checkpoint keeps where a training stands.
+    """
+    from hpcsim.errors import InputError
+
+    need("torch", "safetensors")
+    from hpcsim.schedulers.aims import trained
+    from hpcsim.strict_yaml import parse_value
+    from hpcsim.training.ablations import ABLATIONS
+    from hpcsim.training.ablations import without as left_out
+    from hpcsim.training.course import Plan, train
+
+    if without is not None and without not in ABLATIONS:
+        known = "\n".join(f"  {each}: {what}" for each, what in ABLATIONS.items())
+        raise InputError(f"--without: found {without!r}, expected one of\n{known}")
+    name = name or Path(scenarios[0]).stem
+    if "/" in name or name in ("", ".", ".."):
+        raise InputError(f"--name: should be the name of a file without a directory, found {name!r}")
+    out = out.expanduser()
+    target = out / f"{name}.json"
+    if target.exists():
+        raise InputError(f"{target}: exists; remove it, or give another -o or --name")
+    changed = []
+    for each in settings:
+        key, equals, text = each.partition("=")
+        if not equals:
+            raise InputError(f"--set {each}: expected KEY=VALUE, such as machine.nodes=560")
+        changed.append((key.strip(), parse_value(text, f"--set {each}")))
+    plan = Plan(scenarios, seed, overrides=tuple(changed))
+    plan = plan._replace(rounds=plan.rounds if rounds is None else rounds, days=days or plan.days)
+    if without is not None:
+        plan = left_out(plan, without)
+    checkpoint = out / f"{name}.checkpoint"
+    with _shown(name, plan.rounds, tensorboard) as told:
+        found = train(
+            plan, workers=workers or len(os.sched_getaffinity(0)), checkpoint=checkpoint, resume=resume, told=told
+        )
+    keys = [f"--rounds {plan.rounds} --days {plan.days:g}", *(f"--set {each}" for each in settings)]
+    keys += [f"--without {without}"] if without else []
+    asked = " ".join(["hpcsim train aims", *scenarios, f"--name {name} --seed {seed}", *keys])
+    path = trained.write(out, name, found.tensors, found.rates_O, {"command": asked, **_about(found)})
+    checkpoint.unlink(missing_ok=True)
+    click.echo(f"{_score(found.score, found.parts)} on {plan.checked} episodes that it never learned from")
+    click.echo(path)
+
+
+def _about(found: Trained) -> dict[str, Any]:
+    """What stands in the weights about their training."""
+    return {
+        "score": found.score,
+        "parts": list(found.parts),
+        "rounds": [each._asdict() for each in found.rounds if each.score is not None],
+        "cost_of_an_hour": found.usual_O.tolist(),
+        "cpu_s": found.cpu_s,
+        "dueling": found.dueling,
+    }
+
+
+def _score(score: float, parts: tuple[float, ...]) -> str:
+    from hpcsim.schedulers.aims.shape import OBJECTIVES
+
+    told = ", ".join(f"{name} {part:.3f}" for name, part in zip(OBJECTIVES, parts, strict=True))
+    return f"costs {score:.3f} of what the rule does ({told})"
+
+
+@contextmanager
+def _shown(name: str, rounds: int, tensorboard: Path | None) -> Iterator[Callable[[Round], None]]:
+    """A bar on the terminal with losses and the last score, a line for each check, and curves where they are wanted."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    curves = _curves(tensorboard, name) if tensorboard is not None else None
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("rounds, loss {task.fields[loss]}, score {task.fields[score]}"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(name, total=rounds, loss="", score="")
+
+        def told(done: Round) -> None:
+            bar.update(task, completed=done.number, loss=f"{done.loss:.4f}")
+            if done.score is not None and done.parts is not None:
+                bar.update(task, score=f"{done.score:.3f}")
+                console.print(
+                    f"round {done.number} of {rounds}, {done.updates} updates: {_score(done.score, done.parts)}",
+                    highlight=False, soft_wrap=True,
+                )  # fmt: skip
+            if curves is not None:
+                curves(done)
+
+        yield told
+
+
+def _curves(directory: Path, name: str) -> Callable[[Round], None]:
+    from hpcsim.errors import InputError
+
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise InputError("--tensorboard: needs TensorBoard: pip install tensorboard") from error
+    writer = SummaryWriter(str(directory / name))
+
+    def told(done: Round) -> None:
+        for key, value in done._asdict().items():
+            if isinstance(value, float):
+                writer.add_scalar(key, value, done.number)
+        writer.flush()
+
+    return told

@@ -1,0 +1,65 @@
+"""What AIMS keeps of its choices, so that people can ask later why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcsim.plugin import Job
+
+from .choosing import Worth
+from .network import Floats32
+from .shape import MODES, OBJECTIVES, PLACES, REST
+
+
+class Journal:
+    """Of each choice the chosen action and the ``most`` best others, a row each; and the weights, hour by hour."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._choices = 0
+        self._plain: list[tuple[int, int, str, str, bool]] = []  # second, choice, job, action, whether it was chosen
+        self._numbers: list[npt.NDArray[np.float64]] = []
+
+    def note(
+        self, now: int, jobs: Sequence[Job], fits: npt.NDArray[np.bool_], q_AHO: Floats32, worth: Worth, chosen: int
+    ) -> None:
+        """A choice: ``fits`` says which jobs would start, and not have nodes kept for them."""
+        if not self._most:
+            return
+        others = np.argsort(-worth.mean_A, kind="stable")[: self._most + 1].tolist()
+        listed = [chosen, *(each for each in others if each != chosen and np.isfinite(worth.mean_A[each]))]
+        for action in listed[: self._most + 1]:
+            place, mode = divmod(action, len(MODES))
+            if place < len(jobs):
+                job, told = jobs[place].name, _start(mode) if fits[place] else "keep nodes for it"
+            else:
+                job, told = "", "start nothing more; " + REST[action - len(jobs) * len(MODES)]
+            self._plain.append((now, self._choices, job, told, action == chosen))
+            self._numbers.append(
+                np.array(
+                    [worth.mean_A[action], worth.deviation_A[action], *q_AHO[action].mean(0), *worth.weights_AO[action]]
+                )
+            )
+        self._choices += 1
+
+    def tables(self, course: Sequence[tuple[int, float, float, float]]) -> dict[str, dict[str, Any]]:
+        """Two tables, as columns: ``choices`` and ``weights``, of which ``course`` has the rows."""
+        numbers = np.array(self._numbers)
+        names = ("worth", "deviation", *OBJECTIVES, *(f"weight_{name}" for name in OBJECTIVES))
+        plain = dict(
+            zip(("time_s", "choice", "job_id", "action", "chosen"), zip(*self._plain, strict=True), strict=True)
+        )
+        time_s, *weights = zip(*course, strict=True) if course else [()] * 4
+        return {
+            "choices": plain | {name: numbers[:, place] for place, name in enumerate(names)} if self._plain else {},
+            "weights": {"time_s": time_s, **dict(zip(OBJECTIVES, weights, strict=True))} if course else {},
+        }
+
+
+def _start(mode: int) -> str:
+    speed, place = MODES[mode]
+    return "start" + ("" if speed == 1.0 else f" at {speed:g} of the clock") + (f", {PLACES[place]}" if place else "")

@@ -1,0 +1,273 @@
+"""AIMS: what it sees, how it chooses, and that each of its switches changes a decision."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from hpcsim import simulate
+from hpcsim.engine.simulation import Simulation
+from hpcsim.errors import InputError
+from hpcsim.replay import begin
+from hpcsim.results.choices import choice_of, told
+from hpcsim.schedulers.aims import trained
+from hpcsim.schedulers.aims.aims import Aims
+from hpcsim.schedulers.aims.choosing import Worth, best, weights_of, worth
+from hpcsim.schedulers.aims.expert import by_rule
+from hpcsim.schedulers.aims.network import State, drawn, values
+from hpcsim.schedulers.aims.objectives import FLOOR, Objectives, projected
+from hpcsim.schedulers.aims.observing import logarithmic
+from hpcsim.schedulers.aims.placing import safest
+from hpcsim.schedulers.aims.shape import DOUBT, HEADS, MODES, OBJECTIVES, OF_ALL, OF_JOB, REST, shapes
+from hpcsim.twins.performance import Walltime
+from hpcsim.workload.job import workload_from_columns
+
+DAY = {"days": 0.25, "seed": 3, "load": 1.0}
+
+
+def workload(jobs):
+    submit, runtime, nodes = zip(*jobs, strict=True)
+    return workload_from_columns(
+        t0_utc=0, source="test", name=[f"j{i}" for i in range(len(jobs))], submit_s=submit, nodes=nodes,
+        walltime_s=runtime, runtime_s=runtime,
+    )  # fmt: skip
+
+
+def state(rng, jobs, *, rests=(True, True, True), legal=0.6):
+    return State(
+        rng.random((jobs, len(OF_JOB)), np.float32), rng.random(len(OF_ALL), np.float32),
+        rng.random((jobs, len(MODES))) < legal, np.array(rests),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """The file of a network that nobody trained."""
+    tmp_path = tmp_path_factory.mktemp("weights")
+    tensors = drawn(np.random.default_rng(4), shapes())
+    tensors["advantage"] = tensors["advantage"] * 50
+    return trained.write(tmp_path, "mine", tensors, np.array([400.0, 0.01, 0.2]), {"dueling": True})
+
+
+@pytest.fixture(scope="module")
+def run(weights):
+    return simulate("cooley", DAY | {"scheduler": {"name": "aims", "weights": str(weights)}}, check=True)
+
+
+# -- the network -----------------------------------------------------------------------------------
+
+
+def test_what_a_job_is_worth_hangs_on_no_order_of_the_queue():
+    rng = np.random.default_rng(0)
+    tensors, seen = drawn(rng, shapes()), state(np.random.default_rng(1), 9, legal=1.1)
+    order = rng.permutation(9)
+    turned = State(seen.job_JF[order], seen.all_G, seen.legal_JM[order], seen.legal_R)
+    one, other = values(tensors, seen), values(tensors, turned)
+    of_jobs = one[:-3].reshape(9, len(MODES), HEADS, 3)
+    assert other[:-3].reshape(9, len(MODES), HEADS, 3) == pytest.approx(of_jobs[order], abs=1e-6)
+    assert other[-3:] == pytest.approx(one[-3:], abs=1e-6)
+
+
+def test_the_mean_of_what_is_legal_is_the_value_of_the_state():
+    rng = np.random.default_rng(0)
+    tensors, seen = drawn(rng, shapes()), state(rng, 5)
+    q = values(tensors, seen)[seen.legal_A].mean(0)
+    with_others = seen._replace(legal_R=np.array([True, False, False]))
+    assert values(tensors, with_others)[with_others.legal_A].mean(0) == pytest.approx(q, abs=1e-6)
+    assert not np.allclose(values(tensors, seen, dueling=False)[seen.legal_A].mean(0), q, atol=1e-4)
+
+
+def test_a_state_without_jobs_has_only_ways_to_rest():
+    seen = state(np.random.default_rng(0), 0)
+    assert values(drawn(np.random.default_rng(0), shapes()), seen).shape == (len(REST), HEADS, len(OBJECTIVES))
+
+
+# -- choosing --------------------------------------------------------------------------------------
+
+
+def test_an_objective_counts_less_for_a_job_whose_twin_is_unsure_and_that_changes_the_choice():
+    seen = state(np.random.default_rng(0), 2, rests=(False, False, False), legal=1.1)
+    seen.job_JF[:, DOUBT] = 0.0
+    seen.job_JF[0, DOUBT[0]] = 1.0  # nobody knows what job 0 takes
+    weights_AO = weights_of(seen.job_JF, np.array([0.4, 0.4, 0.2]), kappa=1.0)
+    assert weights_AO.sum(1) == pytest.approx(1.0)
+    assert weights_AO[0, 0] == pytest.approx(0.4 * np.exp(-1) / (0.4 * np.exp(-1) + 0.6))
+    assert weights_AO[len(MODES)] == pytest.approx([0.4, 0.4, 0.2])
+    q = np.zeros((len(seen.legal_A), HEADS, 3), np.float32)
+    q[0, :, 0], q[len(MODES), :, 1] = -1.0, -0.8  # job 0 takes energy, job 1 makes others wait
+    others = [a for a in range(len(q)) if a not in (0, len(MODES))]
+    q[others] = -9.0
+    chosen = [best(worth(q, seen, np.array([0.4, 0.4, 0.2]), kappa), 0.0) for kappa in (0.0, 1.0)]
+    assert chosen == [len(MODES), 0]
+
+
+def test_of_actions_alike_the_surer_one_is_chosen_and_never_one_that_is_not_legal():
+    found = Worth(np.array([1.0, 0.98, -np.inf]), np.array([0.2, 0.01, 0.0]), np.zeros((3, 3)))
+    assert [best(found, aversion) for aversion in (0.0, 0.5, -0.5)] == [0, 1, 0]
+    seen = state(np.random.default_rng(0), 4, legal=0.3)
+    q = np.random.default_rng(1).normal(size=(len(seen.legal_A), HEADS, 3)).astype(np.float32)
+    assert seen.legal_A[best(worth(q, seen, np.full(3, 1 / 3), 1.0), 0.5)]
+
+
+def test_the_weights_decide_between_energy_and_waiting():
+    seen = state(np.random.default_rng(0), 1, rests=(True, False, False), legal=1.1)
+    q = np.full((len(seen.legal_A), HEADS, 3), -5.0, np.float32)
+    q[0], q[1] = (-1.0, 0.0, 0.0), (0.0, -1.0, 0.0)
+    assert [best(worth(q, seen, np.array(w), 0.0), 0.0) for w in ((0.8, 0.1, 0.1), (0.1, 0.8, 0.1))] == [1, 0]
+
+
+# -- weights that adapt -----------------------------------------------------------------------------
+
+
+def test_the_projection_is_the_nearest_point_of_what_is_allowed():
+    rng = np.random.default_rng(0)
+    grid = np.array([(a, b, 1 - a - b) for a in np.linspace(0.1, 0.8, 141) for b in np.linspace(0.1, 0.8, 141)])
+    grid = grid[grid[:, 2] >= FLOOR - 1e-9]
+    for raw in rng.dirichlet(np.ones(3), 30):
+        found = projected(raw)
+        assert found.sum() == pytest.approx(1.0)
+        assert found.min() >= FLOOR - 1e-12
+        assert np.linalg.norm(found - raw) <= np.linalg.norm(grid - raw, axis=1).min() + 1e-9
+
+
+def test_the_weight_of_what_does_worse_than_usual_grows_and_that_of_power_and_heat_at_once():
+    steady, poor = Objectives(adapt=True), Objectives(adapt=True)
+    for hour in range(40):
+        steady.follow(hour * 3600, np.ones(3), 0.0, 0.0)
+        poor.follow(hour * 3600, np.array([1.0, 3.0, 1.0]), 0.0, 0.0)
+    assert steady.weights == pytest.approx([0.35, 0.40, 0.25])
+    assert poor.weights[1] > 0.6
+    assert poor.weights.min() >= FLOOR - 1e-12
+    assert len(poor.course) == 40
+    assert poor.course[0] == pytest.approx((0, 0.35, 0.40, 0.25))
+    hot = Objectives(adapt=True)
+    for hour in range(3):
+        hot.follow(hour * 3600, np.ones(3), 0.9, 75.0)
+    assert hot.weights[0] > 0.35
+    assert hot.weights[2] > 0.25
+    fixed = Objectives(adapt=False)
+    fixed.follow(0, np.ones(3), 0.0, 0.0)
+    fixed.follow(7200, np.array([9.0, 1.0, 1.0]), 1.0, 90.0)
+    assert fixed.weights.tolist() == [0.35, 0.40, 0.25]
+
+
+# -- places ------------------------------------------------------------------------------------------
+
+
+def test_the_safest_nodes_are_packed_among_those_that_are_about_as_safe():
+    risk = np.full(10, 1e-4)
+    risk[[0, 1]] = 0.5
+    risk[3] = 1.2e-4  # no worse than the rest
+    assert safest(np.arange(10), risk, 3) == (2, 3, 4)
+    assert safest(np.array([0, 1, 7]), risk, 2) == (0, 7)
+
+
+# -- in a run ----------------------------------------------------------------------------------------
+
+
+def test_a_run_keeps_the_laws_and_tells_its_choices(run):
+    assert set(run.manifest["twins"].values()) == {"runtime-ensemble", "energy-cnn-lstm", "fault-lstm", "thermal-rc"}
+    assert set(run.manifest["needs"]) == {"sleep", "speed", "places", "power", "heat"}
+    choices, course = run.tables["choices"].to_pandas(), run.tables["weights"].to_pandas()
+    assert course[list(OBJECTIVES)].sum(axis=1).to_numpy() == pytest.approx(1.0)
+    of_each = choices.groupby("choice")
+    assert (of_each["chosen"].sum() == 1).all()
+    assert of_each.size().max() <= 4
+    speeds = {text.split(" at ")[1][:3] for text in choices.action if text.startswith("start at")}
+    assert speeds == {"0.8", "0.6"}
+    assert len(run.attempts) >= len(run.jobs) - 5
+
+
+def test_what_a_choice_was_made_of_is_in_the_answer_of_explain(run):
+    first = run.attempts.iloc[5]
+    rows = choice_of(run, first.job_id, int(first.start_s))
+    assert rows[0]["chosen"]
+    assert rows[0]["job_id"] == first.job_id
+    assert rows[0]["action"].startswith("start")
+    lines = told(rows, 100)
+    assert max(map(len, lines)) <= 100
+    assert len(lines) == len(rows) + 2
+    assert choice_of(run, "nobody", 0) == []
+
+
+def test_it_runs_where_nodes_are_only_counted_and_with_any_lever_off(weights):
+    for changes in (
+        {"physics": None, "machine": {"nodes": 126}},
+        {"scheduler": {"sleep": False, "speed": False, "places": False}},
+    ):
+        settings = {"name": "aims", "weights": str(weights), **changes.pop("scheduler", {})}
+        run = simulate("cooley", DAY | {"scheduler": settings} | changes, check=True)
+        decided = set(run.tables["decisions"].column("decision").to_pylist())
+        if settings.get("sleep") is False or "physics" in changes:
+            assert "sleep" not in decided
+        if settings.get("speed") is False:
+            assert not run.attempts["why"].str.contains("of the clock").any()
+
+
+def test_a_job_that_has_waited_too_long_has_nodes_kept_for_it():
+    """The rule takes small jobs first, for ever; with patience the large one has its turn."""
+    small = [(k * 60, 300, 2) for k in range(400)]
+    jobs = workload(sorted([(0, 6000, 4), (1, 600, 4), *small]))
+    started = {}
+    for patience in (0, 2000):
+        scheduler = Aims(Aims.Options(policy="rule", patience=patience))
+        sim = Simulation(jobs, scheduler, nodes=4, twins={"performance": Walltime()})
+        sim.run()
+        started[patience] = sim.attempts.start[sim.attempts.job == 2][0]  # the one of 600 s
+    assert started[2000] < 10_000
+    assert started[0] > 20_000
+
+
+def test_a_fork_goes_on_as_the_simulation_does(weights):
+    one = begin("cooley", {"days": 0.1, "seed": 3, "scheduler": {"name": "aims", "weights": str(weights)}})
+    one.run(3600)
+    other = one.fork()
+    one.run()
+    other.run()
+    assert one.attempts.start.tolist() == other.attempts.start.tolist()
+
+
+def test_weights_that_are_not_sound_are_refused_before_the_run(weights, tmp_path):
+    with pytest.raises(InputError, match="no weights named 'nothing'"):
+        Aims(Aims.Options(weights="nothing"))
+    mine = tmp_path / "mine.json"
+    mine.write_bytes(weights.read_bytes())
+    mine.with_suffix(".safetensors").write_bytes(b"\x00" * 64)
+    with pytest.raises(InputError, match="damaged"):
+        Aims(Aims.Options(weights=str(mine)))
+
+
+def test_twins_that_a_scenario_names_or_leaves_out_are_what_it_has(weights):
+    said = {
+        "scheduler": {"name": "aims", "weights": str(weights)},
+        "twins": {"performance": "last-two", "energy": None},
+    }
+    run = simulate("cooley", DAY | said)
+    assert run.manifest["twins"] == {"performance": "last-two", "fault": "fault-lstm", "thermal": "thermal-rc"}
+
+
+def test_a_copy_learns_for_itself():
+    one = Aims(Aims.Options(policy="rule"))
+    other = copy.deepcopy(one)
+    assert other.objectives is not one.objectives
+
+
+# -- the rule ----------------------------------------------------------------------------------------
+
+
+def test_the_rule_takes_the_smallest_area_first_and_slows_it_only_while_nodes_are_idle():
+    seen = state(np.random.default_rng(0), 3, legal=1.1)
+    names = {name: OF_JOB.index(name) for name in ("area", "fits", "saved_when_slow")}
+    seen.job_JF[:, names["fits"]] = 1.0
+    seen.job_JF[:, names["area"]] = [0.5, 0.2, 0.9]
+    seen.job_JF[:, names["saved_when_slow"]] = 0.3
+    seen.all_G[OF_ALL.index("idle")] = 0.5
+    assert divmod(by_rule(seen), len(MODES)) == (1, MODES.index((0.6, 1)))
+    seen.all_G[OF_ALL.index("idle")] = 0.01
+    assert divmod(by_rule(seen), len(MODES)) == (1, MODES.index((1.0, 1)))
+
+
+def test_times_are_on_the_scale_that_is_told():
+    assert logarithmic(np.array([0.0, 60.0, 3600.0, 30 * 86400.0, 1e9])) == pytest.approx(
+        [0, 0.156, 0.472, 1, 1], abs=1e-3
+    )

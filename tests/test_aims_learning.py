@@ -1,0 +1,192 @@
+"""How AIMS learns: the same values in torch and numpy, what is remembered, and what choices are paid."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from hpcsim.replay import begin  # noqa: E402  torch first
+from hpcsim.results.energy import J_PER_KWH, power_curve  # noqa: E402
+from hpcsim.schedulers.aims import learning  # noqa: E402
+from hpcsim.schedulers.aims.choosing import worth  # noqa: E402
+from hpcsim.schedulers.aims.learning import Learner, Recipe  # noqa: E402
+from hpcsim.schedulers.aims.network import State, drawn, values  # noqa: E402
+from hpcsim.schedulers.aims.replay import Outcome, Replay, Step  # noqa: E402
+from hpcsim.schedulers.aims.shape import HEADS, MODES, OF_ALL, OF_JOB, shapes  # noqa: E402
+from hpcsim.training.ablations import ABLATIONS, settings, without  # noqa: E402
+from hpcsim.training.course import Plan, train  # noqa: E402
+from hpcsim.training.rewards import DISCOUNT_S, Chosen, Hazard, Paid, discounted, paid  # noqa: E402
+
+DEFAULT = (0.35, 0.40, 0.25)
+
+
+def state(rng, jobs):
+    legal = rng.random((jobs, len(MODES))) < 0.5
+    whole = np.append(rng.random(len(OF_ALL) - 3), DEFAULT).astype(np.float32)
+    return State(rng.random((jobs, len(OF_JOB)), np.float32), whole, legal, np.array([True, False, True]))
+
+
+def tensors(seed=0, spread=20.0):
+    found = drawn(np.random.default_rng(seed), shapes())
+    return found | {name: found[name] * spread for name in ("advantage", "value.2")}
+
+
+@pytest.mark.parametrize("dueling", [True, False])
+def test_torch_says_of_a_batch_what_numpy_says_of_each_state(dueling):
+    rng = np.random.default_rng(1)
+    states, mine = [state(rng, jobs) for jobs in (0, 1, 7, 64)], tensors()
+    batch = learning.flat(states, kappa=1.0)
+    found = learning.values({k: torch.from_numpy(v) for k, v in mine.items()}, batch, dueling=dueling).q_AHO
+    alone = [values(mine, each, dueling=dueling)[each.legal_A] for each in states]
+    assert found.numpy() == pytest.approx(np.concatenate(alone), abs=1e-4)
+    weighed = [worth(values(mine, s, dueling=dueling), s, np.array(DEFAULT), 1.0).mean_A for s in states]
+    picked = learning.best_of_each(learning.weighed(found, batch), batch).numpy() - batch.first_B
+    assert picked.tolist() == [int(np.argmax(w[s.legal_A])) for w, s in zip(weighed, states, strict=True)]
+
+
+def step(rng, reward, *, discount=0.0, of_rule=False, jobs=3):
+    seen = state(rng, jobs)
+    action = int(rng.choice(np.flatnonzero(seen.legal_A)))
+    outcome = Outcome(np.asarray(reward, np.float32), discount, state(rng, jobs))
+    return Step(seen, action, outcome, outcome, of_rule)
+
+
+def test_what_surprises_is_learned_from_in_proportion_and_importance_makes_up_for_it():
+    rng = np.random.default_rng(0)
+    replay = Replay(4, 0.6, np.random.default_rng(1))
+    for _ in range(6):  # the first two are forgotten
+        replay.add(step(rng, (0, 0, 0)))
+    replay.surprised(np.arange(4), np.array([0.0, 1.0, 2.0, 4.0]))
+    priority = (np.array([0.0, 1.0, 2.0, 4.0]) + 1e-3) ** 0.6
+    places, weights = [], []
+    for _ in range(300):
+        _, place, weight, _ = replay.sample(32, beta=1.0)
+        places += place.tolist()
+        weights += list(zip(place.tolist(), weight.tolist(), strict=True))
+    share = np.bincount(places, minlength=4) / len(places)
+    assert share == pytest.approx(priority / priority.sum(), abs=0.02)
+    told = dict(weights)
+    assert told[1] / told[3] == pytest.approx(priority[3] / priority[1], rel=1e-5)
+
+
+def test_a_learner_finds_the_worth_of_what_ends_at_once():
+    """Rewards that hang on the state alone, without anything behind them: a regression."""
+    rng = np.random.default_rng(2)
+    replay = Replay(256, 0.6, np.random.default_rng(3))
+    for _ in range(64):
+        replay.add(step(rng, -rng.random(3)))
+    learner = Learner(tensors(spread=1.0), Recipe(batch=32, rate=2e-3))
+    losses = [learner.update([replay], 0.0, 0.0).loss for _ in range(100)]
+    assert np.mean(losses[-10:]) < 0.2 * np.mean(losses[:10])
+
+
+def test_double_learning_lets_one_network_choose_and_the_other_judge():
+    rng = np.random.default_rng(4)
+    outcomes = [step(rng, (0, 0, 0), discount=1.0).near for _ in range(50)]
+    later = learning.flat([each.later for each in outcomes], 1.0)
+    both = {}
+    for double in (True, False):
+        learner = Learner(tensors(5), Recipe(double=double))
+        learner.target = {name: torch.from_numpy(value) for name, value in tensors(6).items()}
+        both[double] = learner._wanted(outcomes)
+        judged = learning.values(learner.target, later, dueling=True).q_AHO
+        judge = learning.values(learner.tensors if double else learner.target, later, dueling=True).q_AHO
+        chosen = learning.best_of_each(learning.weighed(judge, later), later)
+        assert torch.allclose(both[double], judged[chosen])
+    by_weights = [(each.mean(1) @ torch.tensor(DEFAULT)).mean() for each in both.values()]
+    assert by_weights[0] < by_weights[1]  # the maximum over its own errors is too good
+
+
+def test_the_rule_is_imitated_by_a_margin():
+    rng = np.random.default_rng(7)
+    replay = Replay(64, 0.0, np.random.default_rng(8))
+    steps = [step(rng, (0, 0, 0), of_rule=True) for _ in range(40)]
+    for each in steps:
+        replay.add(each)
+    learner = Learner(tensors(spread=1.0), Recipe(batch=40, rate=2e-3))
+    for _ in range(80):
+        told = learner.update([replay], 0.0, 5.0)
+    found = learner.arrays()
+    alike = [
+        int(np.argmax(worth(values(found, each.state), each.state, np.array(DEFAULT), 1.0).mean_A)) == each.action
+        for each in steps
+    ]
+    assert told.imitation < 0.02
+    assert np.mean(alike) > 0.9
+
+
+# -- what choices are paid ---------------------------------------------------------------------------
+
+
+def test_rewards_add_up_to_what_the_run_came_to():
+    sim = begin("cooley", {"days": 0.3, "seed": 3, "load": 1.2, "physics.failure_rate": 50.0, "physics.queues": False})
+    sim.run()
+    chosen = [Chosen(second, -1, 1.0) for second in range(0, sim.now, 600)]
+    found = paid(sim, chosen, sim.now, Hazard(sim)).total_O
+    attempts, site = sim.attempts, sim.site
+    job, start, end, taken = (attempts.column(name) for name in ("job", "start", "end", "taken"))
+    runtime = np.array([sim.program_of(of)[0] for of in job])
+    waited = taken - sim.submit_s[job]
+    for row in range(len(job)):
+        before = np.flatnonzero(job[:row] == job[row])
+        if before.size:
+            waited[row] = taken[row] - end[before[-1]]
+    assert -found[1] == pytest.approx((waited / np.maximum(runtime, 600)).sum(), rel=1e-6)
+    lost = 0.1 * site.throttled_node_s.sum() / 3600  # for nobody has looked at the hazard
+    assert -found[2] == pytest.approx(lost)
+    curve = power_curve(sim, site)
+    all_kwh = curve.joules(curve.facility_w) / J_PER_KWH
+    overhead = curve.joules(curve.facility_w) / curve.joules(curve.it_w)
+    spec, ran = site.cluster.spec.power, np.maximum(end - start, 1)
+    nodes = sim.workload.column("nodes")[job]
+    counts = np.isin(attempts.column("state"), (0, 1, 2))
+    dynamic = site.joules / (ran * nodes) - spec.idle_w
+    usual = (nodes * runtime * (spec.idle_w + dynamic))[counts].sum() / J_PER_KWH
+    assert -found[0] == pytest.approx(all_kwh - overhead * usual, rel=1e-6)
+
+
+def test_rewards_are_discounted_by_time_and_end_where_nothing_follows():
+    time = np.array([0.0, 0.0, 3600.0, 3600.0, 10_800.0])
+    rewards = Paid(np.arange(15.0).reshape(5, 3), np.zeros((5, 3)))
+    later, total, discount = discounted(time, rewards, 0.0)
+    assert later.tolist() == [2, 2, 4, 4, -1]
+    assert discount[:4] == pytest.approx(np.exp(-np.array([3600, 3600, 7200, 7200]) / DISCOUNT_S))
+    assert total[0] == pytest.approx(rewards.at_once_NO[:2].sum(0))
+    later, total, _ = discounted(time, rewards, 7200.0)
+    assert later.tolist() == [4, 4, 4, 4, -1]
+    assert total[1] == pytest.approx(
+        rewards.at_once_NO[1] + np.exp(-3600 / DISCOUNT_S) * rewards.at_once_NO[2:4].sum(0)
+    )
+
+
+# -- the course --------------------------------------------------------------------------------------
+
+SMALL = Plan(
+    ("cooley",), seed=2, days=0.06, shown=2, imitated=4, rounds=2, at_once=1, updates=3, check_every=1, checked=1,
+    ahead_s=600, overrides=(("physics.queues", False),), recipe=Recipe(batch=16),
+)  # fmt: skip
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_network(tmp_path):
+    whole = train(SMALL, workers=1)
+    kept = tmp_path / "kept.checkpoint"
+
+    class Stopped(Exception):
+        pass
+
+    def stop(done):
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        train(SMALL, workers=1, checkpoint=kept, told=stop)
+    resumed = train(SMALL, workers=1, checkpoint=kept, resume=True)
+    assert [each[:4] for each in resumed.rounds] == [each[:4] for each in whole.rounds]
+    assert all((resumed.tensors[name] == value).all() for name, value in whole.tensors.items())
+
+
+def test_every_ablation_is_another_plan_and_the_scenario_of_a_run_goes_with_it():
+    assert all(without(SMALL, name) != SMALL for name in ABLATIONS)
+    assert settings("twins")["twins.performance"] == "walltime"
+    assert settings("energy-and-reliability")["scheduler.objectives"] == [0.0, 1.0, 0.0]
+    assert settings("double") == {}
+    assert HEADS == 5
