@@ -2,23 +2,20 @@
 
     python -m benchmarks.rlschert                         trains (a few CPU minutes), then compares
     python -m benchmarks.rlschert --weights toy           compares weights that come with hpcsim
-    python -m benchmarks.rlschert --train polaris,theta --name general --out DIR   trains for real machines
-
-What weights that come with hpcsim were trained with stands in their JSON files, as ``command``.
 
 Each row is a scheduler on the same 30 episodes of 35 jobs, seeds 1 to 30: the mean slowdown over all of them, and by
 how much it differs from that of ``easy`` in the order of shortest job first, with a 95 % interval of the paired
-bootstrap over episodes. ``rule`` is what RLSchert begins by imitating: of the jobs that fit, the shortest. ``with kills``
-is RLSchert that may also stop running jobs.
+bootstrap over episodes. ``rule`` is what RLSchert begins by imitating: of the jobs that fit, the shortest. ``with
+kills`` is RLSchert that may also stop running jobs.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -70,59 +67,27 @@ def table(found: Mapping[str, Floats], control: str) -> str:
     return "\n".join(lines)
 
 
-def trained_now(arguments: argparse.Namespace, directory: Path) -> Path:
-    """Train, tell how it goes, and write the weights; their JSON file."""
+def trained_now(steps: int, seed: int, folder: Path) -> Path:
+    """Train on the toy cluster, tell how it goes, and write the weights; their JSON file."""
     from hpcsim.training.rlschert import Plan, Told, train
 
     began = time.process_time()
 
     def tell(now: Told) -> None:
-        print(
-            f"{now.steps:9,} choices  {now.score:.3f} of the rule  {time.process_time() - began:6.0f} CPU s", flush=True
-        )
+        cpu_s = time.process_time() - began
+        print(f"{now.steps:9,} choices  {now.score:.3f} of the rule  {cpu_s:6.0f} CPU s", flush=True)
 
-    scenarios = tuple(arguments.train.split(","))
-    settings = tuple((key, _value(text)) for key, _, text in (each.partition("=") for each in arguments.settings))
-    plan = Plan(
-        scenarios, overrides=settings, loads=tuple(arguments.loads) or (None,), seed=arguments.seed,
-        steps=arguments.steps, episodes=arguments.episodes, checked=arguments.episodes // 8,
-    )  # fmt: skip
-    done = train(plan, tell)
-    about = {
-        "trained_on": list(scenarios),
-        "seed": plan.seed,
-        "steps": done.steps,
-        "score": round(done.score, 4),
-        "command": f"python -m benchmarks.rlschert {arguments.given}".strip(),
-    }
-    return trained.write(directory, arguments.name, done.tensors, about)
-
-
-def _value(text: str) -> Any:
-    import yaml
-
-    return yaml.safe_load(text)
+    return trained.write(folder, "toy", train(Plan(("toy",), seed=seed, steps=steps), tell).tensors, {})
 
 
 def main() -> None:
-    import sys
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", help="compare these, and train nothing")
-    parser.add_argument("--train", default="toy", help="scenarios to train on (default: toy)")
-    parser.add_argument("--set", dest="settings", action="append", default=[], help="change a key of all of them")
-    parser.add_argument(
-        "--load", dest="loads", action="append", type=float, default=[], help="train at these, by turns"
-    )
-    parser.add_argument("--episodes", type=int, default=256, help="of each scenario (default 256)")
     parser.add_argument("--steps", type=int, default=120_000, help="choices to learn from (default 120,000)")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--name", default="toy", help="of the weights")
-    parser.add_argument("--out", type=Path, help="keep the weights in this folder")
+    parser.add_argument("--seed", type=int, default=1, help="of the training (default 1)")
     arguments = parser.parse_args()
-    arguments.given = " ".join(each for each in sys.argv[1:] if not each.startswith("/"))
-    with TemporaryDirectory() as folder:
-        weights = arguments.weights or str(trained_now(arguments, arguments.out or Path(folder)))
+    with tempfile.TemporaryDirectory() as folder:
+        weights = arguments.weights or str(trained_now(arguments.steps, arguments.seed, Path(folder)))
         found = {name: slowdowns(scheduler) for name, scheduler in RIVALS.items()}
         found["rule"] = slowdowns_of_rule()
         for name, kill in (("rlschert", False), ("with kills", True)):
