@@ -13,7 +13,7 @@ from hpcsim.plugin import Decision, Hold, Job, Preempt, Room, Start, View, taken
 from hpcsim.schedulers.orders import still_waiting, urgent_first
 
 from .network import State
-from .predicted import Predicted
+from .predicted import NOTHING_RUNS, Predicted
 from .shape import OF_ALL, OF_JOB, OF_RUNNING, RUNNING, WINDOW
 
 Floats = npt.NDArray[np.float64]
@@ -48,7 +48,9 @@ class Pass:
         if patience and queue and view.now - queue[0].submit > patience:
             self._serve(queue[0])
             queue = still_waiting(view, self._room)
-        self._run = predicted.running(view)
+        if killed is None and not any(job.nodes <= self._room.reach for job in queue):
+            queue = ()  # there is nothing to choose, and nobody to be asked
+        self._run = predicted.running(view) if queue else NOTHING_RUNS
         known_Q2 = predicted.waiting(queue, view)
         self._queued = len(queue)
         self._queued_s = float((known_Q2[:, 0] * [job.nodes for job in queue]).sum()) if queue else 0.0

@@ -30,6 +30,9 @@ class Course(NamedTuple):
     total_R: Floats
 
 
+NOTHING_RUNS: Final = Course([], *(np.zeros(0) for _ in range(4)))
+
+
 class Predicted:
     """What the performance twin has said of jobs."""
 
@@ -53,9 +56,13 @@ class Predicted:
         """What is believed of all jobs that run."""
         now, running = view.now, list(view.running.values())
         jobs = [each.job for each in running]
-        self._now = known = {job.id: said for job in jobs if (said := self._now.get(job.id)) is not None}
-        old = [job for job in jobs if job.id not in known or known[job.id][0] + AGAIN_S <= now]
-        if old:
+        first, last = self._first, self._now
+        self._now = known = {
+            job.id: last.get(job.id) or (start, first.get(job.id, (float(job.walltime), 0.0))[0])
+            for job, start, _ in running
+        }
+        if running and min(said_s for said_s, _ in known.values()) + AGAIN_S <= now:
+            old = [job for job in jobs if known[job.id][0] + AGAIN_S // 2 <= now]  # so that few questions are asked
             total_O = view.twins.performance(old).mean.tolist()
             known.update((job.id, (now, total)) for job, total in zip(old, total_O, strict=True))
         start_R = np.array([each.start for each in running], np.float64)
