@@ -1,7 +1,7 @@
 """RLSchert on its toy cluster: trained from nothing, then compared on jobs that it has never seen.
 
     python -m benchmarks.rlschert                         trains (a few CPU minutes), then compares
-    python -m benchmarks.rlschert --weights toy           compares weights that come with hpcsim
+    python -m benchmarks.rlschert --weights general           compares weights that come with hpcsim
 
 Each row is a scheduler on the same 30 episodes of 35 jobs, seeds 1 to 30: the mean slowdown over all of them, and by
 how much it differs from that of ``easy`` in the order of shortest job first, with a 95 % interval of the paired

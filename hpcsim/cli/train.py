@@ -91,10 +91,12 @@ def aims(
 @click.option("--episodes", type=click.IntRange(1), help="Of each scenario; the plan's own number unless given.")
 @click.option("--load", "loads", type=click.FloatRange(0, 10, min_open=True), multiple=True,
               help="Of episodes, by turns; as the scenario has it unless given.")  # fmt: skip
+@click.option("--start", help="Weights to begin with instead of imitation: a name, or a .json file.")
+@click.option("--rate", type=click.FloatRange(0, 0.1, min_open=True), help="Of learning, at the beginning.")
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change any key of the scenarios.")
 def rlschert(
     scenarios: tuple[str, ...], out: Path, name: str | None, seed: int, steps: int | None, episodes: int | None,
-    loads: tuple[float, ...], settings: tuple[str, ...],
+    loads: tuple[float, ...], start: str | None, rate: float | None, settings: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Train a network of RLSchert on SCENARIO, or on several: it imitates shortest job first, then PPO improves it.
 
@@ -107,16 +109,18 @@ def rlschert(
     from hpcsim.training.rlschert import Plan, Told, train
 
     out, name = _target(out, name or Path(scenarios[0]).stem)
-    plan = Plan(scenarios, overrides=_changed(settings), loads=loads or (None,), seed=seed)
+    plan = Plan(scenarios, overrides=_changed(settings), loads=loads or (None,), seed=seed, start=start)
     episodes = episodes or plan.episodes
     steps = plan.steps if steps is None else steps
-    plan = plan._replace(steps=steps, episodes=episodes, checked=max(4, episodes // 8))
+    plan = plan._replace(steps=steps, episodes=episodes, checked=max(4, episodes // 8), rate=rate or plan.rate)
+    plan = plan._replace(check_every=min(plan.check_every, max(steps // 4, 1)))
 
     def told(now: Told) -> None:
         click.echo(f"{now.steps:,} of {steps:,} choices: slowdowns {now.score:.3f} of the rule's", err=True)
 
     found = train(plan, told)
-    keys = [f"--steps {steps} --episodes {episodes}", *(f"--load {load:g}" for load in loads)]
+    keys = [f"--steps {steps} --episodes {episodes} --rate {plan.rate:g}", *(f"--load {load:g}" for load in loads)]
+    keys += [f"--start {start}"] if start else []
     keys += [f"--set {each}" for each in settings]
     asked = " ".join(["hpcsim train rlschert", *scenarios, f"--name {name} --seed {seed}", *keys])
     about = {"trained_on": list(scenarios), "seed": seed, "steps": found.steps, "score": round(found.score, 4)}

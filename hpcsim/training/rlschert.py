@@ -34,6 +34,7 @@ from hpcsim.plugin.loader import load_plugins
 from hpcsim.replay import begin, source_of
 from hpcsim.scenario import build
 from hpcsim.scenario.load import load_scenario
+from hpcsim.schedulers.rlschert import trained
 from hpcsim.schedulers.rlschert.network import State, padded
 from hpcsim.schedulers.rlschert.observing import Pass
 from hpcsim.schedulers.rlschert.predicted import Predicted
@@ -55,7 +56,8 @@ FIRST_SEED: Final = 10_000
 """Jobs that are trained on are drawn with seeds from here on: those of evaluations are below."""
 
 _DOUBT: Final = 0.2  # of what is imitated: a network that is sure of it would never try anything else
-_LEAST_S: Final = 10.0  # the bound of the bounded slowdown
+_LEAST_S: Final = 60.0  # runtimes below make no difference: nobody foresees them, and they would be all that counts
+_LEAST_COST: Final = 0.1  # slowdown a job: where the rule makes jobs wait for less, there is nothing to be learned
 _JOB, _RUN = WINDOW * len(OF_JOB), RUNNING * len(OF_RUNNING)
 
 
@@ -65,8 +67,9 @@ class Plan(NamedTuple):
     ``episodes`` of at most ``jobs`` jobs of each scenario (with ``overrides``, at ``loads`` by turns) are shown by the
     rule, and imitated for ``passes`` passes; then ``steps`` choices are made by the network itself, in ``at_once``
     episodes. Every ``check_every`` of them it plays the ``checked`` episodes that it never learns from, and the best
-    one is kept. In every other episode of a check, and in a share ``kills`` of the others, running jobs can be killed.
-    ``seed`` decides all that is drawn.
+    one is kept. With ``start``, the name of weights, it begins with these, and only the critic learns from the rule.
+    In every other episode of a check, and in a share ``kills`` of the others, running jobs can be killed. ``seed``
+    decides all that is drawn.
     """
 
     scenarios: tuple[str, ...]
@@ -84,6 +87,7 @@ class Plan(NamedTuple):
     check_every: int = 40_000
     rate: float = 1e-3
     entropy: float = 0.003
+    start: str | None = None
 
 
 class Told(NamedTuple):
@@ -128,6 +132,8 @@ def train(plan: Plan, told: Callable[[Told], None] = lambda now: None) -> Traine
         device="cpu",
     )
     policy = cast("Policy", model.policy)
+    if plan.start is not None:
+        policy.kernel.load(trained.read(plan.start))
     imitate(policy, sources, plan)
     keeper = _Keeper(sources, plan, told)
     keeper.check(policy, 0)
@@ -138,7 +144,7 @@ def train(plan: Plan, told: Callable[[Told], None] = lambda now: None) -> Traine
 
 
 def played_by(chooser: Callable[[State], int], scenario: str, seed: int) -> float:
-    """The mean bounded slowdown of a scenario whose jobs are started as ``chooser`` chooses."""
+    """The mean slowdown (bound: a minute) of a scenario whose jobs are started as ``chooser`` chooses."""
     simulation = begin(scenario, {"seed": seed})
     episode, grown = Episode(simulation, kills=False), 0.0
     while episode.seen is not None:
@@ -170,6 +176,10 @@ class Source:
         ]
         self._plugins, self.count = plugins, len(self._workload) // self._jobs
         self.rule = [0.0] * self.count
+
+    def worth(self, number: int) -> float:
+        """What an episode comes to under the rule, or a little where that is next to nothing."""
+        return max(self.rule[number], _LEAST_COST * self._jobs)
 
     def begin(self, number: int, *, kills: bool) -> Simulation:
         """The simulation of an episode, by number."""
@@ -255,7 +265,7 @@ class Environment(gymnasium.Env[Floats32, np.int64]):
             self._episode = Episode(source.begin(number, kills=kills), kills=kills)
             if self._episode.seen is not None:
                 break
-        self._whole = max(source.rule[number], 0.1)
+        self._whole = source.worth(number)
         return self._observed(), {}
 
     def step(self, action: np.int64) -> tuple[Floats32, float, bool, bool, dict[str, Any]]:
@@ -377,8 +387,9 @@ def imitate(policy: Policy, sources: list[Source], plan: Plan) -> float:
             log_p = torch.log_softmax(logits, -1)
             value = policy.value_net(seen)[:, 0]
             others = (log_p * legal).sum(-1) / legal.sum(-1)
-            loss = -(1 - _DOUBT) * log_p.gather(1, actions[batch, None]).mean() - _DOUBT * others.mean()
-            loss = loss + 0.25 * nn.functional.huber_loss(value, returns[batch])
+            loss = 0.25 * nn.functional.huber_loss(value, returns[batch])
+            if plan.start is None:
+                loss = loss - (1 - _DOUBT) * log_p.gather(1, actions[batch, None]).mean() - _DOUBT * others.mean()
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -405,8 +416,7 @@ def _shown(sources: list[Source], plan: Plan) -> tuple[Tensor, Tensor, Tensor, T
                     actions.append(action)
             source.rule[number] = sum(grown)
             if len(rows) > first:
-                whole = max(source.rule[number], 0.1)
-                returns += (-np.cumsum(grown[::-1])[::-1] / whole).tolist()
+                returns += (-np.cumsum(grown[::-1])[::-1] / source.worth(number)).tolist()
     return (
         torch.from_numpy(np.array(rows)),
         torch.from_numpy(np.array(masks)),
@@ -459,7 +469,7 @@ class _Keeper(BaseCallback):
         for source in self._sources:
             numbers = range(min(self._plan.checked, source.count))
             mine = sum(cost for n in numbers for *_, cost in _played(source, n, choose, kills=n % 2 == 1))
-            shares.append(mine / max(sum(source.rule[n] for n in numbers), 0.1))
+            shares.append(mine / sum(source.worth(n) for n in numbers))
         now = Told(steps, float(np.mean(shares)))
         self.told.append(now)
         if now.score < self.best.score:
