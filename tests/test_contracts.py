@@ -98,11 +98,6 @@ class TestRLSchert(SchedulerContract):
     expected_failures = {"no_job_starves": "as published it reserves nothing; here it does for who has waited a day"}
 
 
-class TestRLSchertThatKills(SchedulerContract):
-    scheduler = RLSchert
-    options = {"kill": True, "patience": 600}
-
-
 class TestRecorded(SchedulerContract):
     scheduler = Recorded
 
