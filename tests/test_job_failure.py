@@ -222,7 +222,7 @@ def test_numpy_computes_what_torch_was_trained_as(trained):
             training._begin(torch, 0.0) | {name: torch.from_numpy(tensors[name]) for name in NETWORKS},
             *(torch.from_numpy(a).expand(MEMBERS, *a.shape) for a in (x, known.tokens, known.length, known.common)),
         )
-    odds = job_failure_network.log_odds(tensors, x, known)
+    odds = job_failure_network.log_odds(job_failure_network.ready(tensors), x, known)
     assert np.abs(odds[:, :MEMBERS] - said[..., 0].numpy().T).max() < 1e-4
     assert odds[:, MEMBERS] == pytest.approx(x @ tensors["linear"][:, 0] + tensors["linear_bias"][0], abs=1e-4)
 

@@ -14,12 +14,14 @@ from click.testing import CliRunner
 from scipy import stats
 
 from hpcsim import replay
+from hpcsim.cli import main
 from hpcsim.cli.twins import twins as command
 from hpcsim.engine.twins import Ended
 from hpcsim.engine.view import View
 from hpcsim.errors import InputError
 from hpcsim.twins import (
     lognormal,
+    loop,
     network,
     performance_baselines,
     performance_ensemble,
@@ -127,7 +129,7 @@ def test_numpy_computes_what_torch_was_trained_as(trained):
     with torch.no_grad():
         parameters = {name: torch.from_numpy(np.array(value, np.float32)) for name, value in trained.tensors.items()}
         x, truth = training._tensors(torch, data, trained.center, trained.scale)
-        output = training._forward(torch, parameters, x.expand(training.MEMBERS, *x.shape))
+        output = training.forward(torch, parameters, x.expand(training.MEMBERS, *x.shape))
         each = training._Truth(*(part.expand(training.MEMBERS, *part.shape) for part in truth))
         said = training._log_likelihood(torch, output, each).T.numpy()
     z = (np.log(data.runtime_s)[:, None, None] - believed.mean) / believed.deviation
@@ -177,6 +179,50 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(trained, tmp_pa
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     with pytest.raises(InputError, match="no checkpoint"):
         train(toy(800, 1), toy(300, 2), PLAN, Course(checkpoint, resume=True))
+
+
+def test_data_and_weights_of_a_training_are_moved_to_its_device_by_one_function(monkeypatch):
+    class Began(Exception):
+        pass
+
+    found = []
+
+    def move(value, device):
+        assert device == "cuda"
+        here = loop.moved(value, "cpu")
+        found.append(here)
+        return here
+
+    def fit(parameters, *_, **__):
+        data, check, weights = found
+        assert parameters is weights
+        assert (len(data[0]), len(data[1].log_ratio), len(check[0])) == (80, 80, 30)
+        raise Began
+
+    monkeypatch.setattr(training, "moved", move)
+    monkeypatch.setattr(training, "fit", fit)
+    with pytest.raises(Began):
+        train(toy(80, 1), toy(30, 2), PLAN, Course(device="cuda"))
+
+
+def test_tuples_and_dictionaries_are_moved_part_by_part():
+    truth = training._Truth(*torch.arange(3.0).split(1))
+    there = loop.moved({"weights": torch.ones(2), "truth": (truth, torch.zeros(1))}, "meta")
+    assert type(there["truth"][0]) is training._Truth
+    assert {each.device.type for each in (there["weights"], *there["truth"][0], there["truth"][1])} == {"meta"}
+    assert truth.log_ratio.device.type == "cpu"
+
+
+def test_a_gpu_is_used_where_there_is_one_and_who_asks_for_one_that_is_not_there_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [loop.device_of(asked) for asked in ("auto", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert [loop.device_of(asked) for asked in ("auto", "cpu")] == ["cpu", "cpu"]
+    for twin, said in (("performance", "finds no GPU here"), ("fault", "fault is trained on the CPU only")):
+        with pytest.raises(SystemExit) as caught:
+            main(["twins", "train", "bare", "--twin", twin, "--device", "cuda"])
+        assert caught.value.code == 2
+        assert said in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_training_may_begin_with_the_weights_of_another(trained, tmp_path):
@@ -284,7 +330,7 @@ def with_bytes(data):
         (with_tensors(lambda t: t | {"bias0": t["bias0"].astype(np.int64)}), "bias0 should be numbers"),
         (lambda path: path.write_bytes(pickle.dumps(Mine())), "no JSON file"),
         (lambda path: path.write_text("[" * 100_000), "no JSON file"),
-        (lambda path: path.write_text('{"format": "gguf"}'), "tells of no weights of a twin"),
+        (lambda path: path.write_text('{"format": "gguf"}'), "tells of no weights"),
         (lambda path: path.unlink(), "cannot be read"),
         (lambda path: path.with_suffix(".safetensors").unlink(), "cannot be read"),
         (spoil_json(kind="fault"), "kind should be 'performance-ensemble'"),

@@ -17,15 +17,17 @@ from hpcsim.plugin import Ended, InputError, Job, MachineSpec, Options, Predicti
 
 from . import weights as files
 from .drift import drift
-from .energy_features import FOLLOWS, JOB_NAMES, EnergyHistory, Node, drawn, tells
-from .energy_state import EVERY_S, HORIZONS_S, MOST_WAITING, SAMPLES, STATE_NAMES, Jobs, Moment, Racks, Sample
+from .energy_ahead import Jobs
+from .energy_features import JOB_NAMES, EnergyHistory, Node, drawn, tells
+from .energy_state import EVERY_S, HORIZONS_S, MOST_WAITING, SAMPLES, STATE_NAMES, Moment, Racks, Sample
 from .features import Floats, Int64s
-from .performance_ensemble import COVERAGE
+from .performance_ensemble import COVERAGE, group
+from .remembered import Remembered
 from .weights import TRAINED
 
 KIND: Final = "energy-cnn-lstm"
 FEATURES: Final = (*JOB_NAMES, *(f"moment_{name}" for name in STATE_NAMES))
-"""What both networks are told: of a job, then of the machine."""
+"""What the networks are told: of a job, then of the machine."""
 
 WINDOW: Final = 1000
 """Of how many of the last ends, and of how many moments, the calibration is."""
@@ -42,11 +44,13 @@ _H: Final = len(HORIZONS_S)
 class Networks(NamedTuple):
     """Weights in use: tensors and scalers of jobs and of moments, and the scores from which the calibration starts."""
 
-    jobs: dict[str, npt.NDArray[np.float32]]
+    runtime: dict[str, npt.NDArray[np.float32]]
+    watts: dict[str, npt.NDArray[np.float32]]
     system: dict[str, npt.NDArray[np.float32]]
     center: list[float]
     scale: list[float]
     unit: Floats
+    shares: Floats
     trust: Floats
     job_scores: Floats
     system_scores: Floats
@@ -59,17 +63,17 @@ def read(path: Path) -> Networks:
 
     tensors, about = files.load(path, KIND, SHAPES, FEATURES)
     told = {
-        "unit": _numbers(about, "unit", (_H,)), "trust": _numbers(about, "trust", (_H,)),
+        **{name: _numbers(about, name, (_H,)) for name in ("unit", "shares", "trust")},
         "job_scores": _numbers(about, "job_scores", (-1,)), "system_scores": _numbers(about, "system_scores", (-1, _H)),
     }  # fmt: skip
     wrong = [name for name, values in told.items() if values is None]
     if wrong:
         raise InputError(f"{path}: {wrong[0]} should be finite numbers from 0 on, as hpcsim twins train writes them")
-    jobs, system = (
+    runtime, watts, system = (
         {name.removeprefix(of): each for name, each in tensors.items() if name.startswith(of)}
-        for of in ("job.", "system.")
+        for of in ("runtime.", "watts.", "system.")
     )
-    return Networks(jobs, system, about["center"], about["scale"], **told)  # type: ignore[arg-type]  # nothing is wrong, so none of them is None
+    return Networks(runtime, watts, system, about["center"], about["scale"], **told)  # type: ignore[arg-type]  # nothing is wrong, so none of them is None
 
 
 def _numbers(about: dict[str, Any], key: str, shape: tuple[int, ...]) -> Floats | None:
@@ -88,17 +92,18 @@ def shipped() -> list[str]:
 class EnergyCNNLSTM:
     """Energy of jobs and power of the machine by networks that have learned.
 
-    *Jobs.* An ensemble of five says of ln runtime and of ln watts of a node how they are distributed, from the request,
-    the time, and what the jobs of the same user, project and queue took before. Both together are a normal
-    distribution of ln energy. At another speed the dynamic part of the watts falls as speed^a, and the runtime grows as
-    1 + beta (1/speed - 1), at most to the walltime. Beta is what a runtime twin has learned of it, else 0.55; its
-    deviation, else 0.25, is part of the epistemic one. The answer is the median; both deviations are those of ln energy
-    times the answer.
+    *Jobs.* The network of ``runtime-ensemble``, taught anew, says how ln runtime is distributed, another ensemble of
+    five how ln watts of a node are: from the request, the time, and what the jobs of the same user, project and queue
+    took before. The answer is the median runtime times the median watts. At another speed the dynamic part of the
+    watts falls as speed^a, and the runtime grows as 1 + beta (1/speed - 1), at most to the walltime. Beta is what a
+    runtime twin has learned of it, else 0.55; its deviation, else 0.25, is part of the epistemic one. Both deviations
+    are those of ln energy times the answer.
 
-    *Power.* A CNN sees the racks, their power and temperature, an LSTM the last 15 samples of the system, five minutes
-    apart; fused with what a scheduler knows (running jobs and when they would end by their walltimes and by what is
-    believed of them, the queue, maintenance, hour and weekday) they say by how much power will have changed in 15, 30
-    and 60 minutes. Between these it is interpolated; beyond an hour it is as after one.
+    *Power.* The next hour is played sixteen times (``energy_ahead``): jobs that run end by what is believed of their
+    runtimes, given how long they have run, and EASY gives their nodes to those that wait. Beside the median of that a
+    CNN sees the racks, their power and temperature, an LSTM the last 15 samples of the system, five minutes apart;
+    fused with the spread of the draws and what a scheduler knows (queue, maintenance, hour and weekday) they say what
+    the median misses in 15, 30 and 60 minutes. Between these it is interpolated; beyond an hour it is as after one.
 
     Both are calibrated in service: deviations are stretched so that 90 % intervals would have held 90 % of the last
     thousand ends, and of the last thousand forecasts whose time has come.
@@ -109,11 +114,12 @@ class EnergyCNNLSTM:
     ensembles.
     Hsu and Feng (2005), A power-aware run-time system for high-performance computing.
     Lifka (1995), The ANL/IBM SP scheduling system.
+    McKay, Beckman and Conover (1979), A comparison of three methods for selecting values of input variables.
     """
 
     name = "energy-cnn-lstm"
     api = 1
-    cites = ("Lakshminarayanan2017", "HsuFeng2005", "Lifka1995")
+    cites = ("Lakshminarayanan2017", "HsuFeng2005", "Lifka1995", "McKay1979")
     answers: Literal["energy"] = "energy"
     needs = frozenset({"power"})
     senses_every_s = EVERY_S
@@ -138,19 +144,16 @@ class EnergyCNNLSTM:
         self._untold: list[Ended] = []  # since somebody asked
         self._readings: list[Readings] = []  # likewise
         self._samples: list[Sample] = []
-        self._rows: dict[int, int] = {}  # by job id
-        self._free: list[int] = []
+        self._remembered = Remembered(group)
         self._output = np.zeros((0, 0, 0), np.float32)
-        self._follows = np.zeros(0)
-        self._first = np.zeros(0, np.int64)  # how many of its user had ended when a job was predicted first,
-        self._due = np.zeros(0, np.int64)  # and how many have to have for the next time
+        self._answer = np.zeros((0, 3))
         self._job_scores: list[float] = []
         self._unscored: list[tuple[npt.NDArray[np.float32], int, float]] = []  # output, walltime, ln joules per node
         self._job_stretch = 1.0
         self._system_scores: list[list[float]] = [[] for _ in HORIZONS_S]
         self._forecasts: list[tuple[int, int, float, float]] = []  # due second, horizon's place, watts, deviation
         self._stretch = np.ones(_H)
-        self._last_end_s = -1
+        self._last_end_s, self._freed = -1, 0  # when jobs ended last, and how many nodes they had
         self._judged, self._held = 0, 0  # ends whose energy had been predicted, and how many intervals held it
 
     # -- what it is told ------------------------------------------------------------------------
@@ -158,7 +161,9 @@ class EnergyCNNLSTM:
     def ended(self, end: Ended) -> None:
         """Learn of a job that has ended, when somebody asks."""
         self._untold.append(end)
-        self._last_end_s = end.now
+        if end.now != self._last_end_s:
+            self._last_end_s, self._freed = end.now, 0
+        self._freed += end.job.nodes
 
     def sensed(self, readings: Readings) -> None:
         """Keep what sensors read, as far as a forecast needs it, until somebody asks."""
@@ -168,28 +173,25 @@ class EnergyCNNLSTM:
     # -- what it is asked -----------------------------------------------------------------------
 
     def energy(self, jobs: Sequence[Job], speeds: Floats, view: View) -> Prediction:
-        from .energy_network import mixture_of, watts_of
-        from .lognormal import log_moments
+        from .energy_network import watts_of
 
         node = self._catch_up(view)
         rows = self._rows_of(jobs, view)
-        output = self._output[rows]
-        walltime_s = np.array([job.walltime for job in jobs], np.int64)
+        log_s, noise, between = self._answer[rows].T
+        watts = watts_of(self._output[rows])
+        walltime_s = np.array([job.walltime for job in jobs], np.float64)
         nodes = np.array([job.nodes for job in jobs], np.float64)
-        log_s, variance = log_moments(mixture_of(output, walltime_s))
-        watts = watts_of(output)
         slower = 1.0 / speeds - 1.0
         beta, beta_deviation = _sensitivity(jobs, view)
-        longer = np.log1p(beta * slower)
-        limit = np.log(np.maximum(walltime_s, 1).astype(np.float64))
+        longer = np.minimum(log_s + np.log1p(beta * slower), np.log(np.maximum(walltime_s, 1.0)))
         node_w = np.exp(watts.mean) * node.peak_w
         still_w = np.minimum(node_w, node.idle_w)
         node_w = still_w + (node_w - still_w) * (speeds**node.exponent)[:, None]
-        log_j = np.minimum(log_s + longer[:, None], limit[:, None]) + np.log(np.maximum(node_w, 1e-3))
-        joules = np.exp(log_j.mean(1)) * nodes
+        log_w = np.log(np.maximum(node_w, 1e-3))
+        joules = np.exp(longer + log_w.mean(1)) * nodes
         of_clock = beta_deviation * slower / (1.0 + beta * slower)
-        aleatoric = np.sqrt((variance + watts.deviation**2).mean(1))
-        epistemic = np.sqrt(log_j.var(1) + of_clock**2)
+        aleatoric = np.sqrt(noise + (watts.deviation**2).mean(1))
+        epistemic = np.sqrt(between + log_w.var(1) + of_clock**2)
         scale = joules * self._job_stretch
         return Prediction(joules, aleatoric * scale, epistemic * scale)
 
@@ -254,15 +256,14 @@ class EnergyCNNLSTM:
 
     def _learn(self, end: Ended, node: Node) -> None:
         job = end.job
-        row = self._rows.pop(job.id, None)
-        if row is not None:
-            self._free.append(row)
-            if tells(end) and end.speed > 0.95:  # of slow ones beta would be judged as well
-                truth = float(np.log(min(end.runtime_s, job.walltime))) + drawn(end, node)
-                self._unscored.append((self._output[row].copy(), job.walltime, truth))
-                if len(self._unscored) == _EVERY:
-                    self._calibrate_jobs()
+        row = self._remembered.forget(job)
+        if row is not None and tells(end) and end.speed > 0.95:  # of slow ones beta would be judged as well
+            truth = float(np.log(min(end.runtime_s, job.walltime))) + drawn(end, node)
+            self._unscored.append((self._output[row].copy(), job.walltime, truth))
+            if len(self._unscored) == _EVERY:
+                self._calibrate_jobs()
         self._history.add(end, node)
+        self._remembered.outdate(job, self._history.runtimes.ends_like)
 
     def _read(self, spec: MachineSpec, node: Node) -> None:
         """Make samples of readings, and see which forecasts have come true."""
@@ -288,50 +289,38 @@ class EnergyCNNLSTM:
 
     def _rows_of(self, jobs: Sequence[Job], view: View) -> Int64s:
         """The rows of jobs, those predicted that are new, or due again as 1, 2, 4, 8 ... more of their users ended."""
-        rows, first, due = self._rows, self._first, self._due
-        known = [self._history.runtimes.ends_like(job) for job in jobs]
-        new = [
-            (job, count)
-            for job, count in zip(jobs, known, strict=True)
-            if (row := rows.get(job.id)) is None or count >= due[row]
-        ]
+        fresh = self._remembered.fresh
+        new = [job for job in jobs if job.id not in fresh]
         if new:
             from . import network
-            from .energy_network import about_jobs
+            from .energy_network import about_jobs, answer_of
 
-            for job, count in new:
-                row = rows.get(job.id)
-                if row is None:
-                    if not self._free:
-                        self._grow()
-                        first, due = self._first, self._due
-                    row = rows[job.id] = self._free.pop()
-                    first[row], due[row] = count, count + 1
-                else:
-                    due[row] = first[row] + 2 * (count - first[row])
             used, node = read(self._known_path), Node.of(self._known_spec)
-            features = self._history.features([job for job, _ in new], view.utc_s - view.now, node)
+            features = self._history.features(new, view.utc_s - view.now, node)
             of_jobs = slice(0, len(JOB_NAMES))
             x = network.scaled(features, used.center[of_jobs], used.scale[of_jobs])
-            place = np.array([rows[job.id] for job, _ in new])
-            self._output[place], self._follows[place] = about_jobs(used.jobs, x), features[:, FOLLOWS]
-        return np.array([rows[job.id] for job in jobs], np.int64)
+            ends_like = self._history.runtimes.ends_like
+            place = np.array([self._remembered.place(job, ends_like(job)) for job in new])
+            self._grow(self._remembered.rows)
+            output = about_jobs(used.runtime, used.watts, features, x)
+            walltime_s = np.array([job.walltime for job in new], np.int64)
+            self._output[place], self._answer[place] = output, np.stack(answer_of(output, walltime_s), axis=1)
+        return np.array([fresh[job.id] for job in jobs], np.int64)
 
-    def _grow(self) -> None:
-        from .energy_network import MEMBERS, RUNTIME
+    def _grow(self, rows: int) -> None:
+        from .energy_network import ABOUT_A_JOB, MEMBERS
 
-        size = len(self._due)
-        more = max(256, size)
-        self._free = list(range(size + more - 1, size - 1, -1))
-        output = np.zeros((size + more, MEMBERS, RUNTIME + 2), np.float32)
-        output[:size] = self._output.reshape(size, *output.shape[1:])
-        self._output = output
-        self._follows = np.concatenate([self._follows, np.zeros(more)])
-        self._first, self._due = (np.concatenate([each, np.zeros(more, np.int64)]) for each in (self._first, self._due))
+        size = len(self._answer)
+        if rows > size:
+            output = np.zeros((rows, MEMBERS, ABOUT_A_JOB), np.float32)
+            output[:size] = self._output.reshape(size, *output.shape[1:])
+            self._output = output
+            self._answer = np.concatenate([self._answer, np.zeros((rows - size, 3))])
 
     def _moment(self, view: View, node: Node) -> Moment:
         """What is known now, as ``energy_records.Moments.at`` tells it of a run that is over."""
-        now, queue, running = view.now, view.queue, list(view.running.values())
+        now, queue = view.now, view.queue
+        running = sorted(view.running.values(), key=lambda each: each.job.id)
         waiting = list(queue[:MOST_WAITING])
         latest = self._samples[-1] if self._samples else None
         measured = {} if latest is None else dict(zip(latest.jobs.tolist(), latest.node_w.tolist(), strict=True))
@@ -348,9 +337,11 @@ class EnergyCNNLSTM:
             running=self._as_jobs([each.job for each in running], view, node, elapsed_s, measured_w),
             waiting=self._as_jobs(waiting, view, node),
             waiting_count=len(queue),
-            is_fresh=self._last_end_s == now or any(job.submit == now for job in queue[-1:]),
+            freed=self._freed if self._last_end_s == now else 0,
+            arrived=np.array([job.submit == now for job in waiting], bool),
             maintenance_s=np.inf if maintenance is None else float(max(maintenance[0] - now, 0)),
             sample_age_s=4.0 * EVERY_S if latest is None else float(now - latest.time_s),
+            overruns=self._history.overruns,
         )
 
     def _as_jobs(
@@ -361,16 +352,15 @@ class EnergyCNNLSTM:
 
         nodes = np.array([job.nodes for job in jobs], np.int64)
         walltime_s = np.array([job.walltime for job in jobs], np.int64)
-        rows = self._rows_of(jobs, view) if jobs else np.zeros(0, np.int64)
-        if not len(self._due):
-            self._grow()
-        return as_jobs(nodes, walltime_s, self._output[rows], self._follows[rows], node, elapsed_s, measured_w)
+        self._grow(1)
+        rows = self._rows_of(jobs, view)
+        return as_jobs(nodes, walltime_s, self._output[rows], node, elapsed_s, measured_w)
 
     def _forecast(self, moment: Moment, node: Node, spec: MachineSpec) -> tuple[Floats, Floats, Floats, float]:
         """Change of watts in each horizon, its deviations before they are stretched, and the watts that change."""
         from . import network
         from .energy_network import changes, deviation_of, scaled_moments
-        from .energy_state import MAP, numbers
+        from .energy_state import MAP, MEDIANS, numbers
 
         used = read(self._known_path)
         found, base_w = numbers(moment, node, spec.power.fixed_w)
@@ -384,8 +374,9 @@ class EnergyCNNLSTM:
         output = changes(np, used.system, maps, steps, x)[:, 0].astype(np.float64)
         unit = used.unit * node.dynamic_w * node.nodes
         location, deviation = output[:, :_H], deviation_of(output[:, _H:])
+        change = location.mean(0) * unit * used.trust + used.shares * found[MEDIANS] * node.dynamic_w * node.nodes
         return (
-            location.mean(0) * unit * used.trust, np.sqrt((deviation**2).mean(0)) * unit, location.std(0) * unit, base_w
+            change, np.sqrt((deviation**2).mean(0)) * unit, location.std(0) * unit, base_w
         )  # fmt: skip
 
     # -- calibration ------------------------------------------------------------------------------
@@ -419,8 +410,8 @@ class EnergyCNNLSTM:
     def __deepcopy__(self, memo: object) -> EnergyCNNLSTM:
         twin = copy.copy(self)
         twin._history = self._history.copy()
-        for name in ("_untold", "_readings", "_samples", "_rows", "_free", "_output", "_follows", "_first", "_due",
-                     "_job_scores", "_unscored", "_forecasts", "_stretch"):  # fmt: skip
+        for name in ("_untold", "_readings", "_samples", "_remembered", "_output", "_answer", "_job_scores",
+                     "_unscored", "_forecasts", "_stretch"):  # fmt: skip
             setattr(twin, name, getattr(self, name).copy())
         twin._system_scores = [scores.copy() for scores in self._system_scores]
         return twin

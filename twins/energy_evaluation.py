@@ -23,13 +23,13 @@ import numpy.typing as npt
 from . import energy_learner as learner
 from .energy_cnn_lstm import WINDOW, stretch
 from .energy_features import JOB_NAMES
-from .energy_network import mixture_of, watts_of
+from .energy_learner import JobData
+from .energy_network import watts_of
 from .energy_records import Energies
 from .energy_state import HORIZONS_S
-from .energy_training import H, JobData, train_system
+from .energy_training import H, train_system
 from .features import Floats, Int64s, last_runtimes
 from .judging import DAY_S, Column, Evaluation, compare
-from .lognormal import quantiles
 from .loop import Plan
 from .records import Split
 
@@ -91,7 +91,7 @@ def evaluate(
         told(f"seed {seed}: networks")
         plan = Plan(seed, epochs)
         learned, _, _ = learner.learn([energies], plan)
-        output = learner.job_output(learned.jobs, energies.rows.features)
+        output = learner.job_output(learned.runtime, learned.watts, energies.rows.features)
         asked = learner.system_data(energies, known, output)
         location, deviation = learner.forecast(learned.system, learned.trust, asked)
         error_w = (asked.changes - location) * all_w
@@ -133,7 +133,7 @@ def _oracle(energies: Energies, period: learner.Period, output: npt.NDArray[np.f
     fit, check, asked = (
         learner.system_data(energies, each, output, knows_ends=True) for each in (period.fit, period.check, known)
     )
-    system = learner.half(train_system(fit, check, plan))
+    system = learner.halved(train_system(fit, check, plan))
     location, deviation = learner.forecast(system, learner.trusted(system, check), asked)
     all_w = energies.node.dynamic_w * energies.node.nodes
     return _held((asked.changes - location) * all_w, deviation * all_w, known, len(period.check))
@@ -182,17 +182,14 @@ def _judged_jobs(learned: learner.Learned, energies: Energies, parts: Split) -> 
     check, test = (each[energies.is_told[each]] for each in (parts.check, parts.test))
     which = np.concatenate([check, test])
     data = learner.job_data(energies, which)
-    said = learner.believed(learned.jobs, data)
-    output = learner.job_output(learned.jobs, data.features)
-    mixture = mixture_of(output, data.walltime_s.astype(np.int64))
-    share, log_s = watts_of(output).mean.mean(1), said.mean - watts_of(output).mean.mean(1)
+    said = learner.believed(learned, data)
+    share = watts_of(learner.job_output(learned.runtime, learned.watts, data.features)).mean.mean(1)
+    log_s = said.mean - share
     runtime = np.log(np.maximum(np.minimum(data.runtime_s, data.walltime_s), 1.0))
     naive = _last_two(energies, which, data)
     limit = np.log(np.maximum(data.walltime_s, 1.0))
-    median = np.log(np.maximum(quantiles(mixture, np.full((len(which), 1), 0.5))[:, 0], 1.0))
     beliefs = {
         TWIN: (log_s, share, said.deviation),
-        "with the median runtime": (median, share, said.deviation),
         "oracle of runtimes": (runtime, share, np.ones(len(which))),
         "oracle of watts": (log_s, data.log_share, np.ones(len(which))),
         "last-two": (np.minimum(naive[0], limit), naive[1], np.ones(len(which))),

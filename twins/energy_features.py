@@ -1,22 +1,19 @@
 """What is known of a job's power when it is submitted: the features of its runtime, and what its groups have drawn.
 
 Watts are kept as the logarithm of the share of a busy node's peak that one node drew on average, at nominal speed: the
-dynamic part is divided by speed^a. So one machine's jobs are like another's, and slow ones like fast ones. A job
-*follows* if it started within a minute after another one of its user had ended: where users have many jobs and a limit
-on how many run, what ends is followed by more of the same. For training and in a run the same lines compute all of it
-(``tests/test_energy_twin.py`` holds both to the last bit).
+dynamic part is divided by speed^a. So one machine's jobs are like another's, and slow ones like fast ones.
+For training and in a run the same lines compute all of it (``tests/test_energy_twin.py`` holds both to the last bit).
 
 Shapes: J jobs, G groups, K last ends of a group, E ends.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from collections import deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from hpcsim.plugin import Ended, Job, MachineSpec
 
@@ -40,15 +37,13 @@ _STATISTICS: Final = ("known", "last", "second", "mean", "deviation")
 JOB_NAMES: Final = (
     *NAMES,
     "log_idle_share",
-    "user_follows",
     *(f"{group}_watts_{name}" for group in GROUPS for name in _STATISTICS),
 )
 """The features of a job in their order: those of its runtime, and more."""
 
-FOLLOWS: Final = JOB_NAMES.index("user_follows")
-_AT_ONCE_S: Final = 60
-_SHARE, _FOLLOWS = range(2)  # what is kept of an end
-_SELDOM: Final = 0.3  # of how many jobs follow, where nothing is known of a user
+OVERRUNS: Final = 256
+"""Of so many of the last jobs that met their walltimes is kept how many walltimes they ran."""
+
 _UNKNOWN: Final = -0.5  # ln share of the peak; of groups of which nothing is known
 _LEAST: Final = 1e-3  # of the peak; jobs that share a node may draw next to nothing
 
@@ -87,22 +82,12 @@ def of_trace(jobs: Columns, of_runtime: Floats, ends: Ends, told: Int64s, log_sh
     """
     job = ends.job[told]
     end_s = np.maximum(ends.end_s[told], jobs.submit_s[job] + 1)  # no job ended before it was there
-    kept = np.stack([log_share, _follows(jobs, ends)[told]], axis=1)
-    known = [gathered(kept, end_s, group[job], job, group, jobs.submit_s, LAST) for group in group_codes(jobs)]
+    known = [
+        gathered(log_share[:, None], end_s, group[job], job, group, jobs.submit_s, LAST) for group in group_codes(jobs)
+    ]
     last_JGK, count_JG = [each.kept for each in known], [each.known for each in known]
     of_groups = _of_groups(np.stack(last_JGK, axis=1), np.stack(count_JG, axis=1))
     return np.concatenate([of_runtime, _idle(len(of_runtime), node), of_groups], axis=1)
-
-
-def _follows(jobs: Columns, ends: Ends) -> npt.NDArray[np.bool_]:
-    """Whether jobs of E ends followed others of their users."""
-    user = jobs.user[ends.job]
-    start_s = ends.end_s - ends.runtime_s
-    span_s = int(ends.end_s.max(initial=0)) + _AT_ONCE_S + 1
-    key = np.sort(user * span_s + ends.end_s)
-    first = np.searchsorted(key, user * span_s + start_s - _AT_ONCE_S)
-    then = np.searchsorted(key, user * span_s + start_s, side="right")
-    return (then > first) & (user >= 0)
 
 
 class EnergyHistory:
@@ -110,30 +95,31 @@ class EnergyHistory:
 
     def __init__(self) -> None:
         self.runtimes = History()
-        self._watts = LastEnds(LAST, 2)
-        self._ends_s: dict[str, list[int]] = {}  # by user
+        self._watts = LastEnds(LAST, 1)
+        self._overruns: deque[float] = deque(maxlen=OVERRUNS)
 
     def copy(self) -> EnergyHistory:
         """Another that goes its own way."""
         twin = EnergyHistory()
         twin.runtimes, twin._watts = self.runtimes.copy(), self._watts.copy()
-        twin._ends_s = {user: ends.copy() for user, ends in self._ends_s.items()}
+        twin._overruns = self._overruns.copy()
         return twin
 
     def add(self, end: Ended, node: Node) -> None:
         """Learn of a job that has ended."""
         self.runtimes.add(end)
-        follows = False
-        if end.job.user:
-            ends, start_s = self._ends_s.setdefault(end.job.user, []), end.now - end.runtime_s
-            ends.append(end.now)
-            place = bisect_left(ends, start_s - _AT_ONCE_S)
-            follows = ends[place] <= start_s
+        if end.state in COUNTED and end.runtime_s >= end.job.walltime:
+            self._overruns.append(end.runtime_s / end.job.walltime)
         if tells(end):
-            kept = np.array([drawn(end, node), follows])
+            kept = np.array([drawn(end, node)])
             for key in keys_of(end.job):
                 if key is not None:
                     self._watts.put(key, kept, end.now, end.job.id)
+
+    @property
+    def overruns(self) -> Floats:
+        """How many walltimes the last jobs ran that met theirs, ascending."""
+        return np.sort(np.array(self._overruns, np.float64))
 
     def features(self, jobs: Sequence[Job], utc_of_zero: int, node: Node) -> Floats:
         """Features of J jobs, (J, F), by all ends that are known by now."""
@@ -159,15 +145,13 @@ def _idle(count: int, node: Node) -> Floats:
 
 
 def _of_groups(last: Floats, count_JG: Int64s) -> Floats:
-    """What the last ends of the groups of J jobs, (J, G, K, 2), say of them, (J, 1 + 5 G)."""
+    """What the last ends of the groups of J jobs, (J, G, K, 1), say of their watts, (J, 5 G)."""
     known = np.minimum(count_JG, LAST)
     n = np.maximum(known, 1)
     is_there = np.arange(LAST) < known[..., None]
-    share = np.where(is_there, last[..., _SHARE], 0.0)
+    share = np.where(is_there, last[..., 0], 0.0)
     mean = np.where(known > 0, share.sum(2) / n, _UNKNOWN)
     deviation = np.sqrt((np.where(is_there, share - mean[..., None], 0.0) ** 2).sum(2) / n)
     first, second = (np.where(known > place, share[..., place], mean) for place in (0, 1))
     statistics = np.stack([np.log1p(known.astype(np.float64)), first, second, mean, deviation], axis=2)
-    follows = np.where(is_there[:, :1], last[:, :1, :, _FOLLOWS], 0.0).sum(2) / n[:, :1]
-    follows = np.where(known[:, :1] > 0, follows, _SELDOM)
-    return np.concatenate([follows, statistics.reshape(len(known), -1)], axis=1)
+    return statistics.reshape(len(known), -1)

@@ -1,7 +1,7 @@
-"""The two networks of the energy twin, and their forward passes, the same lines for numpy and for torch.
+"""The networks of the energy twin, and their forward passes, the same lines for numpy and for torch.
 
-*Jobs*: M members, each a perceptron F -> 64 -> 48 -> 11 with SiLU: a mixture of three normals of ln runtime, as in
-``network``, and mean and log deviation of ln watts as a share of a node's peak.
+*Jobs*: for the runtime the network of the performance ensemble (``network``), taught anew on the same features; for the
+watts M perceptrons F -> 64 -> 48 -> 2 with SiLU: mean and log deviation of ln watts as a share of a node's peak.
 
 *System*: M members, each a CNN over the rack map (3 x 3 kernels, 8 channels, halved by means, 16 channels, mean over
 all cells), an LSTM of 24 over the last samples, and both with the numbers of the moment through 64 to location and log
@@ -19,27 +19,26 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from . import lognormal
+from . import lognormal, network
+from .energy_ahead import Jobs
 from .energy_features import JOB_NAMES, Node
-from .energy_state import CHANNELS, HORIZONS_S, MAP, STATE_NAMES, Jobs
-from .features import Floats
+from .energy_state import CHANNELS, HORIZONS_S, MAP, STATE_NAMES
+from .features import NAMES, Floats
 
-MEMBERS: Final = 5
+MEMBERS: Final = network.MEMBERS
 HIDDEN: Final = (64, 48)
-COMPONENTS: Final = 3
-LOG_DEVIATIONS: Final = (-3.5, 1.5)  # of ln runtime
-MOST_MEAN: Final = 3.0  # above ln walltime; a higher mean says no more than "until the limit"
-_CHUNK: Final = 4096
-RUNTIME: Final = 3 * COMPONENTS
-"""How many of the outputs about a job are of its runtime; two more are of its watts."""
+RUNTIME: Final = 3 * network.COMPONENTS
+"""How many of what is said about a job are of its runtime; two more are of its watts."""
 
-JOB_SHAPES: Final[Mapping[str, tuple[int, ...]]] = {
+ABOUT_A_JOB: Final = RUNTIME + 2
+
+WATTS_SHAPES: Final[Mapping[str, tuple[int, ...]]] = {
     "weight0": (MEMBERS, len(JOB_NAMES), HIDDEN[0]),
     "bias0": (MEMBERS, 1, HIDDEN[0]),
     "weight1": (MEMBERS, HIDDEN[0], HIDDEN[1]),
     "bias1": (MEMBERS, 1, HIDDEN[1]),
-    "weight2": (MEMBERS, HIDDEN[1], RUNTIME + 2),
-    "bias2": (MEMBERS, 1, RUNTIME + 2),
+    "weight2": (MEMBERS, HIDDEN[1], 2),
+    "bias2": (MEMBERS, 1, 2),
 }
 
 SYSTEM_MEMBERS: Final = 3
@@ -47,6 +46,7 @@ KERNELS: Final = (8, 16)
 CELLS: Final = 24  # of the LSTM
 FUSED: Final = 64
 LEAST_LOG_DEVIATION, MOST_LOG_DEVIATION = -4.0, 3.0
+_CHUNK: Final = 1024  # jobs: their distributions stay in the cache
 
 SYSTEM_SHAPES: Final[Mapping[str, tuple[int, ...]]] = {
     "kernel0": (SYSTEM_MEMBERS, 9 * MAP[0], KERNELS[0]),
@@ -63,7 +63,8 @@ SYSTEM_SHAPES: Final[Mapping[str, tuple[int, ...]]] = {
 }
 
 SHAPES: Final = {
-    **{f"job.{name}": shape for name, shape in JOB_SHAPES.items()},
+    **{f"runtime.{name}": shape for name, shape in network.SHAPES.items()},
+    **{f"watts.{name}": shape for name, shape in WATTS_SHAPES.items()},
     **{f"system.{name}": shape for name, shape in SYSTEM_SHAPES.items()},
 }
 """The tensors of a file of weights by name."""
@@ -76,39 +77,53 @@ class Watts(NamedTuple):
     deviation: Floats
 
 
-def about_jobs(tensors: Mapping[str, npt.NDArray[Any]], x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """What the members say of J jobs, (J, M, 11), of scaled features."""
-    parts = []
-    for begin in range(0, len(x), _CHUNK):
-        hidden = x[None, begin : begin + _CHUNK]
-        for layer in range(3):
-            hidden = hidden @ tensors[f"weight{layer}"] + tensors[f"bias{layer}"]
-            hidden = _silu(np, hidden) if layer < 2 else hidden
-        parts.append(hidden.transpose(1, 0, 2))
-    return np.concatenate(parts)
+class Answer(NamedTuple):
+    """Of the runtimes of J jobs: ln of the median seconds, and the variances of ln seconds, of the noise and between
+    the members, (J,) each."""
+
+    log_median: Floats
+    noise: Floats
+    between: Floats
+
+
+def about_jobs(
+    runtime: Mapping[str, npt.NDArray[Any]],
+    watts: Mapping[str, npt.NDArray[Any]],
+    features: Floats,
+    x: npt.NDArray[np.float32],
+) -> npt.NDArray[np.float32]:
+    """What the members say of J jobs, (J, M, 29), of their features, (J, F), and the same scaled."""
+    of_runtime = network.outputs(runtime, x[:, : len(NAMES)], network.pointed(features))
+    return np.concatenate([of_runtime, network.perceptrons(watts, x)], axis=2)
 
 
 def mixture_of(output: npt.NDArray[np.float32], walltime_s: npt.NDArray[np.int64]) -> lognormal.Mixture:
-    """The runtimes that outputs (J, M, 11) mean."""
-    logit, mean, log_deviation = (output[..., k:RUNTIME:3].astype(np.float64) for k in range(3))
-    weight = np.exp(logit - logit.max(2, keepdims=True))
-    weight /= weight.sum(2, keepdims=True)
-    limit = np.log(np.maximum(walltime_s, 1).astype(np.float64))
-    deviation = np.exp(np.clip(log_deviation, *LOG_DEVIATIONS))
-    return lognormal.Mixture(weight, limit[:, None, None] + np.minimum(mean, MOST_MEAN), deviation, limit)
+    """The runtimes that is said of jobs, (J, M, 29)."""
+    return network.mixture_of(output[..., :RUNTIME], walltime_s)
 
 
 def watts_of(output: npt.NDArray[np.float32]) -> Watts:
-    """The watts that they mean."""
+    """The watts that is said of them."""
     mean, log_deviation = output[..., RUNTIME].astype(np.float64), output[..., RUNTIME + 1].astype(np.float64)
     return Watts(np.clip(mean, -4.0, 0.1), np.exp(np.clip(log_deviation, LEAST_LOG_DEVIATION, 1.0)))
+
+
+def answer_of(output: npt.NDArray[np.float32], walltime_s: npt.NDArray[np.int64]) -> Answer:
+    """Median and spread of the runtimes that is said of them."""
+    parts = []
+    for begin in range(0, len(output), _CHUNK):
+        part = slice(begin, begin + _CHUNK)
+        mixture = mixture_of(output[part], walltime_s[part])
+        median_s = lognormal.quantiles(mixture, np.full((len(mixture.limit), 1), 0.5))[:, 0]
+        mean_M, variance_M = lognormal.log_moments(mixture)
+        parts.append(Answer(np.log(np.maximum(median_s, 1.0)), variance_M.mean(1), mean_M.var(1)))
+    return Answer(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def as_jobs(
     nodes: npt.NDArray[np.int64],
     walltime_s: npt.NDArray[np.int64],
     output: npt.NDArray[np.float32],
-    follows: Floats,
     node: Node,
     elapsed_s: npt.NDArray[Any] | None = None,
     measured_w: Floats | None = None,
@@ -119,15 +134,14 @@ def as_jobs(
         with np.errstate(invalid="ignore"):
             share = np.where(np.isnan(measured_w), share, np.log(np.maximum(measured_w, 1.0) / node.peak_w))
     elapsed = np.zeros(len(nodes)) if elapsed_s is None else elapsed_s.astype(np.float64)
-    return Jobs(nodes, walltime_s, share, elapsed, mixture_of(output, walltime_s), follows)
+    return Jobs(nodes, walltime_s, share, elapsed, mixture_of(output, walltime_s))
 
 
 def believed(output: npt.NDArray[np.float32], walltime_s: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Mean and deviation of ln joules per node, joules as seconds of a node at its peak, (J,)."""
-    mean_M, variance_M = lognormal.log_moments(mixture_of(output, walltime_s))
-    watts = watts_of(output)
-    mean_M, variance_M = mean_M + watts.mean, variance_M + watts.deviation**2
-    return mean_M.mean(1), np.sqrt(variance_M.mean(1) + mean_M.var(1))
+    """Median of ln joules per node, joules as seconds of a node at its peak, and its deviation, (J,)."""
+    runtime, watts = answer_of(output, walltime_s), watts_of(output)
+    variance = runtime.noise + runtime.between + (watts.deviation**2).mean(1) + watts.mean.var(1)
+    return runtime.log_median + watts.mean.mean(1), np.sqrt(variance)
 
 
 def deviation_of(log_deviation: Floats) -> Floats:

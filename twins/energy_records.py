@@ -15,13 +15,13 @@ import numpy.typing as npt
 from hpcsim.plugin import UNIT_STATES, InputError, MachineSpec, Readings
 
 from . import records
-from .energy_features import FOLLOWS, Node, of_trace
+from .energy_features import OVERRUNS, Node, of_trace
 from .energy_network import as_jobs
 from .energy_state import HORIZONS_S, MAP, MOST_WAITING, SAMPLES, Moment, Racks, Sample, numbers, sample
 from .features import Bools, Floats, Int64s
 from .learners import Recorded
 
-GRID_S: Final = 900  # between moments to judge by; from more of them is learned
+GRID_S: Final = 900  # between moments to learn from and to judge by
 _LONGEST_S: Final = max(HORIZONS_S)
 _DAY_S: Final = 86_400
 
@@ -58,7 +58,10 @@ class Moments:
         spec: MachineSpec,
     ) -> None:
         self._rows, self._eligible_s = rows, eligible_s
-        self._follows = rows.features[:, FOLLOWS]
+        ends, walltime_s = rows.ends, rows.jobs.walltime_s[rows.ends.job]
+        met = np.flatnonzero(ends.counted & (ends.runtime_s >= walltime_s))
+        met = met[np.argsort(ends.end_s[met], kind="stable")]
+        self._overrun_s, self._overruns = ends.end_s[met], ends.runtime_s[met] / walltime_s[met]
         self._job, self._start_s, self._end_s, energy_j = attempts
         self._power_s, self._power_w = power
         self._away = away
@@ -72,12 +75,12 @@ class Moments:
         self._first_s = np.full(len(eligible_s), np.iinfo(np.int64).max)
         np.minimum.at(self._first_s, self._job, self._start_s)
 
-    def times(self, every_s: int = GRID_S) -> Int64s:
-        """Seconds to tell of, so far from one another, each one second after a sample."""
+    def times(self) -> Int64s:
+        """Seconds to tell of, each one second after a sample."""
         submit_s = self._rows.jobs.submit_s
         first = max(int(submit_s[0]), int(self._sample_s[0])) + _DAY_S
         last = min(int(submit_s[-1]), int(self._power_s[-1]), int(self._sample_s[-1])) - _LONGEST_S
-        grid = np.arange(-(-first // every_s) * every_s + 1, last, every_s)
+        grid = np.arange(-(-first // GRID_S) * GRID_S + 1, last, GRID_S)
         if grid.size < SAMPLES:
             raise InputError("the run is too short to learn its power from; give more days")
         return grid
@@ -106,12 +109,13 @@ class Moments:
         return np.stack([self._samples[each].map for each in place]).reshape(-1, *MAP), series
 
     def at(self, time_s: int, output: npt.NDArray[np.float32], *, knows_ends: bool = False) -> Moment:
-        """What was known in a second, with ``output`` (J, M, 11) what the networks say of all jobs.
+        """What was known in a second, with ``output`` (J, M, 29) what the networks say of all jobs.
 
         An oracle ``knows_ends`` of the jobs that run.
         """
         jobs = self._rows.jobs
         runs = np.flatnonzero((self._start_s < time_s) & (self._end_s > time_s))
+        runs = runs[np.argsort(self._job[runs], kind="stable")]
         job = self._job[runs]
         waits = np.flatnonzero((self._eligible_s <= time_s) & (self._first_s >= time_s) & (jobs.submit_s <= time_s))
         first = waits[:MOST_WAITING]
@@ -130,16 +134,22 @@ class Moments:
             free=self._node.nodes - down - int(jobs.nodes[job].sum()),
             down=down,
             running=as_jobs(
-                jobs.nodes[job], jobs.walltime_s[job], output[job], self._follows[job], self._node,
+                jobs.nodes[job], jobs.walltime_s[job], output[job], self._node,
                 time_s - self._start_s[runs], measured_w,
             ),
-            waiting=as_jobs(jobs.nodes[first], jobs.walltime_s[first], output[first], self._follows[first], self._node),
+            waiting=as_jobs(jobs.nodes[first], jobs.walltime_s[first], output[first], self._node),
             waiting_count=len(waits),
-            is_fresh=bool(np.any(self._end_s == time_s) or np.any(self._eligible_s == time_s)),
+            freed=int(jobs.nodes[self._job[self._end_s == time_s]].sum()),
+            arrived=jobs.submit_s[first] == time_s,
             maintenance_s=maintenance_s,
             sample_age_s=float(time_s - latest.time_s),
+            overruns=self._known_overruns(time_s),
             certain=(self._end_s[runs] - time_s).astype(np.float64) if knows_ends else None,
         )  # fmt: skip
+
+    def _known_overruns(self, time_s: int) -> Floats:
+        until = int(np.searchsorted(self._overrun_s, time_s, side="right"))
+        return np.sort(self._overruns[max(until - OVERRUNS, 0) : until])
 
     def numbers(
         self, time_s: Int64s, output: npt.NDArray[np.float32], *, knows_ends: bool = False

@@ -4,14 +4,11 @@
 The map has the racks side by side in the order of their numbers, each from its first unit to its last; it is averaged
 over areas to 4 rows and 16 columns, whatever shape the machine has, and spread where it has fewer.
 
-``numbers`` looks ahead: jobs that run end by what is believed of their runtimes, at the latest at their walltimes, and
-the nodes that they leave go to those that wait, by the rule of EASY (Lifka 1995), which draw what is believed of them.
-For training and in a run the same lines do both.
+``numbers`` looks ahead by playing the next hour many times (``energy_ahead``). For training and in a run the same lines
+do both.
 
 Shapes: U units, C channels, R jobs that run, Q that wait, H horizons. Watts are shares of what all busy nodes draw at
 most above idle, nodes shares of all.
-
-References: Lifka (1995), The ANL/IBM SP scheduling system.
 """
 
 from __future__ import annotations
@@ -23,9 +20,9 @@ import numpy.typing as npt
 
 from hpcsim.plugin import UNIT_STATES, MachineSpec, Readings
 
-from . import lognormal
+from .energy_ahead import Hour, Jobs, played
 from .energy_features import Node
-from .features import Floats, Int64s
+from .features import Bools, Floats, Int64s
 
 HORIZONS_S: Final = (900, 1800, 3600)
 """For which the network is trained; between them it is interpolated."""
@@ -38,20 +35,22 @@ MAP: Final = (2, 4, 16)
 CHANNELS: Final = ("power", "busy", "down", "temperature", "hottest", "changed")
 """Of a sample of the system; ``changed`` is the share of units that have another job than in the sample before."""
 
-_AHEAD: Final = (
-    "ended_w", "ended_nodes", "ended_deviation_w", "limited_w", "limited_nodes", "followed_w", "started_w",
-    "started_nodes", "net_w", "limited_net_w",
-)  # fmt: skip
+_AHEAD: Final = ("median_w", "mean_w", "deviation_w", "low_w", "high_w")
+"""Of the changes of power in all draws of the hour to come; low and high are the first and the last tenth."""
+
 _NOW: Final = (
     "power", "free", "down", "dynamic", "running", "waiting", "waiting_nodes", "waiting_w", "largest_nodes",
-    "largest_w", "head_nodes", "head_wait", "extra", "startable_w", "startable_nodes", "until_maintenance",
-    "since_sample", "hour_sin", "hour_cos", "weekday_sin", "weekday_cos",
+    "largest_w", "head_nodes", "startable_w", "until_maintenance", "since_sample", "hour_sin", "hour_cos",
+    "weekday_sin", "weekday_cos",
 )  # fmt: skip
 
 STATE_NAMES: Final = (*_NOW, *(f"{name}_{horizon}" for horizon in HORIZONS_S for name in _AHEAD))
 """The numbers of a moment in their order."""
 
-MOST_WAITING: Final = 50  # jobs of the queue that are looked at
+MEDIANS: Final = [STATE_NAMES.index(f"median_w_{horizon}") for horizon in HORIZONS_S]
+"""Where among them the medians of the draws are."""
+
+MOST_WAITING: Final = 1000  # jobs of the queue that are looked at; backfilling finds small ones far behind the head
 _COLD_C, _SPAN_K = 40.0, 20.0  # about the middle and the spread of nodes' temperatures
 _DAY_S: Final = 86_400
 _MONDAY_UTC: Final = 4 * _DAY_S
@@ -112,28 +111,13 @@ def sample(readings: Readings, before: Sample | None, racks: Racks, node: Node) 
     )
 
 
-class Jobs(NamedTuple):
-    """Jobs that run, in any order, or wait, in the order of the queue: how large, how long, and what is believed.
-
-    ``share`` is the logarithm of the share of the peak that one node draws, measured or believed; of those that run
-    ``elapsed_s`` is how long, ``mixture`` what was believed of their runtimes, and ``follows`` how often jobs of their
-    users follow one another.
-    """
-
-    nodes: Int64s
-    walltime_s: Int64s
-    share: Floats
-    elapsed_s: Floats
-    mixture: lognormal.Mixture
-    follows: Floats
-
-
 class Moment(NamedTuple):
     """What is known in one second: watts of the machine, nodes that are free and down, jobs, the latest sample.
 
-    ``is_fresh``: a job has ended or was submitted in this second, so that a scheduling pass is still to come.
-    ``maintenance_s`` is how long it is until the next maintenance, infinite where none is announced; ``certain`` (R,)
-    seconds that the jobs that run are known to have left, where an oracle knows, else None.
+    ``freed`` nodes became free in this second, ``arrived`` (Q,) are jobs that came in it: the pass is still to come.
+    ``maintenance_s`` is how long it is until the next maintenance, infinite where none is announced; ``overruns`` are
+    of the last jobs that met their walltimes how many walltimes they ran, ascending; ``certain`` (R,) seconds that the
+    jobs that run are known to have left, where an oracle knows, else None.
     """
 
     utc_s: int
@@ -143,24 +127,12 @@ class Moment(NamedTuple):
     running: Jobs
     waiting: Jobs
     waiting_count: int
-    is_fresh: bool
+    freed: int
+    arrived: Bools
     maintenance_s: float
     sample_age_s: float
+    overruns: Floats
     certain: Floats | None = None
-
-
-def ending(running: Jobs, horizon_s: float, certain: Floats | None) -> Floats:
-    """The probability of each of R jobs to end within the horizon, given how long it has run."""
-    if certain is not None:
-        return (certain <= horizon_s).astype(np.float64)
-    if not running.nodes.size:
-        return np.zeros(0)
-    elapsed = np.maximum(running.elapsed_s, 1.0)
-    times = np.log(np.stack([elapsed, elapsed + horizon_s], axis=1))
-    gone, then = lognormal.below(running.mixture, times).T
-    then = np.where(running.elapsed_s + horizon_s >= running.walltime_s, 1.0, then)
-    chance: Floats = np.clip((then - gone) / np.maximum(1.0 - gone, 1e-6), 0.0, 1.0)
-    return chance
 
 
 def numbers(moment: Moment, node: Node, fixed_w: float) -> tuple[Floats, float]:
@@ -173,27 +145,16 @@ def numbers(moment: Moment, node: Node, fixed_w: float) -> tuple[Floats, float]:
     run_w, wait_w = (
         each.nodes * np.maximum(np.exp(each.share) * node.peak_w - node.idle_w, 0.0) / all_w for each in (run, wait)
     )
-    left_s = np.maximum(run.walltime_s - run.elapsed_s, 1.0)
-    head_s, extra = _shadow(moment, left_s)
-    queue = list(zip(wait.nodes.tolist(), wait.walltime_s.tolist(), wait_w.tolist(), strict=True))
-    queue = [each for each in queue if each[1] <= moment.maintenance_s]
-    startable = _filled(moment.free, queue, head_s, extra)
-    base_w = moment.it_w + (startable[0] * all_w if moment.is_fresh else 0.0)
-    ahead = []
-    for horizon_s in HORIZONS_S:
-        chance = ending(run, horizon_s, moment.certain)
-        limited = left_s <= horizon_s
-        ended_w, freed = float(chance @ run_w), float(chance @ run.nodes)
-        open_chance = chance * (1.0 - run.follows)
-        open_w, open_nodes = float(open_chance @ run_w), float(open_chance @ run.nodes)
-        limited_w = float(limited @ run_w)
-        started = _filled(moment.free + open_nodes, queue, head_s, extra)
-        surely = _filled(moment.free + float(limited @ run.nodes), queue, head_s, extra)
-        ahead += [
-            ended_w, freed / node.nodes, float(np.sqrt((chance * (1 - chance)) @ run_w**2)), limited_w,
-            float(limited @ run.nodes) / node.nodes, ended_w - open_w, started[0], started[1] / node.nodes,
-            started[0] - startable[0] - open_w, surely[0] - startable[0] - limited_w,
-        ]  # fmt: skip
+    coming = Hour(
+        moment.free, moment.freed, moment.arrived, run, wait, run_w, wait_w, moment.maintenance_s, moment.overruns,
+        moment.certain,
+    )  # fmt: skip
+    draws = played(coming, HORIZONS_S)
+    at_once = float(draws[0, 0])  # the same in all draws
+    base_w = moment.it_w + at_once * all_w
+    changes = draws[:, 1:] - at_once
+    low, median, high = np.quantile(changes, [0.1, 0.5, 0.9], axis=0)
+    ahead = np.stack([median, changes.mean(0), changes.std(0), low, high], axis=1).reshape(-1)
     week = (moment.utc_s - _MONDAY_UTC) % (7 * _DAY_S)
     hour, weekday = week % _DAY_S / _DAY_S * 2 * np.pi, week / (7 * _DAY_S) * 2 * np.pi
     waiting_nodes = float(wait.nodes.sum())
@@ -201,40 +162,8 @@ def numbers(moment: Moment, node: Node, fixed_w: float) -> tuple[Floats, float]:
         (base_w - fixed_w - node.idle_w * node.nodes) / all_w, moment.free / node.nodes, moment.down / node.nodes,
         run_w.sum(), np.log1p(len(run.nodes)), np.log1p(moment.waiting_count), np.log1p(waiting_nodes / node.nodes),
         wait_w.sum() / max(waiting_nodes / node.nodes, 1e-9), run.nodes.max(initial=0) / node.nodes,
-        run_w.max(initial=0.0), (wait.nodes[0] if wait.nodes.size else 0) / node.nodes,
-        np.log1p(min(head_s, _DAY_S)), min(extra, node.nodes) / node.nodes, startable[0], startable[1] / node.nodes,
+        run_w.max(initial=0.0), (wait.nodes[0] if wait.nodes.size else 0) / node.nodes, at_once,
         np.log1p(min(moment.maintenance_s, _DAY_S)), min(moment.sample_age_s, 4.0 * EVERY_S) / EVERY_S,
         np.sin(hour), np.cos(hour), np.sin(weekday), np.cos(weekday),
     )  # fmt: skip
-    return np.array([*now, *ahead], np.float64), base_w
-
-
-def _shadow(moment: Moment, left_s: Floats) -> tuple[float, float]:
-    """In how many seconds the first job of the queue can start by the walltimes, and what is free besides then."""
-    wait, run = moment.waiting, moment.running
-    head = float(wait.nodes[0]) if wait.nodes.size else 0.0
-    if head <= moment.free:
-        return 0.0, moment.free - head
-    order = np.argsort(left_s, kind="stable")
-    free = moment.free + np.cumsum(run.nodes[order])
-    place = int(np.searchsorted(free, head))
-    if place == len(free):
-        return float(_DAY_S), 0.0
-    return float(left_s[order[place]]), float(free[place] - head)
-
-
-def _filled(free: float, queue: list[tuple[int, int, float]], head_s: float, extra: float) -> tuple[float, float]:
-    """Watts and nodes of those of a queue of (nodes, walltime, watts) that EASY would start on so many nodes."""
-    watts, begun, is_blocked = 0.0, 0.0, False
-    for nodes, walltime_s, node_w in queue:
-        if nodes > free:
-            is_blocked = True
-        elif not is_blocked or walltime_s <= head_s or nodes <= extra:
-            free -= nodes
-            watts += node_w
-            begun += nodes
-            if is_blocked and walltime_s > head_s:
-                extra -= nodes
-        if free < 1:
-            break
-    return watts, begun
+    return np.concatenate([now, ahead]), base_w

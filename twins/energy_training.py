@@ -1,14 +1,15 @@
-"""Training of the energy twin's two networks: first of the one about jobs, then of that about the whole machine.
+"""Training of the energy twin's networks about watts of jobs and about the whole machine.
 
-Of a job, the runtime is learned as in ``training``, and ln watts by a Gaussian likelihood, where they are known. Of the
-machine, the location of the change of power is learned by the absolute error, so that it is the median of what may
-come, and the deviation by the Gaussian likelihood of what is left: power changes in steps, and the mean of "a large job
-ends or it does not" is a power that will not be.
+That of runtimes is trained as the performance ensemble (``training``). Ln watts are learned by a Gaussian likelihood.
+Of the machine, what is learned is by how much power will be other than a share of the median of what was played says
+(``energy_ahead``): the location by the absolute error, so that it is the median of what may come, and the deviation by
+the Gaussian likelihood of what is left: power changes in steps, and the mean of "a large job ends or it does not" is a
+power that will not be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -16,38 +17,30 @@ import numpy.typing as npt
 
 from .energy_network import (
     CELLS,
-    COMPONENTS,
-    JOB_SHAPES,
     LEAST_LOG_DEVIATION,
-    LOG_DEVIATIONS,
     MEMBERS,
     MOST_LOG_DEVIATION,
-    MOST_MEAN,
-    RUNTIME,
     SYSTEM_MEMBERS,
     SYSTEM_SHAPES,
+    WATTS_SHAPES,
     changes,
     scaled_moments,
 )
-from .energy_state import HORIZONS_S
-from .features import Bools, Floats
+from .energy_state import HORIZONS_S, MEDIANS
+from .features import Floats
 from .loop import ALONE, Course, Descent, Fitted, Plan, digest, fit
 from .network import scaled
-from .training import scalers
+from .training import Start, forward, scalers
 
 H: Final = len(HORIZONS_S)
 _ROOT: Final = 0.9189385332  # ln sqrt(2 pi)
 
 
-class JobData(NamedTuple):
-    """Jobs: features (J, F), how long they ran and may run, seconds, ln share of the peak drawn, and where it is
-    known."""
+class WattsData(NamedTuple):
+    """Jobs whose energy is known: features (J, F), ln share of the peak drawn."""
 
     features: Floats
-    runtime_s: Floats
-    walltime_s: Floats
     log_share: Floats
-    is_told: Bools
 
 
 class SystemData(NamedTuple):
@@ -58,119 +51,113 @@ class SystemData(NamedTuple):
     numbers: Floats
     changes: Floats
 
+    def rest(self, shares: list[float]) -> Floats:
+        """What changes of power are more than these shares of the medians of what was played, (B, H)."""
+        found: Floats = self.changes - np.array(shares) * self.numbers[:, MEDIANS]
+        return found
+
 
 class Taught(NamedTuple):
-    """The best tensors, the scalers of features or numbers, and the losses; ``unit`` (H,) of the changes of power."""
+    """The best tensors, the scalers of features or numbers, and the losses."""
 
     fitted: Fitted
     center: list[float]
     scale: list[float]
+
+
+class System(NamedTuple):
+    """What is taught of the machine: the network, what its answers are multiplied by, (H,), and the shares of the
+    medians to which they are added, (H,)."""
+
+    network: Taught
     unit: list[float]
+    shares: list[float]
 
 
-class Start(NamedTuple):
-    """What a training may begin with in the place of weights that are drawn: tensors, and their scalers and units."""
+class SystemStart(NamedTuple):
+    """What a training of the network of the machine may begin with: weights and scalers, units and shares."""
 
-    tensors: Mapping[str, npt.NDArray[np.float32]]
-    center: list[float]
-    scale: list[float]
+    network: Start
     unit: list[float]
+    shares: list[float]
 
 
-def train_jobs(data: JobData, check: JobData, plan: Plan, course: Course = ALONE, start: Start | None = None) -> Taught:
-    """Train the network about jobs on ``data`` and stop by ``check``."""
+def train_watts(
+    data: WattsData,
+    check: WattsData,
+    scales: tuple[list[float], list[float]],
+    plan: Plan,
+    course: Course = ALONE,
+    start: Start | None = None,
+) -> Taught:
+    """Train the network about watts on ``data`` and stop by ``check``; ``scales`` are the scalers of features."""
     import torch
 
     torch.manual_seed(plan.seed)
-    center, scale = scalers(data.features) if start is None else start[1:3]
-    x, *truth = _job_tensors(torch, data, center, scale)
-    x_check, *truth_check = _job_tensors(torch, check, center, scale)
-    parameters = _begin(torch, JOB_SHAPES) if start is None else _copied(torch, start)
+    center, scale = scales
+    x, truth = _watts_tensors(torch, data, center, scale)
+    x_check, truth_check = _watts_tensors(torch, check, center, scale)
+    parameters = _watts_beginning(torch) if start is None else _copied(torch, start)
 
     def steps(epoch: int) -> Iterator[tuple[Any, int]]:
         order = torch.stack([torch.randperm(len(x)) for _ in range(MEMBERS)])
         for first in range(0, len(x), plan.batch):
             which = order[:, first : first + plan.batch]
-            output = _forward(torch, parameters, x[which], dropout=True)
-            yield _job_loss(torch, output, *(part[which] for part in truth)), which.shape[1]
+            output = forward(torch, parameters, x[which], dropout=True)
+            yield _watts_loss(torch, output, truth[which]), which.shape[1]
 
     def checked() -> float:
-        output = _forward(torch, parameters, x_check.expand(MEMBERS, *x_check.shape))
-        spread = (part.expand(MEMBERS, -1) for part in truth_check)
-        return float(_job_loss(torch, output, *spread)) / MEMBERS
+        output = forward(torch, parameters, x_check.expand(MEMBERS, *x_check.shape))
+        return float(_watts_loss(torch, output, truth_check.expand(MEMBERS, -1))) / MEMBERS
 
-    identity = f"jobs {digest(data)} {digest(check)}"
-    found = fit(parameters, steps, checked, plan, Descent(), identity, course, members=MEMBERS)
-    return Taught(found, center, scale, [])
+    identity = f"watts {digest(data)} {digest(check)} {'' if start is None else digest(start.tensors.values())}"
+    return Taught(fit(parameters, steps, checked, plan, Descent(), identity, course, members=MEMBERS), center, scale)
 
 
-def _begin(torch: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """Where the perceptrons of ``shapes``, named as those of ``network``, begin: the mixtures come first."""
+def _watts_beginning(torch: Any) -> dict[str, Any]:
     parameters = {}
-    for name, shape in shapes.items():
-        if name.startswith("weight"):
-            value = torch.randn(shape) * (2.0 / shape[1]) ** 0.5 * (0.1 if name == "weight2" else 1.0)
-        else:
-            value = torch.zeros(shape)
-        parameters[name] = value
-    first = torch.tensor([[0.0, -0.3, 0.0], [0.0, -1.5, 0.0], [0.0, -4.0, 0.5]])  # near the limit, below, far below
-    parameters["bias2"][..., : 3 * COMPONENTS] += first[:COMPONENTS].reshape(-1)
+    for name, shape in WATTS_SHAPES.items():
+        gain = 0.1 if name == "weight2" else 1.0
+        is_bias = name.startswith("bias")
+        parameters[name] = torch.zeros(shape) if is_bias else torch.randn(shape) * gain * (2.0 / shape[1]) ** 0.5
     return parameters
 
 
-def _forward(torch: Any, parameters: Mapping[str, Any], x: Any, *, dropout: bool = False) -> Any:
-    """What the members say of jobs, (M, J, outputs); of x (M, J, F), scaled features."""
-    for layer in range(3):
-        x = torch.baddbmm(parameters[f"bias{layer}"], x, parameters[f"weight{layer}"])
-        if layer < 2:
-            x = torch.nn.functional.silu(x)
-            x = torch.nn.functional.dropout(x, 0.1, training=dropout)
-    return x
+def _watts_tensors(torch: Any, data: WattsData, center: list[float], scale: list[float]) -> tuple[Any, Any]:
+    return torch.from_numpy(scaled(data.features, center, scale)), torch.from_numpy(data.log_share.astype(np.float32))
 
 
-def _component_terms(torch: Any, output: Any, log_ratio: Any, censored: Any) -> Any:
-    """Log likelihood of each job under each member, (M, J)."""
-    log_weight = torch.log_softmax(output[..., 0::3], -1)
-    log_deviation = output[..., 2::3].clamp(*LOG_DEVIATIONS)
-    z = (log_ratio[..., None] - output[..., 1::3].clamp(max=MOST_MEAN)) * torch.exp(-log_deviation)
-    seen = -0.5 * z**2 - log_deviation - 0.9189385332
-    longer = torch.special.log_ndtr(-z)
-    return torch.logsumexp(log_weight + torch.where(censored[..., None], longer, seen), -1)
-
-
-def _job_tensors(torch: Any, data: JobData, center: list[float], scale: list[float]) -> tuple[Any, ...]:
-    limit = np.log(np.maximum(data.walltime_s, 1.0))
-    log_ratio = np.minimum(np.log(np.maximum(data.runtime_s, 1.0)) - limit, 0.0).astype(np.float32)
-    parts = (
-        scaled(data.features, center, scale), log_ratio, data.runtime_s >= data.walltime_s,
-        data.log_share.astype(np.float32), data.is_told.astype(np.float32),
-    )  # fmt: skip
-    return tuple(torch.from_numpy(part) for part in parts)
-
-
-def _job_loss(torch: Any, output: Any, log_ratio: Any, censored: Any, log_share: Any, is_told: Any) -> Any:
-    runtime = _component_terms(torch, output[..., :RUNTIME], log_ratio, censored)
-    log_deviation = output[..., RUNTIME + 1].clamp(LEAST_LOG_DEVIATION, 1.0)
-    z = (log_share - output[..., RUNTIME]) * torch.exp(-log_deviation)
-    watts = -0.5 * z**2 - log_deviation - _ROOT
-    return -(runtime + is_told * watts).mean(1).sum()
+def _watts_loss(torch: Any, output: Any, log_share: Any) -> Any:
+    log_deviation = output[..., 1].clamp(LEAST_LOG_DEVIATION, 1.0)
+    z = (log_share - output[..., 0]) * torch.exp(-log_deviation)
+    return (0.5 * z**2 + log_deviation + _ROOT).mean(1).sum()
 
 
 def _copied(torch: Any, start: Start) -> dict[str, Any]:
     return {name: torch.from_numpy(value.copy()) for name, value in start.tensors.items()}
 
 
+def believed_shares(data: SystemData) -> list[float]:
+    """The tenths of the medians of what was played with which moments have the least absolute error, (H,)."""
+    errors = [np.abs(data.rest([tenths / 10] * H)).mean(0) for tenths in range(11)]
+    return [float(each) / 10 for each in np.argmin(errors, axis=0)]
+
+
 def train_system(
-    data: SystemData, check: SystemData, plan: Plan, course: Course = ALONE, start: Start | None = None
-) -> Taught:
+    data: SystemData, check: SystemData, plan: Plan, course: Course = ALONE, start: SystemStart | None = None
+) -> System:
     """Train the network about the machine on ``data`` and stop by ``check``."""
     import torch
 
     torch.manual_seed(plan.seed + 1)
-    center, scale = scalers(data.numbers) if start is None else start[1:3]
-    unit = np.maximum(data.changes.std(0), 1e-9).tolist() if start is None else start.unit
-    fitted, checking = (_system_tensors(torch, each, center, scale, unit) for each in (data, check))
-    parameters = _system_beginning(torch) if start is None else _copied(torch, start)
+    if start is None:
+        shares = believed_shares(check)  # of those fitted with, the runtimes are known too well
+        center, scale = scalers(data.numbers)
+        unit = np.maximum(data.rest(shares).std(0), 1e-9).tolist()
+    else:
+        (_, center, scale), unit, shares = start
+    fitted, checking = (_system_tensors(torch, each, center, scale, unit, shares) for each in (data, check))
+    parameters = _system_beginning(torch) if start is None else _copied(torch, start.network)
 
     def steps(epoch: int) -> Iterator[tuple[Any, int]]:
         count = len(fitted[3])
@@ -189,14 +176,14 @@ def train_system(
     identity = f"system {digest(data)} {digest(check)}"
     descent = Descent(rate=1e-3, decay=1e-2)
     found = fit(parameters, steps, checked, plan, descent, identity, course, members=SYSTEM_MEMBERS)
-    return Taught(found, center, scale, unit)
+    return System(Taught(found, center, scale), unit, shares)
 
 
 def _system_tensors(
-    torch: Any, data: SystemData, center: list[float], scale: list[float], unit: list[float]
+    torch: Any, data: SystemData, center: list[float], scale: list[float], unit: list[float], shares: list[float]
 ) -> list[Any]:
     maps, series = scaled_moments(data.maps, data.series)
-    y = (data.changes / np.array(unit)).astype(np.float32)
+    y = (data.rest(shares) / np.array(unit)).astype(np.float32)
     return [torch.from_numpy(part) for part in (maps[0], series[0], scaled(data.numbers, center, scale), y)]
 
 

@@ -22,7 +22,7 @@ from hpcsim.plugin import InputError
 from .fault_features import HOUR_S
 from .fault_network import probability
 from .fault_records import FaultRecords, Hours
-from .fault_training import HORIZON_H, STEP, calibrated, draw, train
+from .fault_training import HORIZON_H, STEP, calibrated, draw, taught, train
 from .judging import Column, Diagram, Evaluation, compare
 from .loop import ALONE, Plan
 
@@ -47,19 +47,24 @@ def evaluate(
     rows: FaultRecords, seeds: list[int], epochs: int, told: Callable[[str], None] = lambda what: None
 ) -> Evaluation:
     """Train with each seed and judge beside the baselines; of the figures of the seeds the mean is taken."""
-    if rows.practice is None or rows.hazard is None:
+    hazard = rows.hazard
+    if rows.practice is None or hazard is None:
         raise InputError("faults are judged in a run that can be repeated, on a machine whose hardware fails")
     check, test = (rows.all_of(part, STEP) for part in rows.parts())
     failed = rows.within(test, HORIZON_H)
     if not failed.any():
         raise InputError("no unit fails in the months to judge; set more days")
+    told("signs")
+    (rows,), signs = taught([rows])
     said: dict[str, list[Floats]] = {}
     for seed in seeds:
         told(f"seed {seed}: {LEARNED}")
-        said.setdefault(LEARNED, []).append(train([rows], Plan(seed, epochs, _PATIENCE), ALONE).probability(rows, test))
+        said.setdefault(LEARNED, []).append(
+            train([rows], signs, Plan(seed, epochs, _PATIENCE), ALONE).probability(rows, test)
+        )
     told(TRUE)
     hours, back = np.unique(test.hour, return_inverse=True)
-    said[TRUE] = [np.asarray(rows.hazard(rows.time_s[hours], int(HORIZON_H) * HOUR_S), np.float64)[back, test.unit]]
+    said[TRUE] = [np.asarray(hazard(rows.time_s[hours], int(HORIZON_H) * HOUR_S), np.float64)[back, test.unit]]
     for name, each in _baselines(rows, check, test, seeds[0], told).items():
         said[name] = [each]
     judges = {name: [_Judge(each, failed) for each in of_seeds] for name, of_seeds in said.items()}

@@ -8,10 +8,10 @@ from typing import Any, Final
 import numpy as np
 
 from . import fault_network as network
-from .fault_features import SENSES_EVERY_S
+from .fault_features import PER_INTERVAL, SENSES_EVERY_S
 from .fault_lstm import KIND
 from .fault_records import FaultRecords, of_run
-from .fault_training import HORIZON_H, STEP, covariance, train
+from .fault_training import HORIZON_H, STEP, covariance, taught, train
 from .judging import Evaluation
 from .learners import Learner, Made, Recorded
 from .loop import Course, Plan
@@ -30,7 +30,8 @@ class _Fault:
     def train(self, runs: Sequence[FaultRecords], plan: Plan, course: Course) -> Made:
         import torch
 
-        trained = train(runs, plan, course)
+        runs, signs = taught(runs)
+        trained = train(runs, signs, plan, course)
         best = trained.losses[trained.best_epoch]
         failed = [rows.within(rows.all_of(rows.parts()[0], STEP), HORIZON_H) for rows in runs]
         usual_per_h = float(np.clip(np.concatenate(failed).mean(), 1e-9, 1.0) / HORIZON_H)
@@ -43,13 +44,14 @@ class _Fault:
             "config": {"hidden": network.HIDDEN, "heads": network.HEADS, "dense": network.DENSE,
                        "edges_h": list(network.EDGES_H), "epochs": plan.epochs, "patience": plan.patience,
                        "batch": plan.batch},
-            "data": {"sha256": trained.digest, "practice_hours": hours, "interval_s": 3 * SENSES_EVERY_S},
+            "data": {"sha256": trained.digest, "practice_hours": hours, "interval_s": PER_INTERVAL * SENSES_EVERY_S},
             "metrics": {"epochs": len(trained.losses), "best_epoch": trained.best_epoch,
                         "nll_fit": round(best[0], _DIGITS), "nll_check": round(best[1], _DIGITS)},
             "versions": {"torch": torch.__version__.partition("+")[0], "numpy": np.__version__},
             "features": list(network.FEATURES),
             "center": trained.center.tolist(),
             "scale": trained.scale.tolist(),
+            "signs": {"warm_k": round(signs.warm_k, 2), "errors_per_h": round(signs.errors_per_h, 2)},
             "calibration": {"level": level, "slope": slope, "usual_per_h": usual_per_h,
                             "covariance": doubt.reshape(-1).tolist()},
         }  # fmt: skip

@@ -17,6 +17,7 @@ from hpcsim.plugin import Ended, InputError, Job, Options, Prediction, Readings,
 from . import fault_network as network
 from . import weights as files
 from .fault_features import HOUR_S, SENSES_EVERY_S, SEQUENCE, Health
+from .fault_signs import Signs
 from .job_failure import JobFailure
 
 Floats = npt.NDArray[np.float64]
@@ -54,12 +55,13 @@ def read(path: Path) -> Network:
 
 
 class FaultLSTM:
-    """Failing nodes and programs, by LSTMs with attention over the last 15 hours of sensors, and 15 ends of a user.
+    """Failing nodes and programs: signs of faults, and LSTMs over the last 15 hours of sensors, or 15 ends of a user.
 
-    It is told every 20 minutes what the sensors of all units read, and keeps of that the features of
-    ``fault_features``. Only when it is asked does the network look at all units, once in an hour. It says of each the
-    rate of failures in spans of time to come, of which the probability within any horizon follows; that is calibrated
-    on months of a machine that were not learned from. Before the first hour is over, all units are as likely to fail.
+    It is told every 5 minutes what the sensors of all units read, and keeps of that the features of
+    ``fault_features``. Only when it is asked does it look for signs of a fault, and the network at all units, once an
+    hour. It says of each the rate of failures in spans of time to come, of which the probability within any horizon
+    follows; that is calibrated on months of a machine that were not learned from. Before the first hour is over, all
+    units are as likely to fail.
 
     Of programs, see ``job_failure.JobFailure``.
 
@@ -69,11 +71,13 @@ class FaultLSTM:
     ----------
     Hochreiter and Schmidhuber (1997), Long short-term memory.
     Vaswani et al. (2017), Attention is all you need.
+    Dempster, Laird and Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm.
+    Turin (1960), An introduction to matched filters.
     """
 
     name = "fault-lstm"
     api = 1
-    cites = ("Hochreiter1997", "Vaswani2017", "Lakshminarayanan2017", "Platt1999")
+    cites = ("Hochreiter1997", "Vaswani2017", "Dempster1977", "Turin1960", "Lakshminarayanan2017", "Platt1999")
     answers: Literal["fault"] = "fault"
     senses_every_s = SENSES_EVERY_S
 
@@ -132,7 +136,8 @@ class FaultLSTM:
     def _look(self, health: Health, known: Network) -> None:
         first = len(SEQUENCE)
         x = network.scaled(health.sequence().astype(np.float16), known.center[:first], known.scale[:first])
-        z = network.scaled(health.slow_at_close.astype(np.float16), known.center[first:], known.scale[first:])
+        described = health.described(Signs.unpacked(known.tensors["signs"])).astype(np.float16)
+        z = network.scaled(described, known.center[first:], known.scale[first:])
         self._log_rate = network.log_rates(known.tensors, x, z)
         self._looked = health.intervals
 

@@ -1,10 +1,10 @@
 """The network of the fault twin, and its forward pass in numpy, so that no run imports torch.
 
 Two layers of LSTM read the last intervals of a unit; eight heads of attention look from the last of them back on all;
-what they find, the last state and the slow features give, by a small perceptron, the rate of failures in each of
-``len(EDGES_H)`` spans of time to come: a piecewise exponential model, so that any horizon can be asked. A linear part
-beside it sees all features, so that the network only has to learn what a line does not say (Cheng et al. 2016). The
-tests compare this pass with torch's.
+what they find, the last state and what else describes the unit give, by a small perceptron, the rate of failures in
+each of ``len(EDGES_H)`` spans of time to come: a piecewise exponential model, so that any horizon can be asked. A
+linear part beside it sees all features, so that the network only has to learn what a line does not say (Cheng et al.
+2016). The tests compare this pass with torch's.
 
 References
 ----------
@@ -21,7 +21,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from .fault_features import INTERVALS, SEQUENCE, SLOW
+from . import fault_signs
+from .fault_features import DESCRIBED, INTERVALS, SEQUENCE
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
@@ -33,7 +34,7 @@ CLIP: Final = 6.0  # standard deviations
 EDGES_H: Final = (2.0, 6.0, 12.0, 24.0, 48.0, 96.0)
 """Ends of the spans in which the rate of failures is constant, hours; that of the last goes on."""
 
-FEATURES: Final = SEQUENCE + SLOW
+FEATURES: Final = SEQUENCE + DESCRIBED
 SHAPES: Final[Mapping[str, tuple[int, ...]]] = {
     "input0": (4 * HIDDEN, len(SEQUENCE)),
     "state0": (4 * HIDDEN, HIDDEN),
@@ -44,13 +45,14 @@ SHAPES: Final[Mapping[str, tuple[int, ...]]] = {
     "query": (HIDDEN, HIDDEN),
     "key": (HIDDEN, HIDDEN),
     "value": (HIDDEN, HIDDEN),
-    "dense": (DENSE, 2 * HIDDEN + len(SLOW)),
+    "dense": (DENSE, 2 * HIDDEN + len(DESCRIBED)),
     "dense_bias": (DENSE,),
     "rates": (len(EDGES_H), DENSE),
     "rates_bias": (len(EDGES_H),),
-    "wide": (len(EDGES_H), INTERVALS * len(SEQUENCE) + len(SLOW)),
+    "wide": (len(EDGES_H), INTERVALS * len(SEQUENCE) + len(DESCRIBED)),
+    "signs": (fault_signs.SIZE,),
 }
-"""The tensors by name; gates in the order input, forget, cell, output."""
+"""The tensors by name; gates in the order input, forget, cell, output. ``signs`` are ``Signs.packed``."""
 
 _CHUNK: Final = 2048
 

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from hpcsim.plugin import UNIT_STATES, InputError
 
-from .fault_features import HOUR_S, INTERVALS, PER_INTERVAL, SENSES_EVERY_S, SEQUENCE, SLOW, Health
+from .fault_features import DESCRIBED, HOUR_S, INTERVALS, PER_INTERVAL, SENSES_EVERY_S, SEQUENCE, SLOW, Health, seen
+from .fault_signs import HOURS, Seen, Signs, told
 from .learners import Recorded
 
 Floats = npt.NDArray[np.float64]
@@ -40,9 +41,10 @@ class Hours(NamedTuple):
 class FaultRecords(NamedTuple):
     """T hours of U units: features as ``Health`` gives them, whether in service, and hours to the next failure.
 
-    ``sequence`` (T, U, S) holds the interval that ends with the hour, ``slow`` (T, U, G); ``fails_in_h`` is infinite
-    where nothing more is known. ``hazard`` is the true one within so many seconds of each second of some, (T, U).
-    ``practice`` is None in those of a practice itself.
+    ``sequence`` (T, U, S) holds the interval that ends with the hour, ``slow`` (T, U, G) what describes units beside
+    it, of which the signs are 0 until they are ``told``; ``fails_in_h`` is infinite where nothing more is known.
+    ``hazard`` is the true one within so many seconds of each second of some, (T, U). ``practice`` is None in those of a
+    practice itself.
     """
 
     time_s: Int64s
@@ -53,10 +55,23 @@ class FaultRecords(NamedTuple):
     hazard: Callable[[Int64s, int], Any] | None = None
     practice: FaultRecords | None = None
 
-    def windows(self, which: Hours) -> npt.NDArray[np.float16]:
-        """The last intervals of some unit-hours, (N, INTERVALS, S)."""
-        back = np.arange(INTERVALS - 1, -1, -1)
+    def windows(self, which: Hours, intervals: int = INTERVALS) -> npt.NDArray[np.float16]:
+        """The last intervals of some unit-hours, (N, intervals, S)."""
+        back = np.arange(intervals - 1, -1, -1)
         return np.asarray(self.sequence[which.hour[:, None] - back, which.unit[:, None]])
+
+    def seen(self, which: Hours) -> Seen:
+        """What shows signs in some unit-hours."""
+        return seen(self.windows(which, HOURS), self.slow[which.hour, which.unit])
+
+    def told(self, signs: Signs, parts: tuple[slice, ...], step: int) -> FaultRecords:
+        """The same, with what the signs tell in each ``step``th hour of some parts."""
+        slow = self.slow.copy()
+        for part in parts:
+            for hour in range(part.start, part.stop, step):
+                which = Hours(np.full(slow.shape[1], hour), np.arange(slow.shape[1]))
+                slow[hour, :, len(SLOW) :] = told(signs, self.seen(which))
+        return self._replace(slow=slow)
 
     def within(self, which: Hours, horizon_h: float) -> npt.NDArray[np.bool_]:
         """Whether units failed within so many hours."""
@@ -69,7 +84,7 @@ class FaultRecords(NamedTuple):
     def parts(self) -> tuple[slice, slice]:
         """The hours to calibrate by and to judge; of a practice those to fit and to stop by."""
         last = len(self.time_s) - GAP_H  # up to here all answers are known
-        begin, end = (INTERVALS - 1, round(_FITTED * last))
+        begin, end = (HOURS - 1, round(_FITTED * last))
         if self.practice is not None:
             begin, end = round(_PRACTICE * last), round(_CHECKED * last)
         return slice(begin, end - GAP_H), slice(end, last)
@@ -104,17 +119,17 @@ def _of_one(run: Recorded) -> FaultRecords:
     if len(table) != units * len(time_s) or (np.diff(time_s) != SENSES_EVERY_S).any():
         raise InputError(f"to learn of faults needs telemetry of all units every {SENSES_EVERY_S} s")
     hours = len(time_s) // PER_INTERVAL
-    state, watts, celsius, errors = _columns(table, units)
+    state, job, watts, celsius, errors = _columns(table, units)
     health = Health(units)
     sequence = np.zeros((hours, units, len(SEQUENCE)), np.float16)
-    slow = np.zeros((hours, units, len(SLOW)), np.float16)
+    slow = np.zeros((hours, units, len(DESCRIBED)), np.float16)
     up = np.zeros((hours, units), bool)
     for sample in range(hours * PER_INTERVAL):
-        health.tell(int(time_s[sample]), state[sample], watts[sample], None if celsius is None else celsius[sample],
-                    None if errors is None else errors[sample])  # fmt: skip
+        read = (None if column is None else column[sample] for column in (celsius, errors))
+        health.tell(int(time_s[sample]), state[sample], job[sample], watts[sample], *read)
         if (sample + 1) % PER_INTERVAL == 0:
             hour = sample // PER_INTERVAL
-            sequence[hour], slow[hour] = health.sequence()[:, -1], health.slow_at_close
+            sequence[hour], slow[hour, :, : len(SLOW)] = health.sequence()[:, -1], health.slow
             up[hour] = state[sample] != UNIT_STATES.index("down")
     ends_s = time_s[PER_INTERVAL - 1 :: PER_INTERVAL][:hours]
     fails_in_h, failures = _to_failures(run.tables["interrupts"], ends_s, units)
@@ -125,17 +140,26 @@ def _of_one(run: Recorded) -> FaultRecords:
     return FaultRecords(ends_s, sequence, slow, up, fails_in_h, run.hazard)
 
 
-def _columns(table: Any, units: int) -> tuple[Any, Any, Any, Any]:
-    """State as in ``UNIT_STATES``, watts, degrees Celsius and corrected errors, (samples, U); None without sensors."""
-    coded = table["state"].unify_dictionaries().combine_chunks()
-    chunks = coded.chunks if hasattr(coded, "chunks") else [coded]
-    code = np.array([UNIT_STATES.index(name) for name in chunks[0].dictionary.to_pylist()], np.int8)
-    state = code[np.concatenate([chunk.indices.to_numpy() for chunk in chunks])].reshape(-1, units)
-    found = []
-    for name in ("node_w", "node_c", "corrected_errors"):
-        column = table[name]
-        found.append(None if column.null_count else column.to_numpy().reshape(-1, units))
-    return state, *found
+def _columns(table: Any, units: int) -> tuple[Any, Any, Any, Any, Any]:
+    """State as in ``UNIT_STATES``, a number of the job (-1: none), watts, degrees Celsius and corrected errors.
+
+    Each (samples, U); None without sensors.
+    """
+    names, place = _coded(table["state"])
+    state = np.array([UNIT_STATES.index(name) for name in names], np.int8)[place].reshape(-1, units)
+    job = _coded(table["job_id"])[1].reshape(-1, units)
+
+    def read(name: str) -> Any:
+        return None if table[name].null_count else table[name].to_numpy().reshape(-1, units)
+
+    return state, job, read("node_w"), read("node_c"), read("corrected_errors")
+
+
+def _coded(column: Any) -> tuple[list[str], npt.NDArray[np.int32]]:
+    """The words of a column, and which of them stands in each row; -1 where none does."""
+    chunks = column.unify_dictionaries().chunks
+    places = [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in chunks]
+    return chunks[0].dictionary.to_pylist(), np.concatenate(places).astype(np.int32)
 
 
 def _to_failures(interrupts: Any, ends_s: Int64s, units: int) -> tuple[npt.NDArray[np.float32], int]:

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .fault_features import SEQUENCE, SLOW
+from .fault_features import DESCRIBED, SEQUENCE
 from .fault_network import (
     EDGES_H,
     FEATURES,
@@ -28,6 +28,8 @@ from .fault_network import (
     spans_h,
 )
 from .fault_records import FaultRecords, Hours
+from .fault_signs import HOURS, Seen, Signs
+from .fault_signs import fit as fit_signs
 from .loop import Course, Descent, Fitted, Plan, digest, fit
 
 Floats = npt.NDArray[np.float64]
@@ -35,7 +37,8 @@ Floats = npt.NDArray[np.float64]
 HORIZON_H: Final = 24.0
 STEP: Final = 3  # every so many hours are calibrated by, and judged
 _DRAWN: Final = 24_000  # unit-hours of an epoch
-_SOMETHING, _MUCH = 2.0, 4.0  # standard deviations, about
+_SOMETHING, _MUCH = 0.01, 0.2  # how likely a fault is on its way
+_USUAL: Final = 8_000  # unit-hours far from failures
 _LEAST_SCALE: Final = 1e-3
 _DROPOUT: Final = 0.3
 _COUNTS: Final = tuple(1.0 if edge <= HORIZON_H else 0.25 for edge in EDGES_H)  # of the spans in the loss
@@ -46,7 +49,7 @@ _LEAST_SLOPE: Final = 0.05
 
 
 class Examples(NamedTuple):
-    """Features of N unit-hours, and hours to the failure (infinite: none is known)."""
+    """Features of N unit-hours (``slow`` with signs), and hours to the failure (infinite: none is known)."""
 
     sequence: npt.NDArray[np.float16]
     slow: npt.NDArray[np.float16]
@@ -99,16 +102,46 @@ def draw(runs: Sequence[tuple[FaultRecords, slice]], wanted: int, rng: np.random
     return Examples(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
 
+def taught(runs: Sequence[FaultRecords], seed: int = 0) -> tuple[list[FaultRecords], Signs]:
+    """The same runs with what signs tell, learned from their practices; and the signs, as they are kept."""
+    rng = np.random.default_rng(seed)
+    before: list[Seen] = []
+    usual: list[Seen] = []
+    for rows in runs:
+        if rows.practice is not None:
+            each = rows.practice
+            part = each.all_of(each.parts()[0])
+            fails_in_h = each.fails_in_h[part.hour, part.unit]
+            long_back = each.slow[part.hour, part.unit, DESCRIBED.index("back_h")] > np.log1p(HOURS)
+            last = np.flatnonzero((fails_in_h <= 1.0) & long_back)
+            far = np.flatnonzero(fails_in_h > EDGES_H[-1])
+            for found, which in ((before, last), (usual, rng.choice(far, min(_USUAL, far.size), replace=False))):
+                found.append(each.seen(Hours(part.hour[which], part.unit[which])))
+    learned = fit_signs(*(Seen._make(map(np.concatenate, zip(*each, strict=True))) for each in (before, usual)))
+    signs = Signs.unpacked(learned.packed().astype(np.float16))
+    told = []
+    for rows in runs:
+        practice = rows.practice
+        if practice is not None:
+            whole = slice(practice.parts()[0].start, practice.parts()[1].stop)
+            practice = practice.told(signs, (whole,), 1)
+        told.append(rows._replace(practice=practice).told(signs, rows.parts(), STEP))
+    return told, signs
+
+
 def showing(slow: npt.NDArray[np.float16]) -> npt.NDArray[np.int64]:
     """How much of what may be a sign of a failure units show, by their slow features: 0, 1 or 2."""
-    named = dict(zip(SLOW, slow.astype(np.float64).T, strict=True))
-    usual = 12 * np.exp(named["errors_base"])
-    much = (np.expm1(named["errors_12h"]) - usual) / np.sqrt(usual + 1) + named["warmth_12h"]
-    return np.asarray(np.where(much > _MUCH, 2, (much > _SOMETHING) | (named["back_h"] < np.log1p(24.0))), np.int64)
+    fault, back_h = (slow[:, DESCRIBED.index(name)] for name in ("fault", "back_h"))
+    return np.asarray(
+        np.where(fault > np.log(_MUCH), 2, (fault > np.log(_SOMETHING)) | (back_h < np.log1p(24.0))), np.int64
+    )
 
 
-def train(runs: Sequence[FaultRecords], plan: Plan, course: Course) -> Trained:
-    """Train on the practice of each run and stop by the end of it; calibrate on the machine as it is."""
+def train(runs: Sequence[FaultRecords], signs: Signs, plan: Plan, course: Course) -> Trained:
+    """Train on the practice of each run and stop by the end of it; calibrate on the machine as it is.
+
+    ``runs`` and ``signs`` are as ``taught`` gives them.
+    """
     import torch
 
     torch.manual_seed(plan.seed)
@@ -142,13 +175,14 @@ def train(runs: Sequence[FaultRecords], plan: Plan, course: Course) -> Trained:
 
     identity = digest((*begin, *aside))
     fitted = fit(parameters, steps, check, plan, _DESCENT, identity, course)
-    trained = half(fitted, center, scale, identity)
+    trained = half(fitted, center, scale, identity, signs)
     return trained._replace(calibration=calibrate(trained, [(rows, rows.parts()[0]) for rows in runs]))
 
 
-def half(fitted: Fitted, center: Floats, scale: Floats, data: str) -> Trained:
+def half(fitted: Fitted, center: Floats, scale: Floats, data: str, signs: Signs) -> Trained:
     """Weights as they are kept: in half precision."""
-    tensors = {name: value.astype(np.float16).astype(np.float32) for name, value in fitted.tensors.items()}
+    every = {**fitted.tensors, "signs": signs.packed()}
+    tensors = {name: value.astype(np.float16).astype(np.float32) for name, value in every.items()}
     return Trained(tensors, center, scale, (0.0, 1.0), fitted.losses, fitted.best_epoch, data)
 
 
@@ -223,6 +257,8 @@ def _loss(torch: Any, log_rate: Any, spans: Any, event: Any) -> Any:
 def _parameters(torch: Any, drawn: Examples) -> dict[str, Any]:
     parameters = {}
     for name, shape in SHAPES.items():
+        if name == "signs":
+            continue
         if len(shape) == 1:
             parameters[name] = torch.zeros(shape)
         else:

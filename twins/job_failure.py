@@ -55,7 +55,7 @@ def read(path: Path) -> Network:
         each in (0, 1) for each in failed
     ):
         raise InputError(f"{path}: odds should be numbers, and failed 0 or 1")
-    return Network(tensors, about["center"], about["scale"], odds, [bool(each) for each in failed])
+    return Network(network.ready(tensors), about["center"], about["scale"], odds, [bool(each) for each in failed])
 
 
 def prediction(odds_JE: npt.NDArray[Any], scaling: platt.Scaling) -> Prediction:

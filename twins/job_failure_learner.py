@@ -54,7 +54,8 @@ def half(trained: Trained) -> Trained:
 
 def log_odds(trained: Trained, jobs: Data) -> network.Singles:
     """What the members say of jobs when they are submitted, (J, E)."""
-    return network.log_odds(trained.tensors, scaled(jobs.features, trained.center, trained.scale), jobs.known)
+    x = scaled(jobs.features, trained.center, trained.scale)
+    return network.log_odds(network.ready(trained.tensors), x, jobs.known)
 
 
 def made(trained: Trained, taught: Lesson, plan: Plan) -> Made:

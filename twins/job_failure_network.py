@@ -71,9 +71,30 @@ _CHUNK: Final = 1024
 _HEAD_OF: Final = np.repeat(np.eye(HEADS, dtype=np.float32), HIDDEN // HEADS, axis=0)  # (H, A)
 
 
+def ready(tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """The tensors with those by which ``log_odds`` takes a step of both LSTM layers at once.
+
+    ``both`` (4, E, 2 H + 1, 2 H) takes what both layers said and a 1 to the gates of both, ``into`` (4, E, T, H) an end
+    to those of the first. The numbers of input, forget and output are halved: sigmoid(x) = tanh(x / 2) / 2 + 1/2.
+    """
+    past0, past1, between = tensors["past0"], tensors["past1"], tensors["in1"]
+    rows = [
+        np.concatenate([past0, between], 2),
+        np.concatenate([np.zeros_like(past0), past1], 2),
+        np.concatenate([tensors["bias0"], tensors["bias1"]], 2),
+    ]
+    half = np.array([0.5, 0.5, 0.5, 1.0], np.float32)[:, None, None, None]
+    both = np.concatenate(rows, 1).reshape(MEMBERS, -1, LAYERS, 4, HIDDEN).transpose(3, 0, 1, 2, 4)
+    into = tensors["in0"].reshape(MEMBERS, -1, 4, HIDDEN).transpose(2, 0, 1, 3)
+    return {**tensors, "both": half * both.reshape(4, MEMBERS, -1, LAYERS * HIDDEN), "into": half * into}
+
+
 def log_odds(tensors: Mapping[str, npt.NDArray[Any]], x: Singles, known: Sequences) -> Singles:
-    """What the networks, and last the linear member, say of J jobs with features ``x`` (J, F), (J, E + 1)."""
-    told = _told(tensors, known.tokens)
+    """What the networks, and last the linear member, say of J jobs with features ``x`` (J, F), (J, E + 1).
+
+    The tensors are those that ``ready`` gives.
+    """
+    told = _told(tensors, known)
     key = told @ tensors["key"][:, None]
     value = told @ tensors["value"][:, None] + known.tokens @ tensors["token_value"][:, None]
     said = np.empty((len(x), MEMBERS + 1), np.float32)
@@ -87,29 +108,31 @@ def log_odds(tensors: Mapping[str, npt.NDArray[Any]], x: Singles, known: Sequenc
     return said
 
 
-def _told(tensors: Mapping[str, npt.NDArray[Any]], tokens: Singles) -> Singles:
-    """What the second layer says after each end of S sequences, (E, S, K, H)."""
-    told = np.empty((MEMBERS, *tokens.shape[:2], HIDDEN), np.float32)
-    for begin in range(0, len(tokens), _CHUNK):
-        rows = np.ascontiguousarray(tokens[begin : begin + _CHUNK].transpose(1, 0, 2))[:, None]
-        for layer in range(LAYERS):
-            rows = _layer(rows, *(tensors[f"{name}{layer}"] for name in ("in", "past", "bias")))
-        told[:, begin : begin + _CHUNK] = rows.transpose(1, 2, 0, 3)
+def _told(tensors: Mapping[str, npt.NDArray[Any]], known: Sequences) -> Singles:
+    """What the second layer says after each end of S sequences, (E, S, K, H); 0 where the longest one is over."""
+    told = np.zeros((MEMBERS, *known.tokens.shape[:2], HIDDEN), np.float32)
+    for begin in range(0, len(known.tokens), _CHUNK):
+        part = slice(begin, begin + _CHUNK)
+        ends = int(known.length[part].max())
+        rows = np.ascontiguousarray(known.tokens[part, :ends].transpose(1, 0, 2))[:, None, None] @ tensors["into"]
+        said = np.ones((*rows.shape[2:4], LAYERS * HIDDEN + 1), np.float32)
+        said[..., :-1] = 0.0
+        cell = said[..., :-1]
+        for step in range(ends + 1):  # the second layer goes one end behind the first
+            gates = said @ tensors["both"]
+            if step < ends:
+                gates[..., :HIDDEN] += rows[step]
+            np.tanh(gates, out=gates)
+            opened = gates[:3]
+            opened *= 0.5
+            opened += 0.5
+            cell = opened[1] * cell + opened[0] * gates[3]
+            if not step:
+                cell[..., HIDDEN:] = 0.0  # it has not begun
+            np.multiply(opened[2], np.tanh(cell), out=said[..., :-1])
+            if step:
+                told[:, part, step - 1] = said[..., HIDDEN:-1]
     return told
-
-
-def _layer(rows: Singles, taken: Singles, past: Singles, bias: Singles) -> Singles:
-    """One layer over K steps of S sequences, (K, E, S, H)."""
-    gates_K = rows @ taken + bias
-    out = np.empty((*gates_K.shape[:3], HIDDEN), np.float32)
-    h = cell = np.zeros((*gates_K.shape[1:3], HIDDEN), np.float32)
-    for step, gates in enumerate(gates_K):
-        if step:
-            gates += h @ past
-        opened = _sigmoid(gates[..., : 3 * HIDDEN])
-        cell = opened[..., HIDDEN : 2 * HIDDEN] * cell + opened[..., :HIDDEN] * np.tanh(gates[..., 3 * HIDDEN :])
-        h = out[step] = opened[..., 2 * HIDDEN :] * np.tanh(cell)
-    return out
 
 
 def _of_jobs(

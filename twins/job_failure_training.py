@@ -47,7 +47,7 @@ from .job_failure_network import (
     probability,
 )
 from .job_failure_sequences import LENGTH, Sequences
-from .loop import ALONE, Course, Descent, Plan, digest, fit
+from .loop import ALONE, Course, Descent, Plan, digest, fit, moved
 from .network import scaled
 from .records import Records
 from .training import scalers
@@ -179,11 +179,14 @@ def train(fitted: Data, imagined: Data, check: Data, plan: Plan, course: Course 
     share = float(np.clip(fitted.failed.mean(), 1e-3, 1 - 1e-3))
     weight = ((1 - share) / share) ** _WEIGHT_POWER
     real = len(fitted.failed)
-    taught, checked_by = (_tensors(torch, part, center, scale) for part in (together([fitted, imagined]), check))
+    taught, checked_by = (
+        moved(_tensors(torch, part, center, scale), course.device) for part in (together([fitted, imagined]), check)
+    )
     if begun is None:
         parameters = _begin(torch, math.log(share / (1 - share) * weight))
     else:
         parameters = _begin(torch, 0.0) | {name: torch.from_numpy(begun.tensors[name]) for name in NETWORKS}
+    parameters = moved(parameters, course.device)
 
     def loss(odds: Any, failed: Any, ran: Any) -> Any:
         entropy = partial(torch.nn.functional.binary_cross_entropy_with_logits, reduction="none")
@@ -279,7 +282,7 @@ def forward(
     seen_too = tokens @ p["token_value"][:, None] + common @ p["common_value"][:, None]
     value = both @ p["value"][:, None] + functional.pad(seen_too, (0, 0, 0, 1))
     likes = common @ p["common_key"][:, None]
-    likes = likes.masked_fill((torch.arange(LENGTH) >= length[..., None])[..., None], -math.inf)
+    likes = likes.masked_fill((torch.arange(LENGTH, device=length.device) >= length[..., None])[..., None], -math.inf)
     likes = torch.cat([likes, p["itself"][:, None].expand(members, jobs, 1, HEADS)], 2)
     score = (key * query).sum(-1) * (HIDDEN // HEADS) ** -0.5 + likes
     share = dropped(torch.softmax(score, 2), _DROPOUT / 2)
@@ -299,7 +302,7 @@ def _lstm(torch: Any, parameters: Mapping[str, Any], member: int, tokens: Any, d
             gates = parameters[f"{name}{layer}"][member].split(HIDDEN, -1)
             value = torch.cat([gates[gate] for gate in _GATES], -1)
             weights.append(value[0] if name == "bias" else value.T.contiguous())
-        weights.append(torch.zeros(4 * HIDDEN))  # torch has two biases
-    nothing = torch.zeros(LAYERS, len(tokens), HIDDEN)
+        weights.append(tokens.new_zeros(4 * HIDDEN))  # torch has two biases
+    nothing = tokens.new_zeros(LAYERS, len(tokens), HIDDEN)
     rate = _DROPOUT if dropout else 0.0
     return torch.lstm(tokens, (nothing, nothing), weights, True, LAYERS, rate, dropout, False, True)[0]

@@ -71,6 +71,10 @@ NAMES: Final = tuple(_MODULES)
 """The names of the twins that learn, as ``--twin`` takes them."""
 
 
+ON_GPU: Final = ("performance", "thermal", "job-failure")
+"""Those of them that can be trained on a GPU."""
+
+
 def learner(name: str) -> Learner:
     """The learner of a twin."""
     found: Learner = import_module(f".{_MODULES[name]}", __package__).LEARNER

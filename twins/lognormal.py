@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 Floats = npt.NDArray[np.float64]
 
@@ -119,12 +119,40 @@ def quantiles(mixture: Mixture, level: Floats, elapsed_s: Floats | None = None) 
         place = np.minimum(np.maximum((cdf < level[..., None]).sum(2), 1), len(_GRID) - 1)
         width = (right - left) / (len(_GRID) - 1)
         left, right = left + width * (place - 1), left + width * place
-    row, column = np.ogrid[: left.shape[0], : left.shape[1]]
+    row, column = np.arange(left.shape[0])[:, None], np.arange(left.shape[1])
     under, over = cdf[row, column, place - 1], cdf[row, column, place]
     share = np.clip((level - under) / np.maximum(over - under, 1e-300), 0.0, 1.0)
     unlimited = ends[:, 2:] < level
     inside = np.where(level <= ends[:, :1], low[:, None], left + share * (right - left))
     result: Floats = np.exp(np.where(unlimited, mixture.limit[:, None], inside))
+    return result
+
+
+def drawn(mixture: Mixture, level: Floats, elapsed_s: Floats | None = None) -> Floats:
+    """Runtimes in seconds of J jobs, (J, K), for K numbers from 0 to 1 each, given that they have run ``elapsed_s``.
+
+    Numbers that are spread equally give runtimes as the mixture spreads them, component after component and not in
+    their order: it takes no search, as quantiles do.
+    """
+    jobs, members, components = mixture.mean.shape
+    weight, mean, deviation = (part.reshape(jobs, members * components) for part in mixture[:3])
+    alive = np.ones_like(mean)
+    begun = np.full(len(mean), -np.inf)
+    if elapsed_s is not None:
+        with np.errstate(divide="ignore"):
+            begun = np.minimum(np.log(elapsed_s), mixture.limit)
+        alive = ndtr((mean - begun[:, None]) / deviation)
+    mass = weight * alive
+    until = mass.cumsum(1)
+    wanted = level * until[:, -1:]
+    which = np.minimum((until[:, None, :] <= wanted[:, :, None]).sum(2), members * components - 1)
+    mass_K, until_K, mean_K, deviation_K, alive_K = (
+        np.take_along_axis(part, which, axis=1) for part in (mass, until, mean, deviation, alive)
+    )
+    beyond = np.clip((until_K - wanted) / np.maximum(mass_K, 1e-300), 0.0, 1.0) * alive_K
+    log_s = np.maximum(mean_K - deviation_K * ndtri(beyond), begun[:, None])
+    is_over = until[:, -1:] < _SURELY_OVER * members
+    result: Floats = np.exp(np.where(is_over, mixture.limit[:, None], np.minimum(log_s, mixture.limit[:, None])))
     return result
 
 

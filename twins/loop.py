@@ -35,12 +35,14 @@ class Course(NamedTuple):
     ``checkpoint`` is a file that is written after each epoch, and ``resume`` goes on from it; ``told`` is called after
     each epoch with its number, from 0 on, and its losses of what is fitted and of what is checked. ``start`` is the
     JSON file of weights to begin with, in the place of those that are drawn; scalers are then those of that file.
+    ``device`` is where torch computes, ``cpu`` or ``cuda``; what is drawn to begin with, and orders, come from the CPU.
     """
 
     checkpoint: Path | None = None
     resume: bool = False
     told: Callable[[int, float, float], None] = lambda epoch, fitted, checked: None
     start: Path | None = None
+    device: str = "cpu"
 
 
 ALONE: Final = Course()
@@ -61,6 +63,29 @@ class Fitted(NamedTuple):
     tensors: dict[str, npt.NDArray[np.float32]]
     losses: list[tuple[float, float]]
     best_epoch: int
+
+
+def device_of(asked: str) -> str:
+    """The device that ``auto`` (a GPU where torch finds one), ``cpu`` or ``cuda`` means here.
+
+    InputError for a GPU that torch does not find.
+    """
+    import torch
+
+    found = torch.cuda.is_available()
+    if asked == "cuda" and not found:
+        raise InputError(f"--device cuda: torch {torch.__version__} finds no GPU here; use --device cpu or auto")
+    return "cuda" if found and asked != "cpu" else "cpu"
+
+
+def moved(value: Any, device: str) -> Any:
+    """A torch tensor, or a tuple or dictionary of them, on a device."""
+    if isinstance(value, dict):
+        return {name: moved(each, device) for name, each in value.items()}
+    if isinstance(value, tuple):
+        parts = [moved(each, device) for each in value]
+        return value._make(parts) if hasattr(value, "_make") else tuple(parts)
+    return value.to(device)
 
 
 def digest(arrays: Iterable[npt.NDArray[Any]]) -> str:
@@ -127,7 +152,7 @@ def fit(
         if checkpoint is not None:
             _leave(checkpoint, identity, parameters, best, optimizer, losses, best_epoch)
         course.told(epoch, *losses[-1])
-    return Fitted({name: value.numpy().astype(np.float32) for name, value in best.items()}, losses, best_epoch)
+    return Fitted({name: value.cpu().numpy().astype(np.float32) for name, value in best.items()}, losses, best_epoch)
 
 
 def _leave(
@@ -137,10 +162,10 @@ def _leave(
     from safetensors.numpy import save_file
 
     state = optimizer.state_dict()["state"]
-    arrays = {f"now.{name}": value.detach().numpy() for name, value in parameters.items()}
-    arrays |= {f"best.{name}": value.numpy() for name, value in best.items()}
+    arrays = {f"now.{name}": value.detach().cpu().numpy() for name, value in parameters.items()}
+    arrays |= {f"best.{name}": value.cpu().numpy() for name, value in best.items()}
     for number, name in enumerate(parameters):
-        arrays |= {f"{key}.{name}": state[number][key].numpy().reshape(-1) for key in _MOMENTS}
+        arrays |= {f"{key}.{name}": state[number][key].cpu().numpy().reshape(-1) for key in _MOMENTS}
     told = json.dumps({"identity": identity, "tensors": list(arrays), "losses": losses, "best_epoch": best_epoch})
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     draft = checkpoint.with_name(f".{checkpoint.name}.draft")

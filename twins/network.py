@@ -62,19 +62,24 @@ def pointed(features: Floats) -> npt.NDArray[np.float32]:
     return features[:, _PLACES].astype(np.float32)
 
 
-def outputs(
-    tensors: Mapping[str, npt.NDArray[Any]], x: npt.NDArray[np.float32], pointed_JP: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float32]:
-    """What the members say of J jobs, (J, M, 3 (K + P)): logit, mean and log deviation of each component in turn."""
+def perceptrons(tensors: Mapping[str, npt.NDArray[Any]], x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """What M perceptrons of three layers say of J examples, (J, M, outputs); ``x`` (J, F) are scaled features."""
     parts = []
     for begin in range(0, len(x), _CHUNK):
         hidden = x[None, begin : begin + _CHUNK]
         for layer in range(3):
             hidden = hidden @ tensors[f"weight{layer}"] + tensors[f"bias{layer}"]
             if layer < 2:
-                hidden = hidden / (1.0 + np.exp(-np.clip(hidden, -60.0, 60.0)))
+                hidden = hidden / (1.0 + np.exp(-np.minimum(np.maximum(hidden, -60.0), 60.0)))
         parts.append(hidden.transpose(1, 0, 2))
-    raw = np.concatenate(parts)
+    return np.concatenate(parts)
+
+
+def outputs(
+    tensors: Mapping[str, npt.NDArray[Any]], x: npt.NDArray[np.float32], pointed_JP: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """What the members say of J jobs, (J, M, 3 (K + P)): logit, mean and log deviation of each component in turn."""
+    raw = perceptrons(tensors, x)
     result = np.empty((*raw.shape[:2], 3 * COMPONENTS), np.float32)
     result[..., : 3 * FREE] = raw[..., : 3 * FREE]
     result[..., 2 : 3 * FREE : 3] = np.clip(raw[..., 2 : 3 * FREE : 3], LEAST_LOG_DEVIATION, MOST_LOG_DEVIATION)

@@ -105,7 +105,7 @@ class RuntimeEnsemble:
         if options.weights is not None and self._path is not None and self._path.parent != TRAINED:
             read(self._path)  # so that a file that is not sound is told of before the run begins
         self._history = History()
-        self._remembered = Remembered(_group)
+        self._remembered = Remembered(group)
         self._output = np.zeros((0, 0, 0), np.float32)
         self._answer = np.zeros((0, 3))
         self._scores: list[float] = []
@@ -161,7 +161,7 @@ class RuntimeEnsemble:
 
     def sensitivity(self, jobs: Sequence[Job], view: View) -> Prediction:
         """How jobs feel a lower clock, by what has been seen of their users' jobs at lower clocks."""
-        mean, deviation = np.array([self._slow.believed(_group(job)) for job in jobs], np.float64).T
+        mean, deviation = np.array([self._slow.believed(group(job)) for job in jobs], np.float64).T
         return Prediction(np.ascontiguousarray(mean), np.zeros(len(jobs)), np.ascontiguousarray(deviation))
 
     def report(self) -> dict[str, float | None]:
@@ -183,11 +183,11 @@ class RuntimeEnsemble:
         if end.state == "completed" and point > 0:
             noise = self._stretch * math.hypot(aleatoric, epistemic) / point
             longer = math.log(max(end.runtime_s, 1) / point)
-            self._slow.learn(_group(end.job), end.speed, longer, max(noise, _LEAST_NOISE))
+            self._slow.learn(group(end.job), end.speed, longer, max(noise, _LEAST_NOISE))
 
     def _at_full_speed(self, end: Ended) -> Ended:
         """The end as it would have been at full speed, by what is believed."""
-        longer = self._slow.longer(_group(end.job), end.speed)
+        longer = self._slow.longer(group(end.job), end.speed)
         return end if longer == 1.0 else end._replace(runtime_s=max(round(end.runtime_s / longer), 1))
 
     def _count(self, end: Ended, said: npt.NDArray[np.float64]) -> None:
@@ -287,5 +287,6 @@ def weights_path(named: str) -> Path:
     return files.path(named, "performance")
 
 
-def _group(job: Job) -> Hashable:
+def group(job: Job) -> Hashable:
+    """By whose ends answers about a job change: its user's, or of its nodes and walltime where that has no name."""
     return job.user or (job.nodes, job.walltime)

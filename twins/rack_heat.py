@@ -21,6 +21,7 @@ References: Raissi, Perdikaris and Karniadakis 2019, Physics-informed neural net
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -103,7 +104,8 @@ def k_per_w(xp: Any, p: Mapping[str, Any], racks: Racks) -> Any:
 def inlets(xp: Any, p: Mapping[str, Any], n: int) -> Any:
     """D, kelvins at the inlet of unit i (row) per watt of a node of unit j (column), (n, n)."""
     place = np.arange(n)
-    away, height = _plain(xp, np.abs(place[:, None] - place) / n), _plain(xp, place / max(1, n - 1) - 0.5)
+    like = p["ln_k_per_w"]
+    away, height = _plain(like, np.abs(place[:, None] - place) / n), _plain(like, place / max(1, n - 1) - 0.5)
     share = xp.exp(p["ln_return"] + p["ln_k_per_w"]) / n
     return share * (1.0 + 2.0 * xp.tanh(p["slant"]) * height[:, None]) * xp.exp(-away * xp.exp(-p["ln_reach"]))
 
@@ -117,8 +119,14 @@ def inlet_k(xp: Any, p: Mapping[str, Any], racks: Racks) -> Any:
 
 def beside(xp: Any, values: Any) -> Any:
     """The sum over the neighbours of each unit, of values (B, n, ...)."""
-    nothing = xp.zeros_like(values[:, :1])
-    return xp.concatenate([values[:, 1:], nothing], 1) + xp.concatenate([nothing, values[:, :-1]], 1)
+    band = _plain(values, _band(values.shape[1]))
+    return values @ band if values.ndim == 2 else band @ values
+
+
+@cache
+def _band(n: int) -> Any:
+    """1 where unit i (row) and unit j (column) of a rack are neighbours, else 0, (n, n)."""
+    return np.eye(n, k=1, dtype=np.float32) + np.eye(n, k=-1, dtype=np.float32)
 
 
 def steady(xp: Any, p: Mapping[str, Any], racks: Racks) -> Steady:
@@ -159,7 +167,7 @@ def features(xp: Any, racks: Racks) -> Any:
     count = beside(xp, racks.there)
     nothing = xp.zeros_like(racks.watts)
     rack_w = (racks.watts * racks.there).sum(1)[:, None] / racks.there.sum(1)[:, None] + nothing
-    place = nothing + _plain(xp, np.arange(n) / max(1, n - 1) - 0.5)
+    place = nothing + _plain(nothing, np.arange(n) / max(1, n - 1) - 0.5)
     watts, beside_w = racks.watts, beside(xp, racks.watts * racks.there)
     if racks.more_w is not None:
         watts = watts + racks.more_w
@@ -242,7 +250,7 @@ def layer_k(root: Any, known: Any, horizon_s: float, scale_k: float) -> Any:
     return np.sqrt(np.square(known @ at_time).sum(-1))
 
 
-def _plain(xp: Any, values: Any) -> Any:
-    """Numbers that nothing is learned of, for ``xp``."""
+def _plain(like: Any, values: Any) -> Any:
+    """Numbers that nothing is learned of, as numpy's or as torch's, where ``like`` is."""
     single = values.astype(np.float32)
-    return single if xp is np else xp.from_numpy(single)
+    return single if isinstance(like, np.ndarray | np.generic) else like.new_tensor(single)

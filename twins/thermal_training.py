@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import rack_heat
-from .loop import ALONE, Course, Descent, Plan, digest, fit
+from .loop import ALONE, Course, Descent, Plan, digest, fit, moved
 from .rack_heat import EQUATIONS, NETWORK, Racks
 from .thermal_model import Model, read
 from .thermal_windows import Windows
@@ -76,9 +76,12 @@ def train(
     torch.manual_seed(plan.seed)
     begun = None if course.start is None else read(course.start, units)
     center, scale = _scalers(fitted) if begun is None else (begun.center.tolist(), begun.scale.tolist())
-    scalers = torch.tensor(center, dtype=torch.float32), torch.tensor(scale, dtype=torch.float32)
-    parameters = _begin(torch, fitted, units) if begun is None else _begun(torch, begun)
-    rows, check_rows = (_tensors(torch, each) for each in (fitted, check.take(slice(None, None, _thinner(check)))))
+    device = course.device
+    scalers = moved(tuple(torch.tensor(each, dtype=torch.float32) for each in (center, scale)), device)
+    parameters = moved(_begin(torch, fitted, units) if begun is None else _begun(torch, begun), device)
+    rows, check_rows = (
+        moved(_tensors(torch, each), device) for each in (fitted, check.take(slice(None, None, _thinner(check))))
+    )
     least_w, most_w = 0.9 * float(fitted.watts.min()), 1.1 * float(fitted.watts.max())
     size = max(1, min(_NODES // fitted.units.shape[1], len(fitted.start_s)))
     prior = _VARIANCE_K2 / SPREAD**2 / max(1, int(fitted.holds.sum()))
@@ -105,9 +108,11 @@ def train(
             loss = data_loss(p, some) + prior * (p["factor"] ** 2).sum()
             if weight:
                 racks = some.racks(p)
-                drawn_w = least_w + (most_w - least_w) * torch.rand(racks.watts.shape)
-                racks = racks._replace(watts=torch.where(torch.rand(racks.watts.shape) < 0.5, drawn_w, racks.watts))
-                times_s = FIRST_S * (LAST_S / FIRST_S) ** torch.rand((size, _TIMES))
+                shapes = (racks.watts.shape, racks.watts.shape, (size, _TIMES))
+                powers, chances, times = moved(tuple(torch.rand(shape) for shape in shapes), device)
+                drawn_w = least_w + (most_w - least_w) * powers
+                racks = racks._replace(watts=torch.where(chances < 0.5, drawn_w, racks.watts))
+                times_s = FIRST_S * (LAST_S / FIRST_S) ** times
                 violated_k = rack_heat.imbalance_k(torch, p, racks, predicted(p, racks, times_s))
                 loss = loss + weight * (violated_k**2).sum() / (_TIMES * racks.there.sum())
             yield loss, size

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .features import NAMES
-from .loop import ALONE, Course, Descent, Plan, digest, fit
+from .loop import ALONE, Course, Descent, Plan, digest, fit, moved
 from .network import (
     FREE,
     KIND,
@@ -57,28 +57,39 @@ class Trained(NamedTuple):
     best_epoch: int
 
 
-def train(fitted: Data, check: Data, plan: Plan, course: Course = ALONE) -> Trained:
-    """Train an ensemble on ``fitted`` and stop by ``check``."""
+class Start(NamedTuple):
+    """What a training may begin with in the place of weights that are drawn: tensors, and the scalers of features."""
+
+    tensors: Mapping[str, npt.NDArray[np.float32]]
+    center: list[float]
+    scale: list[float]
+
+
+def train(fitted: Data, check: Data, plan: Plan, course: Course = ALONE, start: Start | None = None) -> Trained:
+    """Train an ensemble on ``fitted``, from ``start`` or the file of ``course`` on, and stop by ``check``."""
     import torch
 
     torch.manual_seed(plan.seed)
-    begun = None if course.start is None else load(course.start, KIND, SHAPES, NAMES)
-    center, scale = scalers(fitted.features) if begun is None else (begun.about["center"], begun.about["scale"])
-    x, truth = _tensors(torch, fitted, center, scale)
-    x_check, truth_check = _tensors(torch, check, center, scale)
-    parameters = _begin(torch) if begun is None else {n: torch.from_numpy(v) for n, v in begun.tensors.items()}
+    if start is None and course.start is not None:
+        begun = load(course.start, KIND, SHAPES, NAMES)
+        start = Start(begun.tensors, begun.about["center"], begun.about["scale"])
+    center, scale = scalers(fitted.features) if start is None else (start.center, start.scale)
+    x, truth = moved(_tensors(torch, fitted, center, scale), course.device)
+    x_check, truth_check = moved(_tensors(torch, check, center, scale), course.device)
+    parameters = _begin(torch) if start is None else {n: torch.from_numpy(v.copy()) for n, v in start.tensors.items()}
+    parameters = moved(parameters, course.device)
 
     def steps(epoch: int) -> Iterator[tuple[Any, int]]:
         order = torch.stack([torch.randperm(len(x)) for _ in range(MEMBERS)])
         for begin in range(0, len(x), plan.batch):
             which = order[:, begin : begin + plan.batch]
-            output = _forward(torch, parameters, x[which], dropout=True)
+            output = forward(torch, parameters, x[which], dropout=True)
             yield -_log_likelihood(torch, output, truth.take(which)).mean(1).sum(), which.shape[1]
 
     def checked() -> float:
         return _checked_loss(torch, parameters, x_check, truth_check)
 
-    identity = f"{digest(fitted)} {digest(check)} {'' if begun is None else begun.about['sha256']}"
+    identity = f"{digest(fitted)} {digest(check)} {'' if start is None else digest(start.tensors.values())}"
     found = fit(parameters, steps, checked, plan, Descent(), identity, course, members=MEMBERS)
     return Trained(found.tensors, center, scale, found.losses, found.best_epoch)
 
@@ -125,7 +136,8 @@ def _begin(torch: Any) -> dict[str, Any]:
     return parameters
 
 
-def _forward(torch: Any, parameters: Mapping[str, Any], x: Any, *, dropout: bool = False) -> Any:
+def forward(torch: Any, parameters: Mapping[str, Any], x: Any, *, dropout: bool = False) -> Any:
+    """What M perceptrons say of J examples, (M, J, outputs); of x (M, J, F), scaled features."""
     for layer in range(3):
         x = torch.baddbmm(parameters[f"bias{layer}"], x, parameters[f"weight{layer}"])
         if layer < 2:
@@ -157,7 +169,7 @@ def _checked_loss(torch: Any, parameters: Mapping[str, Any], x: Any, truth: _Tru
     total = 0.0
     for begin in range(0, len(x), 8192):
         part = slice(begin, begin + 8192)
-        output = _forward(torch, parameters, x[part].expand(MEMBERS, *x[part].shape))
+        output = forward(torch, parameters, x[part].expand(MEMBERS, *x[part].shape))
         whole = truth.take(part)
         terms = _log_likelihood(torch, output, _Truth(*(each.expand(MEMBERS, *each.shape) for each in whole)))
         total -= float((torch.logsumexp(terms, 0) - np.log(MEMBERS)).sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,12 @@ TRAINED: Final = Path(__file__).with_name("trained")
 
 def shipped(twin: str) -> list[str]:
     """The names of the weights of a twin that come with hpcsim."""
-    return sorted(path.name.removesuffix(f".{twin}.json") for path in TRAINED.glob(f"*.{twin}.json"))
+    return list(_shipped(twin))
+
+
+@cache
+def _shipped(twin: str) -> tuple[str, ...]:
+    return tuple(sorted(path.name.removesuffix(f".{twin}.json") for path in TRAINED.glob(f"*.{twin}.json")))
 
 
 def path(named: str, twin: str) -> Path:

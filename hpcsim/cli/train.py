@@ -70,7 +70,7 @@ def aims(
         found = train(
             plan, workers=workers or len(os.sched_getaffinity(0)), checkpoint=checkpoint, resume=resume, told=told
         )
-    keys = [f"--rounds {plan.rounds} --days {plan.days:g}", *(f"--set {each}" for each in settings)]
+    keys = [f"--rounds {plan.rounds} --days {plan.days}", *(f"--set {each}" for each in settings)]
     keys += [f"--without {without}"] if without else []
     asked = " ".join(["hpcsim train aims", *scenarios, f"--name {name} --seed {seed}", *keys])
     path = trained.write(out, name, found.tensors, found.rates_O, {"command": asked, **_about(found)})

@@ -13,7 +13,7 @@ import click
 from hpcsim.cli.needed import need
 from hpcsim.cli.offered import twins as tell
 from hpcsim.cli.plugins import plugin_option
-from hpcsim.twins.learners import NAMES
+from hpcsim.twins.learners import NAMES, ON_GPU
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,12 +70,16 @@ _epochs = click.option("--epochs", type=click.IntRange(1), default=60, show_defa
     "--from", "start", type=click.Path(path_type=Path), metavar="FILE",
     help="Weights (.json) to begin with: go on learning from newer jobs.",
 )  # fmt: skip
+@click.option(
+    "--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True,
+    help=f"Where it is trained; auto: on a GPU, if torch finds one. Only {', '.join(ON_GPU)} can use one.",
+)  # fmt: skip
 @_settings
 @_trace
 @plugin_option
 def train(
     scenarios: tuple[str, ...], twin: str, out: Path, name: str | None, seed: int, epochs: int, resume: bool,
-    start: Path | None, settings: tuple[str, ...], trace: str | None, plugins: tuple[Path, ...],
+    start: Path | None, device: str, settings: tuple[str, ...], trace: str | None, plugins: tuple[Path, ...],
 ) -> None:  # fmt: skip
     """Train a twin on the jobs of SCENARIO, or of several: each is run, and the twin learns from what happened.
 
@@ -91,8 +95,11 @@ def train(
     need("torch", "safetensors")
     from hpcsim.twins import weights
     from hpcsim.twins.learners import learner
-    from hpcsim.twins.loop import Course, Plan
+    from hpcsim.twins.loop import Course, Plan, device_of
 
+    if twin not in ON_GPU and device == "cuda":
+        raise InputError(f"--device cuda: {twin} is trained on the CPU only; a GPU can train {', '.join(ON_GPU)}")
+    device = device_of(device) if twin in ON_GPU else "cpu"
     taught = learner(twin)
     learned = [
         (title, taught.records(run)) for title, run in (_run(s, taught, settings, trace, plugins) for s in scenarios)
@@ -106,7 +113,7 @@ def train(
     checkpoint = out / f"{name}.{twin}.checkpoint"
     plan = Plan(seed, epochs)
     with _epoch_bar(name, plan.epochs) as told:
-        made = taught.train([records for _, records in learned], plan, Course(checkpoint, resume, told, start))
+        made = taught.train([records for _, records in learned], plan, Course(checkpoint, resume, told, start, device))
     keys = [f"--from {start.name}"] if start else []
     keys += [*(f"--set {each}" for each in settings), *([f"--trace {Path(trace).name}"] if trace else [])]
     asked = " ".join(["hpcsim twins train", *scenarios, f"--twin {twin} --name {name} --seed {seed}", *keys])

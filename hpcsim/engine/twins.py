@@ -291,15 +291,19 @@ def _fault_in(answer: object, question: str, count: int) -> str | None:
         if not isinstance(values, np.ndarray) or values.dtype != np.float64 or values.shape != (count,):
             found = f"{values.dtype} of shape {values.shape}" if isinstance(values, np.ndarray) else repr(values)
             return f"{name} {found}, expected an array of {count} float64"
-        if not np.isfinite(values).all():
+    of_all = np.array(answer)
+    for name, values, least, most in zip(
+        Prediction._fields, of_all, of_all.min(1).tolist(), of_all.max(1).tolist(), strict=True
+    ):
+        if not (isfinite(least) and isfinite(most)):
             return f"{name} {values[~np.isfinite(values)][0]}, expected finite numbers"
-        if name != "mean" and values.min() < 0:
-            return f"{name} {values.min()}, but no standard deviation is below 0"
-    mean = answer[0]
-    if question not in CELSIUS and mean.min() < 0:
-        return f"mean {mean.min()}, expected 0 or more"
-    if question in AT_MOST_1 and mean.max() > 1:
-        return f"mean {mean.max()}, expected 0 to 1"
+        if name != "mean":
+            if least < 0:
+                return f"{name} {least}, but no standard deviation is below 0"
+        elif question not in CELSIUS and least < 0:
+            return f"mean {least}, expected 0 or more"
+        elif question in AT_MOST_1 and most > 1:
+            return f"mean {most}, expected 0 to 1"
     return None
 
 

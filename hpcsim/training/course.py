@@ -46,13 +46,16 @@ class Plan(NamedTuple):
     ``shown`` episodes of ``days`` days are played by the rule first, and ``imitated`` updates made; then there are
     ``rounds`` of ``at_once`` episodes and ``updates`` updates. Every ``check_every`` rounds the network plays
     ``checked`` episodes that it never learns from, and the best one is kept. ``objective`` is the only one that counts,
-    if it is not None. ``seed`` decides all that is drawn.
+    if it is not None. ``seed`` decides all that is drawn. ``days`` and ``loads`` are None for a scenario that has its
+    own; ``show_epsilon`` of the actions that the rule shows are random; ``options`` are those of the scheduler.
     """
 
     scenarios: tuple[str, ...]
     seed: int = 1
-    days: float = 1.5
+    days: float | None = 1.5
+    loads: tuple[float | None, ...] = LOADS
     shown: int = 12
+    show_epsilon: float = 0.1
     imitated: int = 1500
     rounds: int = 40
     at_once: int = 4
@@ -71,6 +74,7 @@ class Plan(NamedTuple):
     various_weights: bool = True
     recipe: Recipe = Recipe()
     overrides: tuple[tuple[str, Any], ...] = ()
+    options: tuple[tuple[str, Any], ...] = ()
 
 
 class Round(NamedTuple):
@@ -155,7 +159,7 @@ class _Course:
     def begin(self) -> None:
         """Let the rule show how, learn to imitate it, and see how good it is where networks are checked."""
         plan = self._plan
-        shown = [self._order("rule", FIRST_SEED * plan.seed + k, epsilon=0.1) for k in range(plan.shown)]
+        shown = [self._order("rule", FIRST_SEED * plan.seed + k, epsilon=plan.show_epsilon) for k in range(plan.shown)]
         checked = [self._order("rule", _CHECKED_SEED + k) for k in range(plan.checked)]
         of_rule = list(self._play(shown, None))
         judged = list(self._play(checked, None, keep=False))
@@ -168,7 +172,7 @@ class _Course:
         for played in of_rule:
             self._remember(played, self.replays[0])
         if not len(self.replays[0]):
-            raise InputError(f"episodes of {plan.days:g} days are too short to learn from")
+            raise InputError("the episodes are too short to learn from")
         for _ in range(plan.imitated):
             self.learner.update(self.replays[:1], 0.0, plan.imitate[0])
         self._judge()
@@ -201,7 +205,7 @@ class _Course:
         hourly_O = np.array([self._hourly(played) for played in self._play(orders, tensors, keep=False)]).mean(0)
         rule_O = self._rule_O.mean(0)
         weights = self._weights()
-        parts = tuple(float(x) for x in hourly_O / rule_O)
+        parts = tuple(float(x) for x in hourly_O / np.maximum(rule_O, 1e-9))
         score = float(weights @ hourly_O / (weights @ rule_O))
         if score < self.best[0]:
             self.best = score, parts, tensors
@@ -220,17 +224,19 @@ class _Course:
     def _order(self, who: Who, seed: int, *, epsilon: float = 0.0) -> Order:
         plan = self._plan
         rng = np.random.default_rng([seed, 3])
-        scenario, load = plan.scenarios[seed % len(plan.scenarios)], LOADS[seed // len(plan.scenarios) % len(LOADS)]
+        scenario = plan.scenarios[seed % len(plan.scenarios)]
+        load = plan.loads[seed // len(plan.scenarios) % len(plan.loads)]
         weights = self._weights()
         if who == "explorer" and plan.various_weights and plan.objective is None and rng.random() < 0.5:
             weights = 0.1 + 0.7 * rng.dirichlet(np.ones(3))
-        month = {"days": plan.days, "seed": seed, "load": load}
+        month = {"days": plan.days, "load": load}
+        month = {"seed": seed} | {key: value for key, value in month.items() if value is not None}
         exact = (float(weights[0]), float(weights[1]), float(weights[2]))
         recipe = self.learner.recipe
         return Order(
             scenario, month | dict(plan.overrides), who, seed, exact, epsilon,
             aversion=plan.aversion if plan.uncertainty else 0.0, kappa=recipe.kappa, anchor=plan.anchor,
-            dueling=recipe.dueling, ahead_s=plan.ahead_s,
+            dueling=recipe.dueling, ahead_s=plan.ahead_s, options=plan.options,
         )  # fmt: skip
 
     def _submit(self, orders: Sequence[Order], tensors: Tensors | None, *, keep: bool = True) -> list[Future[Played]]:

@@ -103,7 +103,7 @@ def paid(simulation: Simulation, chosen: Sequence[Chosen], until_s: int, hazard:
         beyond, drawn, overhead = _energies(simulation, site, begun, speed)
         np.add.at(at_once[:, 0], row, -beyond * (1.0 + overhead))
         until_next[:, 0] = -(drawn(until_N) - drawn(time_N))
-        lost = _expected_loss_s(simulation, site, begun, hazard) + _THROTTLED * site.throttled_node_s[begun]
+        lost = expected_loss_s(simulation, site, begun, hazard) + _THROTTLED * site.throttled_node_s[begun]
         np.add.at(at_once[:, 2], row, -lost / 3600.0)
     return Paid(at_once, until_next)
 
@@ -164,7 +164,7 @@ class _Integral:
         return np.asarray(np.where(at < 0, 0.0, found))
 
 
-def _expected_loss_s(simulation: Simulation, site: Site, begun: npt.NDArray[np.int64], hazard: Hazard) -> Floats:
+def expected_loss_s(simulation: Simulation, site: Site, begun: npt.NDArray[np.int64], hazard: Hazard) -> Floats:
     """Node-seconds that failures would cost each attempt on average: half of what is done between two checkpoints."""
     attempts, checkpoints = simulation.attempts, site.checkpointing
     job, taken = (attempts.column(name)[begun] for name in ("job", "taken"))

@@ -261,12 +261,16 @@ class Aims:
     def _placed(
         self, view: View, room: Room, decisions: list[Decision], modes: Mapping[int, int]
     ) -> Iterator[Decision]:
-        """The decisions, with the units of the jobs that are to have the safest, those before the others."""
-        safe = [each for each in decisions if isinstance(each, Start) and MODES[modes[each.job.id]][1]]
-        if not safe:
+        """The decisions, with the units of the jobs that are to have the safest, those before the others.
+
+        Their order matters where jobs stop others or have nodes of their own: then all are placed by the scenario.
+        """
+        starts = [each for each in decisions if isinstance(each, Start)]
+        safe = [each for each in starts if MODES[modes[each.job.id]][1]]
+        if not safe or room.stopped or any(each.job.id in room.special for each in starts):
             yield from decisions
             return
-        free_U = view.free_units(view.room() if room.stopped else room)  # none of jobs that are still to be stopped
+        free_U = view.free_units(room)
         rest = decisions.copy()
         for each in safe:
             units = -(-each.job.nodes // view.unit_nodes)

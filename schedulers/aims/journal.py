@@ -48,16 +48,16 @@ class Journal:
 
     def tables(self, course: Sequence[tuple[int, float, float, float]]) -> dict[str, dict[str, Any]]:
         """Two tables, as columns: ``choices`` and ``weights``, of which ``course`` has the rows."""
-        numbers = np.array(self._numbers)
-        names = ("worth", "deviation", *OBJECTIVES, *(f"weight_{name}" for name in OBJECTIVES))
-        plain = dict(
-            zip(("time_s", "choice", "job_id", "action", "chosen"), zip(*self._plain, strict=True), strict=True)
-        )
-        time_s, *weights = zip(*course, strict=True) if course else [()] * 4
-        return {
-            "choices": plain | {name: numbers[:, place] for place, name in enumerate(names)} if self._plain else {},
-            "weights": {"time_s": time_s, **dict(zip(OBJECTIVES, weights, strict=True))} if course else {},
-        }
+        tables: dict[str, dict[str, Any]] = {}
+        if self._plain:
+            plain = zip(*self._plain, strict=True)
+            numbers = zip(*self._numbers, strict=True)
+            told = ("worth", "deviation", *OBJECTIVES, *(f"weight_{name}" for name in OBJECTIVES))
+            tables["choices"] = dict(zip(("time_s", "choice", "job_id", "action", "chosen"), plain, strict=True))
+            tables["choices"] |= dict(zip(told, numbers, strict=True))
+        if course:
+            tables["weights"] = dict(zip(("time_s", *OBJECTIVES), zip(*course, strict=True), strict=True))
+        return tables
 
 
 def _start(mode: int) -> str:
