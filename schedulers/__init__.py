@@ -11,6 +11,7 @@ from .flux import Flux
 from .heft import CPOP, HEFT
 from .nsga2 import NSGA2
 from .recorded import Recorded
+from .rlschert import RLSchert
 from .tetris import Tetris
 
 
@@ -29,6 +30,7 @@ def hpcsim_schedulers(register: Register[Scheduler]) -> None:
         Slurm,
         NSGA2,
         Tetris,
+        RLSchert,
         HEFT,
         CPOP,
         Recorded,

@@ -14,6 +14,7 @@ from hpcsim.schedulers.flux import Flux
 from hpcsim.schedulers.heft import CPOP, HEFT
 from hpcsim.schedulers.nsga2 import NSGA2
 from hpcsim.schedulers.recorded import Recorded
+from hpcsim.schedulers.rlschert import RLSchert
 from hpcsim.schedulers.tetris import Tetris
 from hpcsim.testing import SchedulerContract, TwinContract
 from hpcsim.testing.stand_ins import Energy, Fault, Thermal
@@ -96,6 +97,11 @@ class TestTetrisThatReserves(SchedulerContract):
 class TestAims(SchedulerContract):
     scheduler = Aims
     options = {"patience": 3600}  # as the checks last three hours
+
+
+class TestRLSchert(SchedulerContract):
+    scheduler = RLSchert
+    expected_failures = {"no_job_starves": "as published it reserves nothing; here it does for who has waited a day"}
 
 
 class TestRecorded(SchedulerContract):

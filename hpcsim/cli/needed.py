@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from hpcsim.errors import InputError
 
 
-def need(*modules: str) -> None:
-    """InputError where what learning needs is not installed."""
+def need(*modules: str, extra: str = "twins") -> None:
+    """InputError where what learning needs is not installed; ``extra`` of hpcsim installs it."""
     for module in modules:
         if find_spec(module) is None:
-            raise InputError(f"this needs {module}: pip install 'hpcsim[twins]'")
+            raise InputError(f"this needs {module}: pip install 'hpcsim[{extra}]'")

@@ -62,14 +62,14 @@ def schema(output: Path | None) -> None:
 
 def _check_jobs(loaded: LoadedScenario) -> None:
     """``InputError`` when the named trace or profile is not there; neither is read."""
-    from hpcsim.workload.profile import profile_names  # imports numpy, which hpcsim schema can do without
+    from hpcsim.workload.synthetic import known_names  # imports numpy, which hpcsim schema can do without
 
     trace, profile = loaded.scenario.trace, loaded.scenario.profile
     if trace is not None:
         if not Path(trace).is_file():
             raise InputError(f"{loaded.place('trace')}: trace: there is no such file (got {trace!r})")
-    elif profile is not None and profile not in profile_names():
-        known = profile_names()
+    elif profile is not None and profile not in known_names():
+        known = known_names()
         guess = did_you_mean(profile, known)
         place = loaded.place("profile")
         raise InputError(f"{place}: profile: no profile named {profile!r}.{guess} Known: {', '.join(known)}.")

@@ -182,11 +182,11 @@ def _workload(
     source: str, seed: int, days: float | None, readers: Sequence[PluggedReader], form: str | None
 ) -> Workload:
     """The jobs of a file, or of a profile where there is no such file."""
-    from hpcsim.workload.synthetic import profile_names, synthesise
+    from hpcsim.workload.synthetic import known_names, synthesise
     from hpcsim.workload.trace import read_trace
 
     # a name without an ending can only be meant for a profile, and a typing error in it gets its answer there
-    if not Path(source).exists() and (source in profile_names() or not Path(source).suffix):
+    if not Path(source).exists() and (source in known_names() or not Path(source).suffix):
         return synthesise(source, seed=seed, days=days)
     return read_trace(source, readers=readers, form=form)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hpcsim.training.course import Round, Trained
 
 _SHORT = "train a network of AIMS in episodes of scenarios."
+_SHORT_RLSCHERT = "Train a network of RLSchert in episodes of scenarios."
 
 
 @click.group(short_help="Train a scheduler that learns.")
@@ -52,7 +53,6 @@ def aims(
 
     need("torch", "safetensors")
     from hpcsim.schedulers.aims import trained
-    from hpcsim.strict_yaml import parse_value
     from hpcsim.training.ablations import ABLATIONS
     from hpcsim.training.ablations import without as left_out
     from hpcsim.training.course import Plan, train
@@ -60,20 +60,8 @@ def aims(
     if without is not None and without not in ABLATIONS:
         known = "\n".join(f"  {each}: {what}" for each, what in ABLATIONS.items())
         raise InputError(f"--without: found {without!r}, expected one of\n{known}")
-    name = name or Path(scenarios[0]).stem
-    if "/" in name or name in ("", ".", ".."):
-        raise InputError(f"--name: should be the name of a file without a directory, found {name!r}")
-    out = out.expanduser()
-    target = out / f"{name}.json"
-    if target.exists():
-        raise InputError(f"{target}: exists; remove it, or give another -o or --name")
-    changed = []
-    for each in settings:
-        key, equals, text = each.partition("=")
-        if not equals:
-            raise InputError(f"--set {each}: expected KEY=VALUE, such as machine.nodes=560")
-        changed.append((key.strip(), parse_value(text, f"--set {each}")))
-    plan = Plan(scenarios, seed, overrides=tuple(changed))
+    out, name = _target(out, name or Path(scenarios[0]).stem)
+    plan = Plan(scenarios, seed, overrides=_changed(settings))
     plan = plan._replace(rounds=plan.rounds if rounds is None else rounds, days=days or plan.days)
     if without is not None:
         plan = left_out(plan, without)
@@ -89,6 +77,81 @@ def aims(
     checkpoint.unlink(missing_ok=True)
     click.echo(f"{_score(found.score, found.parts)} on {plan.checked} episodes that it never learned from")
     click.echo(path)
+
+
+@train.command(short_help=_SHORT_RLSCHERT)
+@click.argument("scenarios", metavar="SCENARIO...", nargs=-1, required=True)
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=Path("weights"), show_default=True, metavar="DIR",
+    help="Where the weights go.",
+)  # fmt: skip
+@click.option("--name", help="What the weights are called; the first scenario's name unless given.")
+@click.option("--seed", type=click.IntRange(1, 9_999), default=1, show_default=True, help="Of the training.")
+@click.option("--steps", type=click.IntRange(0), help="Choices to learn from; the plan's own number unless given.")
+@click.option("--episodes", type=click.IntRange(1), help="Of each scenario; the plan's own number unless given.")
+@click.option("--load", "loads", type=click.FloatRange(0, 10, min_open=True), multiple=True,
+              help="Of episodes, by turns; as the scenario has it unless given.")  # fmt: skip
+@click.option("--start", help="Weights to begin with instead of imitation: a name, or a .json file.")
+@click.option("--rate", type=click.FloatRange(0, 0.1, min_open=True), help="Of learning, at the beginning.")
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change any key of the scenarios.")
+def rlschert(
+    scenarios: tuple[str, ...], out: Path, name: str | None, seed: int, steps: int | None, episodes: int | None,
+    loads: tuple[float, ...], start: str | None, rate: float | None, settings: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Train a network of RLSchert on SCENARIO, or on several: it imitates shortest job first, then PPO improves it.
+
+    The weights are DIR/NAME.json and .safetensors; a scenario uses them by
+    scheduler: {name: rlschert, weights: DIR/NAME.json}.
+    """
+    need("torch", "safetensors")
+    need("gymnasium", "sb3_contrib", extra="train")
+    from hpcsim.schedulers.rlschert import trained
+    from hpcsim.training.rlschert import Plan, Told, train
+
+    out, name = _target(out, name or Path(scenarios[0]).stem)
+    plan = Plan(scenarios, overrides=_changed(settings), loads=loads or (None,), seed=seed, start=start)
+    episodes = episodes or plan.episodes
+    steps = plan.steps if steps is None else steps
+    plan = plan._replace(steps=steps, episodes=episodes, checked=max(4, episodes // 8), rate=rate or plan.rate)
+    plan = plan._replace(check_every=min(plan.check_every, max(steps // 4, 1)))
+
+    def told(now: Told) -> None:
+        click.echo(f"{now.steps:,} of {steps:,} choices: slowdowns {now.score:.3f} of the rule's", err=True)
+
+    found = train(plan, told)
+    keys = [f"--steps {steps} --episodes {episodes} --rate {plan.rate:g}", *(f"--load {load:g}" for load in loads)]
+    keys += [f"--start {start}"] if start else []
+    keys += [f"--set {each}" for each in settings]
+    asked = " ".join(["hpcsim train rlschert", *scenarios, f"--name {name} --seed {seed}", *keys])
+    about = {"trained_on": list(scenarios), "seed": seed, "steps": found.steps, "score": round(found.score, 4)}
+    click.echo(trained.write(out, name, found.tensors, {**about, "command": asked}))
+
+
+def _target(out: Path, name: str) -> tuple[Path, str]:
+    """The directory and the name of weights that are not there yet; InputError where they are, or cannot be."""
+    from hpcsim.errors import InputError
+
+    if "/" in name or name in ("", ".", ".."):
+        raise InputError(f"--name: should be the name of a file without a directory, found {name!r}")
+    out = out.expanduser()
+    target = out / f"{name}.json"
+    if target.exists():
+        raise InputError(f"{target}: exists; remove it, or give another -o or --name")
+    return out, name
+
+
+def _changed(settings: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
+    """The keys and values that ``--set`` gives."""
+    from hpcsim.errors import InputError
+    from hpcsim.strict_yaml import parse_value
+
+    changed = []
+    for each in settings:
+        key, equals, text = each.partition("=")
+        if not equals:
+            raise InputError(f"--set {each}: expected KEY=VALUE, such as machine.nodes=560")
+        changed.append((key.strip(), parse_value(text, f"--set {each}")))
+    return tuple(changed)
 
 
 def _about(found: Trained) -> dict[str, Any]:

@@ -198,10 +198,12 @@ def make_scheduler(loaded: LoadedScenario, kind: type) -> Scheduler:
 
     Of what it ``uses`` it is told, by its ``needs``, what the scenario has.
     """
+    name = loaded.scenario.scheduler.name
     try:
         scheduler: Scheduler = kind() if loaded.options is None else kind(loaded.options)
+    except InputError as error:
+        raise InputError(f"scheduler {name}: {error}") from error
     except Exception as error:
-        name = loaded.scenario.scheduler.name
         raise SchedulerError(f"scheduler {name} could not be made: {type(error).__name__}: {error}") from error
     uses: Any = getattr(scheduler, "uses", frozenset())
     if uses:

@@ -23,8 +23,7 @@ from hpcsim.tournament.grid import AS_IS, SATURATED, SATURATION, Entrant, Grid, 
 from hpcsim.tournament.identity import identity, key
 from hpcsim.tournament.windows import ALL, DAY_S, Extent, Placed, by_pattern, listed, sequence, sequences
 from hpcsim.workload.job import Int64s
-from hpcsim.workload.profile import load_profile
-from hpcsim.workload.synthetic import T0_UTC, synthesise
+from hpcsim.workload.synthetic import T0_UTC, mean_jobs_per_day, synthesise
 
 OF_PARTS = {"energy_split_kwh", "jobs_by_state", "recorded_places"}
 """Figures that are mappings; a part of one is a metric: ``energy_split_kwh.idle``."""
@@ -229,7 +228,7 @@ def _extent(grid: Grid, place: Place, loaded: LoadedScenario, plugins: Plugins) 
     try:
         source = source_of(loaded, plugins)
         if drawn:
-            per_day = load_profile(str(scenario.profile)).jobs_per_day
+            per_day = mean_jobs_per_day(str(scenario.profile))
             return Extent(f"the profile {scenario.profile}", T0_UTC, None, False, per_day), source
     except InputError as error:
         raise InputError("\n".join(f"{place}: {line}" for line in str(error).splitlines())) from None

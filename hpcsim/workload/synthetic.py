@@ -28,10 +28,11 @@ import pyarrow as pa
 
 from hpcsim.errors import InputError
 from hpcsim.streams import stream
+from hpcsim.workload import toy
 from hpcsim.workload.job import COMPLETED, FAILED, TIMEOUT, Workload, workload_from_columns
 from hpcsim.workload.profile import Bools, Floats, Int64s, Profile, load_profile, profile_names
 
-__all__ = ["profile_names", "synthesise"]
+__all__ = ["known_names", "mean_jobs_per_day", "profile_names", "synthesise"]
 
 T0_UTC = 1_704_088_800  # Monday 2024-01-01 00:00 at UTC-6
 DAY_S = 86_400
@@ -44,18 +45,31 @@ def synthesise(profile: str, *, seed: int, jobs: int | None = None, days: float 
 
     Days have as many jobs as the profile's mean says, so months differ in their shape and not in their size.
     """
-    facts = load_profile(profile)
+    per_day = mean_jobs_per_day(profile)
     if jobs is not None and days is not None:
         raise InputError("a synthetic workload takes jobs or days, not both")
     if jobs is not None and jobs < 1:
         raise InputError(f"jobs: found {jobs}, but a synthetic workload needs at least 1 job")
-    span_days = (30.0 if days is None else days) if jobs is None else jobs / facts.jobs_per_day
+    span_days = (30.0 if days is None else days) if jobs is None else jobs / per_day
     if not 0 < span_days < 36_525:
         raise InputError(f"days: found {span_days:g}, but a synthetic workload lasts more than 0 days, 36,524 at most")
-    hours = _hour_weights(facts, seed, span_days)
     if jobs is None:
-        jobs = max(1, round(facts.jobs_per_day * span_days))
+        jobs = max(1, round(per_day * span_days))
+    if profile == toy.NAME:
+        return toy.toy_workload(seed=seed, jobs=jobs)
+    facts = load_profile(profile)
+    hours = _hour_weights(facts, seed, span_days)
     return _workload(facts, seed, jobs, hours, round(span_days * DAY_S))
+
+
+def known_names() -> list[str]:
+    """All that jobs can be drawn from: the profiles of machines, and the toy cluster."""
+    return [*profile_names(), toy.NAME]
+
+
+def mean_jobs_per_day(profile: str) -> float:
+    """How many jobs are submitted in a day, on average."""
+    return toy.JOBS_PER_DAY if profile == toy.NAME else load_profile(profile).jobs_per_day
 
 
 def _workload(facts: Profile, seed: int, jobs: int, hours: Floats, span_s: int) -> Workload:
