@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from zlib import crc32
 
 from hpcsim.plugin import Job
@@ -25,12 +24,6 @@ class Deferring:
         if known is None:
             known = self._latest_s[job.id] = job.submit + self._drawn_s(job)
         return known
-
-    def held(self, jobs: Sequence[Job], until_s: int) -> list[Job]:
-        """Those of ``jobs`` that need not start before ``until_s``, the most urgent first."""
-        held = [job for job in jobs if self.latest_s(job) >= until_s]
-        held.sort(key=lambda job: (self.latest_s(job), job.submit, job.id))
-        return held
 
     def _drawn_s(self, job: Job) -> int:
         if not self._slack_s or crc32(f"{self._seed} {job.name}".encode()) >= self._share * 2**32:

@@ -19,7 +19,7 @@ from hpcsim.plugin import Decision, Hold, Job, Room, SetCooling, Sleeping, Start
 from ..orders import urgent_first
 from . import network, trained
 from .deferring import Deferring
-from .green import Source
+from .green import Green
 from .observing import Plant, Slot, numbers, plant_of
 
 Floats32 = npt.NDArray[np.float32]
@@ -27,6 +27,9 @@ Chooser = Callable[[Floats32], tuple[int, int]]
 
 _NEAR_K: Final = 2.0
 """How far beyond the machine's own margin the hottest node may be from its throttle before the plant cools the most."""
+
+_ASKED: Final = 4
+"""Of so many jobs that do not fit now it is asked when they could start."""
 
 
 class GreenDRL:
@@ -83,6 +86,7 @@ class GreenDRL:
         self._sleeping = Sleeping()
         self._released: set[int] = set()
         self._slot = -1
+        self._signal: Green | None = None  # which one is known once the scenario has told what it has
         self._plant: Plant | None = None
         self._wanted = ""  # the cooling mode
         self._looked: tuple[int, Slot, Floats32] | None = None
@@ -94,7 +98,7 @@ class GreenDRL:
             slot, numbers_F = self.look(view)
             self._begin(view, slot, self._chosen(numbers_F))
         seen = self._sleeping.shown(view)
-        held = {job.id for job in self._held(seen)}
+        held = {job.id for job in self._held(seen, (self._slot + 1) * options.slot)}
         decisions: list[Decision] = list(_by_easy(seen, seen.room(), held))
         after_s = view.power.break_even_s if options.sleep_after is None else float(options.sleep_after)
         yield from self._sleeping.decide(view, decisions, after_s, held)
@@ -116,8 +120,7 @@ class GreenDRL:
             options, plant = self._options, self._plant_of(view)
             slot = self._slot_of(view)
             told = numbers(
-                view, plant, self._source, slot, self.deferring, options.slot, self._margin_k(view),
-                options.deferrable, options.slack,
+                view, plant, self._green, slot, self.deferring, self.margin_k(view), options.deferrable, options.slack
             )  # fmt: skip
             self._looked = view.now, slot, told
         return self._looked[1:]
@@ -125,19 +128,18 @@ class GreenDRL:
     def _slot_of(self, view: View) -> Slot:
         """The jobs that are held back, those of them that could start together now, and those that wait anyway."""
         seen = self._sleeping.shown(view)
-        end_s = (view.now // self._options.slot + 1) * self._options.slot
-        held = [job for job in self.deferring.held(seen.queue, end_s) if job.id not in self._released]
+        held = self._held(seen, (view.now // self._options.slot + 1) * self._options.slot)
+        held.sort(key=self.deferring.latest_s)
         ids = {job.id for job in held}
         room = seen.room()
         started = {each.job.id for each in _by_easy(seen, room, ids)}
         held = [job for job in held if job.id not in room.special]
-        startable, kept = [], []
-        asked = False
+        startable, kept, asked = [], [], 0
         for job in held:
             if room.take(job):
                 startable.append(job)
-            elif not asked:
-                asked = True
+            elif asked < _ASKED:
+                asked += 1
                 if self._starts_at(seen, room, job) >= self.deferring.latest_s(job):
                     self._released.add(job.id)  # by now it has to wait in the queue to start in time
                     continue
@@ -158,6 +160,9 @@ class GreenDRL:
             self._wanted = self._plant_of(view).modes[cooling]
         waiting = {job.id for job in view.queue}
         self._released &= waiting
+        if level == network.LEVELS - 1:
+            self._released |= {job.id for job in slot.held}  # those too that have to wait until they fit
+            return
         target = slot.demand * level / (network.LEVELS - 1)
         for job in slot.startable:
             if target <= 0:
@@ -165,10 +170,10 @@ class GreenDRL:
             self._released.add(job.id)
             target -= job.nodes
 
-    def _held(self, view: View) -> Sequence[Job]:
-        """The jobs that do not start now, though there may be room."""
-        held = self.deferring.held(view.queue, (self._slot + 1) * self._options.slot)
-        return [job for job in held if job.id not in self._released]
+    def _held(self, view: View, end_s: int) -> list[Job]:
+        """The jobs that are held back in the slot that ends at ``end_s``, in the order of submission."""
+        released, latest_s = self._released, self.deferring.latest_s
+        return [job for job in view.queue if job.id not in released and latest_s(job) >= end_s]
 
     def _chosen(self, numbers_F: Floats32) -> tuple[int, int]:
         if self.choose is not None:
@@ -178,11 +183,13 @@ class GreenDRL:
     # -- the plant ----------------------------------------------------------------------------------
 
     @property
-    def _source(self) -> Source:
-        wanted = self._options.signal
-        if wanted != "auto":
-            return wanted
-        return "solar" if "solar" in self.needs else "carbon"
+    def _green(self) -> Green:
+        if self._signal is None:
+            wanted = self._options.signal
+            if wanted == "auto":
+                wanted = "solar" if "solar" in self.needs else "carbon"
+            self._signal = Green(wanted, self._options.slot)
+        return self._signal
 
     def _plant_of(self, view: View) -> Plant:
         machine = view.machine
@@ -192,14 +199,14 @@ class GreenDRL:
             self._plant, self._wanted = plant_of(view, machine), view.power.cooling_mode
         return self._plant
 
-    def _margin_k(self, view: View) -> float | None:
+    def margin_k(self, view: View) -> float | None:
         machine = view.machine
         if machine is None or "heat" not in self.needs:
             return None
         return machine.thermal.cpu_throttle_c - machine.thermal.margin_k - float(view.node_c.max())
 
     def _mode(self, view: View) -> str:
-        margin_k = self._margin_k(view)
+        margin_k = self.margin_k(view)
         too_warm = self._options.cooling and margin_k is not None and margin_k < _NEAR_K
         return self._plant_of(view).coldest if too_warm else self._wanted
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from hpcsim.plugin import Job, MachineSpec, View
 
 from .deferring import Deferring
-from .green import BLOCKS_AHEAD, SLOTS_AHEAD, Source, ahead
+from .green import BLOCKS_AHEAD, SLOTS_AHEAD, Green
 
 Floats32 = npt.NDArray[np.float32]
 
@@ -74,14 +74,14 @@ class Slot(NamedTuple):
 
 
 def numbers(
-    view: View, plant: Plant, source: Source, slot: Slot, deferring: Deferring, slot_s: int, margin_k: float | None,
+    view: View, plant: Plant, signal: Green, slot: Slot, deferring: Deferring, margin_k: float | None,
     share: float, slack_s: int,
 ) -> Floats32:  # fmt: skip
     """The values of ``FEATURES`` now; ``margin_k`` is how far the hottest node is from its throttle, if that is known."""
     now, nodes, power = view.now, view.nodes, view.power
-    green = ahead(view, source, slot_s, plant.peak_w)
+    green = signal.ahead(view, plant.peak_w)
     drawn = power.facility_w / plant.peak_w
-    sun = source == "solar"
+    sun = signal.source == "solar"
     running = list(view.running.values())
     size = np.array([each.job.nodes for each in running], float)
     left_h = (np.array([each.expected_end for each in running], float) - now) / _HOUR_S

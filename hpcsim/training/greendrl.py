@@ -1,0 +1,158 @@
+"""Training of GreenDRL by PPO: on days of some years, watched on days of others, the best network is kept.
+
+References
+----------
+Schulman, Wolski, Dhariwal, Radford and Klimov (2017), Proximal policy optimization algorithms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcsim.errors import InputError
+from hpcsim.schedulers.greendrl.network import WIDTH, choose
+from hpcsim.training.green_days import DAY_S, YEAR_DAYS, Year
+from hpcsim.training.green_slots import GreenSlots, Span
+
+try:
+    import torch
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.vec_env import DummyVecEnv
+except ModuleNotFoundError as error:
+    raise InputError("GreenDRL is trained with stable-baselines3: pip install 'hpcsim[train]'") from error
+
+Tensors = dict[str, npt.NDArray[np.float32]]
+
+TRAINING_YEAR: Final = 1000
+WATCHED_YEAR: Final = 2000
+TEST_YEAR: Final = 3000
+"""The first seeds of the years of which days are trained on, watched, and kept for tests."""
+
+
+class Plan(NamedTuple):
+    """What is trained on. Each of ``machines`` is a packaged scenario, played by one environment at a time.
+
+    ``signals`` go round with the spans. The other names are those of PPO.
+    """
+
+    machines: tuple[str, ...] = ("mira", "theta", "cooley", "mira", "theta", "mira", "theta", "cooley")
+    signals: tuple[str, ...] = ("solar", "solar", "carbon")
+    loads: tuple[float, ...] = (0.4, 0.6, 0.8)
+    sun: float = 1.5
+    days: float = 2.0
+    spans: int = 36
+    watched: int = 6
+    steps: int = 150_000
+    watch_every: int = 10
+    seed: int = 1
+    rollout: int = 192
+    epochs: int = 10
+    batch: int = 256
+    rate: float = 3e-4
+    gamma: float = 0.99
+    gae: float = 0.95
+    clip: float = 0.2
+    entropy: float = 0.003
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+class Seen(NamedTuple):
+    """How training went: steps so far, and the mean reward of an episode on days that are not trained on."""
+
+    steps: int
+    reward: float
+
+
+class Trained(NamedTuple):
+    """The best network, and how training went."""
+
+    tensors: Tensors
+    seen: list[Seen]
+    best: Seen
+
+
+def spans_of(
+    machine: str, first_year: int, count: int, plan: Plan, rng: np.random.Generator
+) -> list[Span]:
+    """So many spans of days spread over years of a machine; ``first_year`` is the seed of the first."""
+    year_of: dict[tuple[int, bool], Year] = {}
+    found = []
+    for k in range(count):
+        signal = plan.signals[k % len(plan.signals)]
+        place = k % 2, signal == "solar"
+        year = year_of.setdefault(place, Year(machine, first_year + place[0], plan.sun if place[1] else 0.0))
+        day = (k + rng.random()) * (YEAR_DAYS - 30) / count
+        load = plan.loads[int(rng.integers(len(plan.loads)))]
+        found.append(Span(year, int(day * DAY_S), plan.days, load, signal))
+    return found
+
+
+def train(plan: Plan | None = None, *, told: Callable[[Seen], None] = lambda seen: None) -> Trained:
+    """Train by ``plan`` in one process; ``told`` is called whenever the network was watched. Same plan, same network.
+
+    Raises InputError where stable-baselines3 is not installed, when this module is imported.
+    """
+    plan = plan or Plan()
+    torch.set_num_threads(1)
+    options = dict(plan.options)
+    environments = []
+    for number, machine in enumerate(plan.machines):
+        rng = np.random.default_rng([plan.seed, number])
+        spans = spans_of(machine, TRAINING_YEAR * plan.seed + 10 * number, plan.spans, plan, rng)
+        environments.append(GreenSlots(spans, options))
+    watched = [
+        spans_of(machine, WATCHED_YEAR, plan.watched, plan, np.random.default_rng([plan.seed, 99]))
+        for machine in dict.fromkeys(plan.machines)
+    ]
+    playing = GreenSlots([span for spans in watched for span in spans], options)
+    learner = PPO(
+        "MlpPolicy", DummyVecEnv([lambda env=env: env for env in environments]), learning_rate=plan.rate,
+        n_steps=plan.rollout, batch_size=plan.batch, n_epochs=plan.epochs, gamma=plan.gamma, gae_lambda=plan.gae,
+        clip_range=plan.clip, ent_coef=plan.entropy, seed=plan.seed, device="cpu",
+        policy_kwargs={"net_arch": {"pi": [WIDTH, WIDTH], "vf": [WIDTH, WIDTH]}, "activation_fn": torch.nn.Tanh},
+    )  # fmt: skip
+    seen: list[Seen] = []
+    best, tensors = Seen(0, -np.inf), exported(learner)
+    a_round = plan.rollout * len(environments) * plan.watch_every
+    while learner.num_timesteps < plan.steps:
+        learner.learn(a_round, reset_num_timesteps=False)
+        now = exported(learner)
+        seen.append(Seen(learner.num_timesteps, mean_reward(playing, now)))
+        told(seen[-1])
+        if seen[-1].reward > best.reward:
+            best, tensors = seen[-1], now
+    return Trained(tensors, seen, best)
+
+
+def exported(learner: PPO) -> Tensors:
+    """The policy of a learner as ``schedulers.greendrl.network`` has it."""
+    policy = learner.policy
+    layers = {"1": policy.mlp_extractor.policy_net[0], "2": policy.mlp_extractor.policy_net[2], "out": policy.action_net}
+    found: Tensors = {}
+    for name, layer in layers.items():
+        found[name] = layer.weight.detach().numpy().T.copy()
+        found[f"{name}.bias"] = layer.bias.detach().numpy().copy()
+    return found
+
+
+def mean_reward(playing: GreenSlots, tensors: Mapping[str, npt.NDArray[np.float32]]) -> float:
+    """The mean over all spans of the sum of rewards of the network without chance."""
+    total = 0.0
+    for _ in range(playing.count):
+        numbers_F, _ = playing.reset(seed=1)
+        is_over = is_cut = False
+        while not (is_over or is_cut):
+            numbers_F, reward, is_over, is_cut, _ = playing.step(np.array(choose(tensors, numbers_F)))
+            total += reward
+    return total / playing.count
+
+
+def told_of(plan: Plan, trained: Trained) -> dict[str, Any]:
+    """What the JSON beside the weights tells of their training."""
+    plain = {key: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+             for key, value in plan._asdict().items()}  # fmt: skip
+    return {"plan": plain, "steps": trained.best.steps, "watched_reward": trained.best.reward}
