@@ -1,11 +1,12 @@
 """What GreenDRL takes from the grid against FIFO and EASY, with slack and without, beside a greedy oracle.
 
     python -m benchmarks.greendrl [--machine cooley] [--loads 0.5,0.85] [--spans 10] [--days 3] [--sun 1.5]
-    python -m benchmarks.greendrl --train [--steps N]       # trains first, and writes schedulers/greendrl/trained
+    python -m benchmarks.greendrl --train [--steps N]       # trains, and writes schedulers/greendrl/trained
 
-Spans of days are spread over a year that no training has seen. All run until their last job has ended, so the work done
-is the same in every row; what each takes longer counts. Cuts are of the grid's kWh of all spans together, with 95 %
-intervals of a bootstrap of spans. ``oracle`` knows jobs and sun to come: a ceiling in kind.
+Spans of days are spread over a year that no training has seen. All run until their last job has ended, so the work
+done is the same in every row; what each takes longer counts. Cuts are of the grid's kWh of all spans together, with
+95 % intervals of a bootstrap of spans. ``rule`` is greendrl with the rule that its network imitated before it learned;
+``oracle`` knows jobs and sun to come: a ceiling in kind.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from hpcsim.schedulers.greendrl.greendrl import GreenDRL
 from hpcsim.tournament.bootstrap import drawn_again, interval
 from hpcsim.training.green_days import CALM, DAY_S, YEAR_DAYS, Year
 from hpcsim.training.green_oracle import Planned, greedy_plan
+from hpcsim.training.green_rule import by_rule
 
 TRAINED = Path(hpcsim.schedulers.greendrl.__file__).with_name("trained")
 TEST_YEAR = 3000
@@ -37,6 +39,7 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     "easy, sleep, warm": {"scheduler.name": "easy", **SLEEP, "physics.cooling_mode": "warm"},
     "greendrl, no slack": {"scheduler.name": "greendrl", "scheduler.slack": 0},
     "greendrl, 12 h": {"scheduler.name": "greendrl"},
+    "rule, 12 h": {"scheduler.name": "greendrl"},
 }
 
 
@@ -71,6 +74,9 @@ def compared(year: Year, start_s: int, days: float, load: float, options: Mappin
         began = time.process_time()
         more = options if overrides["scheduler.name"] == "greendrl" else {}
         simulation = year.begin(start_s, days, load, {**more, **overrides})
+        if name == "rule, 12 h":
+            assert isinstance(simulation.scheduler, GreenDRL)
+            simulation.scheduler.choose = by_rule
         simulation.run()
         found[name] = taken(simulation, began)
         finished = simulation if name == "easy, sleep" else finished
@@ -98,12 +104,16 @@ def cut(of: np.ndarray[Any, Any], against: np.ndarray[Any, Any]) -> str:
 def trained(steps: int | None) -> None:
     """Train by the default plan and write the weights that ship."""
     from hpcsim.schedulers.greendrl import trained as files
-    from hpcsim.training.greendrl import Plan, told_of, train
+    from hpcsim.training.greendrl import Plan, Seen, told_of, train
 
     plan = Plan() if steps is None else Plan(steps=steps)
     began = time.process_time()
-    done = train(plan, told=lambda seen: print(
-        f"{seen.steps:8,} steps, reward {seen.reward:7.3f}, {time.process_time() - began:5.0f} CPU s", flush=True))  # fmt: skip
+
+    def told(seen: Seen) -> None:
+        spent_s = time.process_time() - began
+        print(f"{seen.steps:8,} steps, reward {seen.reward:7.3f}, {spent_s:5.0f} CPU s", flush=True)
+
+    done = train(plan, told=told)
     print(files.write(TRAINED, files.GENERAL, done.tensors, told_of(plan, done)))
 
 
@@ -116,11 +126,12 @@ def main() -> None:
     arguments.add_argument("--sun", type=float, default=1.5, help="kW of modules for a kW at full load (default 1.5)")
     arguments.add_argument("--set", dest="settings", action="append", default=[], help="an option of greendrl: kappa=4")
     arguments.add_argument("--heat", action="store_true", help="with physics.heat")
-    arguments.add_argument("--train", action="store_true", help="train before, and write the weights that ship")
+    arguments.add_argument("--train", action="store_true", help="only train, and write the weights that ship")
     arguments.add_argument("--steps", type=int, help="slots to train on")
     given = arguments.parse_args()
     if given.train:
         trained(given.steps)
+        return
     options = {f"scheduler.{key}": float(value) for key, value in (each.split("=") for each in given.settings)}
     physics = CALM | ({"physics.heat": True} if given.heat else {})
     year = Year(given.machine, TEST_YEAR, given.sun, physics)

@@ -73,7 +73,8 @@ class Year:
     @cached_property
     def _natural_load(self) -> float:
         workload, _, nodes = self._source
-        return offered_load(workload, start=0, end=YEAR_DAYS * DAY_S, nodes=nodes, overrun="trace")
+        end_s = int(workload.column("submit_s")[-1]) + 1
+        return offered_load(workload, start=0, end=end_s, nodes=nodes, overrun="trace")
 
     @property
     def _plant(self) -> dict[str, float]:

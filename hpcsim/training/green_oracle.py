@@ -86,7 +86,8 @@ def greedy_plan(finished: Simulation, deferring: Deferring) -> dict[int, int]:
         job_w = factor * (float(site.joules[row]) / seconds - job.nodes * power.sleep_w)
         first = max(0, -(-(job.submit - begin) // BIN_S))
         last = max(first, (deferring.latest_s(job) - begin) // BIN_S)
-        waiting.append((last > first, -job_w * seconds if last > first else job.submit, job, seconds, job_w, first, last))
+        rank = -job_w * seconds if last > first else job.submit
+        waiting.append((last > first, rank, job, seconds, job_w, first, last))
     for is_deferrable, _, job, seconds, job_w, first, last in sorted(waiting, key=lambda each: (*each[:2], each[2].id)):
         length = -(-seconds // BIN_S)
         at = _cheapest(free, drawn_w, sun_w, job.nodes, job_w, length, first, last) if is_deferrable else None

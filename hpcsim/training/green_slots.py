@@ -204,5 +204,3 @@ class GreenSlots(gymnasium.Env[Floats32, npt.NDArray[np.int64]]):
         view = self._view
         margin_k = None if view is None else self._scheduler.margin_k(view)
         return 0.0 if margin_k is None else max(0.0, -margin_k)
-
-

@@ -1,4 +1,4 @@
-"""What is green and when: the sun where the site has a plant, else the grid's carbon intensity or price, on one scale."""
+"""What is green and when: the sun where the site has a plant, else the grid's carbon intensity or price."""
 
 from __future__ import annotations
 

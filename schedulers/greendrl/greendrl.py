@@ -15,8 +15,8 @@ from pydantic import Field
 
 from hpcsim import plugin
 from hpcsim.plugin import Decision, Hold, Job, Room, SetCooling, Sleeping, Start, View, backfill
+from hpcsim.schedulers.orders import urgent_first
 
-from ..orders import urgent_first
 from . import network, trained
 from .deferring import Deferring
 from .green import Green
@@ -37,10 +37,10 @@ class GreenDRL:
 
     A network that was trained by PPO chooses, every slot, which part of the deferrable jobs that could start may do so
     and how the plant cools; what it sees is the sun (else the grid's carbon intensity or price) with its forecast, the
-    machine and the queue by slack. Rules do the rest: jobs that cannot be put off are scheduled by EASY, deferrable ones
-    go by their latest start and join the others when it comes, idle nodes sleep, and a machine that gets too warm is
-    cooled whatever the network says. The full text of the paper was not at hand: slots, features, coefficients and the
-    size of the network are the project's own choice.
+    machine and the queue by slack. Rules do the rest: jobs that cannot be put off are scheduled by EASY, deferrable
+    ones go by their latest start and join the others when it comes, idle nodes sleep, and a machine that gets too warm
+    is cooled whatever the network says. The full text of the paper was not at hand: slots, features, coefficients and
+    the size of the network are the project's own choice.
 
     References
     ----------
@@ -92,7 +92,7 @@ class GreenDRL:
         self._looked: tuple[int, Slot, Floats32] | None = None
 
     def schedule(self, view: View) -> Iterator[Decision]:
-        options, now = self._options, view.now
+        options = self._options
         begins = self.begins_slot(view)
         if begins:
             slot, numbers_F = self.look(view)

@@ -77,11 +77,12 @@ def numbers(
     view: View, plant: Plant, signal: Green, slot: Slot, deferring: Deferring, margin_k: float | None,
     share: float, slack_s: int,
 ) -> Floats32:  # fmt: skip
-    """The values of ``FEATURES`` now; ``margin_k`` is how far the hottest node is from its throttle, if that is known."""
+    """The values of ``FEATURES`` now; ``margin_k`` is how far the hottest node is from being too warm, if known."""
     now, nodes, power = view.now, view.nodes, view.power
     green = signal.ahead(view, plant.peak_w)
     drawn = power.facility_w / plant.peak_w
     sun = signal.source == "solar"
+    far = 1.0 if margin_k is None else min(margin_k / 20.0, 1.0)
     running = list(view.running.values())
     size = np.array([each.job.nodes for each in running], float)
     left_h = (np.array([each.expected_end for each in running], float) - now) / _HOUR_S
@@ -95,14 +96,15 @@ def numbers(
     day, year = 2 * np.pi * view.utc_s / _DAY_S, 2 * np.pi * view.utc_s / _YEAR_S
     values = np.concatenate([
         green, [sun, green[0] - drawn if sun else 0.0],
-        [drawn, power.overhead, power.supply_c / 30.0, 1.0 if margin_k is None else np.clip(margin_k / 20.0, -1.0, 1.0)],
+        [drawn, power.overhead, power.supply_c / 30.0, far],
         [power.cooling_mode == mode for mode in plant.modes],
         np.array([size.sum(), view.asleep_nodes, view.down_nodes, *(size[left_h <= h].sum() for h in _ENDS_H)]) / nodes,
         _squeezed(held_nodes / nodes), _squeezed(held_work / nodes),
         _squeezed(np.array([waiting_nodes, waiting_work, slot.demand]) / nodes),
         [np.sin(day), np.cos(day), np.sin(year), np.cos(year), share, slack_s / (12.0 * _HOUR_S)],
     ])  # fmt: skip
-    return np.clip(values, -2.0, 2.0).astype(np.float32)
+    told_F: Floats32 = np.clip(values, -2.0, 2.0).astype(np.float32)
+    return told_F
 
 
 def _squeezed(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

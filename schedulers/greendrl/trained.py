@@ -38,9 +38,7 @@ def _read(path: Path) -> dict[str, npt.NDArray[np.float32]]:
     return files.load(path, KIND, shapes(), FEATURES).tensors
 
 
-def write(
-    directory: Path, name: str, tensors: Mapping[str, npt.NDArray[np.float32]], about: Mapping[str, Any]
-) -> Path:
+def write(directory: Path, name: str, tensors: Mapping[str, npt.NDArray[np.float32]], about: Mapping[str, Any]) -> Path:
     """Write a network in half precision; returns the path of its JSON file."""
     unscaled = {"center": [0.0] * len(FEATURES), "scale": [1.0] * len(FEATURES)}  # the features are scaled already
     told = {"kind": KIND, "features": list(FEATURES), **unscaled, **about}
