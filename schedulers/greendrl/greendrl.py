@@ -200,6 +200,7 @@ class GreenDRL:
         return self._plant
 
     def margin_k(self, view: View) -> float | None:
+        """How many K the hottest node is from the margin to its throttle; None where the scenario has no heat."""
         machine = view.machine
         if machine is None or "heat" not in self.needs:
             return None
