@@ -1,4 +1,4 @@
-"""GreenDRL, rebuilt: who may wait and until when, what a load target lets go, its slots as an environment, and a plan."""
+"""GreenDRL, rebuilt: who may wait and until when, what a load target lets go, its slots as an environment, a plan."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hpcsim.plugin import SetCooling
 from hpcsim.replay import begin
 from hpcsim.results.energy import J_PER_KWH, power_curve
-from hpcsim.schedulers.greendrl import GreenDRL, network, trained
+from hpcsim.schedulers.greendrl import network, trained
 from hpcsim.schedulers.greendrl.deferring import Deferring
 from hpcsim.schedulers.greendrl.observing import FEATURES
 from hpcsim.training.green_days import CALM, Year
@@ -139,8 +139,8 @@ def test_features_are_as_many_as_named_and_a_missing_signal_is_told(year):
 
 def test_the_network_in_numpy_chooses_what_the_one_in_torch_does():
     pytest.importorskip("stable_baselines3", reason="GreenDRL is trained with stable-baselines3")
-    from hpcsim.training.greendrl import Plan, exported, learner_of
     from hpcsim.training.green_slots import GreenSlots
+    from hpcsim.training.greendrl import Plan, exported, learner_of
 
     learner = learner_of(Plan(rollout=8, batch=8), [GreenSlots([])])
     tensors = exported(learner)
