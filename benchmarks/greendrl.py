@@ -28,6 +28,7 @@ from hpcsim.tournament.bootstrap import drawn_again, interval
 from hpcsim.training.green_days import CALM, DAY_S, YEAR_DAYS, Year
 from hpcsim.training.green_oracle import Planned, greedy_plan
 from hpcsim.training.green_rule import by_rule
+from hpcsim.training.green_slots import brown_j
 
 TRAINED = Path(hpcsim.schedulers.greendrl.__file__).with_name("trained")
 TEST_YEAR = 3000
@@ -44,7 +45,10 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
 
 
 class Taken(NamedTuple):
-    """What one run came to: kWh from the grid and in all, node-hours of work done, mean wait in hours, CPU seconds."""
+    """What one run came to: kWh from the grid and in all, node-hours of work done, mean wait in hours, CPU seconds.
+
+    Under carbon intensity or price those of the grid are weighted by it, relative to its mean of the year.
+    """
 
     grid_kwh: float
     facility_kwh: float
@@ -53,7 +57,7 @@ class Taken(NamedTuple):
     cpu_s: float
 
 
-def taken(simulation: Simulation, began: float) -> Taken:
+def taken(simulation: Simulation, began: float, signal: str) -> Taken:
     """The figures of a run that is over."""
     site = simulation.site
     assert site is not None
@@ -62,11 +66,15 @@ def taken(simulation: Simulation, began: float) -> Taken:
     nodes = simulation.workload.column("nodes")[job]
     work_s = float(nodes @ (attempts.column("end") - start))
     wait_s = float((start - simulation.submit_s[job]).mean())
-    grid_kwh, all_kwh = (curve.joules(watts) / J_PER_KWH for watts in (curve.grid_w, curve.facility_w))
+    whole_s = np.array([int(curve.time_s[0]), curve.end_s])
+    grid_kwh = float(brown_j(simulation, signal, whole_s)[0]) / J_PER_KWH
+    all_kwh = curve.joules(curve.facility_w) / J_PER_KWH
     return Taken(grid_kwh, all_kwh, work_s / 3600.0, wait_s / 3600.0, time.process_time() - began)
 
 
-def compared(year: Year, start_s: int, days: float, load: float, options: Mapping[str, Any]) -> dict[str, Taken]:
+def compared(
+    year: Year, start_s: int, days: float, load: float, options: Mapping[str, Any], signal: str
+) -> dict[str, Taken]:
     """All rows of one span."""
     found = {}
     finished: Simulation | None = None
@@ -78,8 +86,10 @@ def compared(year: Year, start_s: int, days: float, load: float, options: Mappin
             assert isinstance(simulation.scheduler, GreenDRL)
             simulation.scheduler.choose = by_rule
         simulation.run()
-        found[name] = taken(simulation, began)
+        found[name] = taken(simulation, began, signal)
         finished = simulation if name == "easy, sleep" else finished
+    if signal != "solar":
+        return found
     assert finished is not None
     began = time.process_time()
     given = GreenDRL.Options.model_validate({key.removeprefix("scheduler."): value for key, value in options.items()})
@@ -88,7 +98,7 @@ def compared(year: Year, start_s: int, days: float, load: float, options: Mappin
     simulation = year.begin(start_s, days, load, {"scheduler.name": "greendrl"})
     simulation.take_over(Planned(plan))
     simulation.run()
-    found["oracle, 12 h"] = taken(simulation, began)
+    found["oracle, 12 h"] = taken(simulation, began, signal)
     return found
 
 
@@ -104,7 +114,7 @@ def cut(of: np.ndarray[Any, Any], against: np.ndarray[Any, Any]) -> str:
 def trained(steps: int | None) -> None:
     """Train by the default plan and write the weights that ship."""
     from hpcsim.schedulers.greendrl import trained as files
-    from hpcsim.training.greendrl import Plan, Seen, told_of, train
+    from hpcsim.training.greendrl import Plan, Seen, Trained, told_of, train
 
     plan = Plan() if steps is None else Plan(steps=steps)
     began = time.process_time()
@@ -113,8 +123,10 @@ def trained(steps: int | None) -> None:
         spent_s = time.process_time() - began
         print(f"{seen.steps:8,} steps, reward {seen.reward:7.3f}, {spent_s:5.0f} CPU s", flush=True)
 
-    done = train(plan, told=told)
-    print(files.write(TRAINED, files.GENERAL, done.tensors, told_of(plan, done)))
+    def kept(best: Trained) -> None:
+        files.write(TRAINED, files.GENERAL, best.tensors, told_of(plan, best))
+
+    train(plan, told=told, kept=kept)
 
 
 def main() -> None:
@@ -124,6 +136,7 @@ def main() -> None:
     arguments.add_argument("--spans", type=int, default=10, help="spans for each load (default 10)")
     arguments.add_argument("--days", type=float, default=3.0, help="days of submissions in a span (default 3)")
     arguments.add_argument("--sun", type=float, default=1.5, help="kW of modules for a kW at full load (default 1.5)")
+    arguments.add_argument("--signal", choices=("solar", "carbon", "price"), default="solar", help="what is green")
     arguments.add_argument("--set", dest="settings", action="append", default=[], help="an option of greendrl: kappa=4")
     arguments.add_argument("--heat", action="store_true", help="with physics.heat")
     arguments.add_argument("--train", action="store_true", help="only train, and write the weights that ship")
@@ -132,15 +145,17 @@ def main() -> None:
     if given.train:
         trained(given.steps)
         return
-    options = {f"scheduler.{key}": float(value) for key, value in (each.split("=") for each in given.settings)}
+    solar = given.signal == "solar"
+    options: dict[str, Any] = {} if solar else {"scheduler.signal": given.signal}
+    options |= {f"scheduler.{key}": float(value) for key, value in (each.split("=") for each in given.settings)}
     physics = CALM | ({"physics.heat": True} if given.heat else {})
-    year = Year(given.machine, TEST_YEAR, given.sun, physics)
+    year = Year(given.machine, TEST_YEAR, given.sun if solar else 0.0, physics)
     rng = np.random.default_rng(1)
     for load in map(float, given.loads.split(",")):
         days = (np.arange(given.spans) + rng.random(given.spans)) * (YEAR_DAYS - 30) / given.spans
-        spans = [compared(year, int(day * DAY_S), given.days, load, options) for day in days]
-        print(f"\n{given.machine}, load {load}, {given.spans} spans of {given.days:g} days, "
-              f"{given.sun * year.peak_kw:.0f} kW of modules")  # fmt: skip
+        spans = [compared(year, int(day * DAY_S), given.days, load, options, given.signal) for day in days]
+        green = f"{given.sun * year.peak_kw:.0f} kW of modules" if solar else given.signal
+        print(f"\n{given.machine}, load {load}, {given.spans} spans of {given.days:g} days, {green}")
         print(f"{'':20} {'grid, kWh':>10} {'cut against fcfs, %':>22} {'against easy, sleep, %':>23} "
               f"{'all, kWh':>10} {'work, node-h':>12} {'mean wait, h':>12} {'CPU s':>6}")  # fmt: skip
         grid = {name: np.array([span[name].grid_kwh for span in spans]) for name in spans[0]}

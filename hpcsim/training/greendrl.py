@@ -55,7 +55,7 @@ class Plan(NamedTuple):
     shown: int = 4
     imitated: int = 1500
     smoothed: float = 0.2
-    steps: int = 75_000
+    steps: int = 24_000
     watch_every: int = 8
     furthest: float = 0.03
     seed: int = 1
@@ -99,8 +99,16 @@ def spans_of(machine: str, first_year: int, count: int, plan: Plan, rng: np.rand
     return found
 
 
-def train(plan: Plan | None = None, *, told: Callable[[Seen], None] = lambda seen: None) -> Trained:
-    """Train by ``plan`` in one process; ``told`` is called whenever the network was watched. Same plan, same network.
+def train(
+    plan: Plan | None = None,
+    *,
+    told: Callable[[Seen], None] = lambda seen: None,
+    kept: Callable[[Trained], None] = lambda best: None,
+) -> Trained:
+    """Train by ``plan`` in one process. Same plan, same network.
+
+    ``told`` is called whenever the network was watched, and ``kept`` with what there is whenever it was better than
+    before, so that nothing is lost by an end before its time.
 
     Raises InputError where stable-baselines3 is not installed, when this module is imported.
     """
@@ -123,6 +131,7 @@ def train(plan: Plan | None = None, *, told: Callable[[Seen], None] = lambda see
     seen = [Seen(0, mean_reward(playing, partial(choose, tensors)))]
     told(seen[0])
     best = seen[0]
+    kept(Trained(tensors, seen, best))
     a_round = plan.rollout * len(environments) * plan.watch_every
     while learner.num_timesteps < plan.steps:
         learner.learn(a_round, reset_num_timesteps=False)
@@ -131,6 +140,7 @@ def train(plan: Plan | None = None, *, told: Callable[[Seen], None] = lambda see
         told(seen[-1])
         if seen[-1].reward > best.reward:
             best, tensors = seen[-1], now
+            kept(Trained(tensors, seen, best))
     return Trained(tensors, seen, best)
 
 
