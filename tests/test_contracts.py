@@ -85,6 +85,7 @@ class TestNSGA2(SchedulerContract):
 
 class TestGreenDRL(SchedulerContract):
     scheduler = GreenDRL
+    options = {"slack": 1800}  # by default jobs may wait for longer than those of the checks come
 
 
 class TestGreenDRLWithoutSlack(SchedulerContract):
