@@ -8,6 +8,7 @@ from .centres_cobalt import Cobalt
 from .centres_pbs import PBS
 from .centres_slurm import Slurm
 from .flux import Flux
+from .greendrl import GreenDRL
 from .heft import CPOP, HEFT
 from .nsga2 import NSGA2
 from .recorded import Recorded
@@ -20,6 +21,7 @@ def hpcsim_schedulers(register: Register[Scheduler]) -> None:
     """Register every built-in scheduler."""
     for scheduler in (
         Aims,
+        GreenDRL,
         FCFS,
         EASY,
         Conservative,

@@ -11,6 +11,7 @@ from hpcsim.schedulers.centres_cobalt import Cobalt
 from hpcsim.schedulers.centres_pbs import PBS
 from hpcsim.schedulers.centres_slurm import Slurm
 from hpcsim.schedulers.flux import Flux
+from hpcsim.schedulers.greendrl import GreenDRL
 from hpcsim.schedulers.heft import CPOP, HEFT
 from hpcsim.schedulers.nsga2 import NSGA2
 from hpcsim.schedulers.recorded import Recorded
@@ -82,6 +83,16 @@ class TestFlux(SchedulerContract):
 
 class TestNSGA2(SchedulerContract):
     scheduler = NSGA2
+
+
+class TestGreenDRL(SchedulerContract):
+    scheduler = GreenDRL
+    options = {"slack": 1800}  # by default jobs may wait for longer than those of the checks come
+
+
+class TestGreenDRLWithoutSlack(SchedulerContract):
+    scheduler = GreenDRL
+    options = {"slack": 0}
 
 
 class TestTetris(SchedulerContract):

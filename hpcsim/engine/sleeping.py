@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from math import isfinite
 
 from hpcsim.engine.awake import AwakeView
@@ -69,10 +70,13 @@ class Sleeping:
         self._awake = view.if_awake()
         return self._awake if self._awake.dormant_nodes else view
 
-    def decide(self, view: View, decisions: list[Decision], after_s: float) -> list[Decision]:
+    def decide(
+        self, view: View, decisions: list[Decision], after_s: float, held: Container[int] = ()
+    ) -> list[Decision]:
         """What becomes of the decisions of this pass, with nodes asleep that have been idle for ``after_s`` seconds.
 
-        With an infinite ``after_s`` none goes to sleep; the others wake as they are needed.
+        With an infinite ``after_s`` none goes to sleep; the others wake as they are needed. For jobs that are ``held``
+        back on purpose, by their ids, no node wakes.
         """
         now, awake = view.now, self._awake
         self._awake = None  # it is of this pass only
@@ -91,7 +95,7 @@ class Sleeping:
         if not awake.dormant_nodes and not view.asleep_nodes and free - self._reserve < view.unit_nodes:
             return decisions
         to_wake = awake.to_wake(waiting, free)
-        promised_s, missing = self._promised(view, awake, starts, waiting, free)
+        promised_s, missing = self._promised(view, awake, starts, waiting, free, held)
         wake_s = view.power.node.wake_s
         if promised_s - wake_s <= now:
             to_wake = max(to_wake, min(missing, view.asleep_nodes))
@@ -106,11 +110,11 @@ class Sleeping:
         return decisions
 
     def _promised(
-        self, view: View, awake: AwakeView, starts: list[Job], waiting: list[Job], free: int
+        self, view: View, awake: AwakeView, starts: list[Job], waiting: list[Job], free: int, held: Container[int]
     ) -> tuple[int, int]:
         """When the job that has waited longest can start at the latest, and how many nodes are asleep that it needs."""
         decided = {job.id for job in (*starts, *waiting)}
-        first = next((job for job in view.queue if job.id not in decided), None)
+        first = next((job for job in view.queue if job.id not in decided and job.id not in held), None)
         if first is None:
             return _NEVER, 0
         room = awake.room()
