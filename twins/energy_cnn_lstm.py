@@ -197,8 +197,8 @@ class EnergyCNNLSTM:
 
     def power(self, horizons_s: Int64s, view: View) -> Prediction:
         """Watts at the wall of all nodes together in each of H horizons."""
-        node = self._catch_up(view)
-        spec = self._known_spec
+        node, spec = self._catch_up(view), self._known_spec
+        self._read(spec, node)
         location, aleatoric, epistemic, base_w = self._forecast(self._moment(view, node), node, spec)
         now = view.now
         if not self._forecasts or now >= self._forecasts[-1][0] - HORIZONS_S[-1] + EVERY_S:
@@ -244,8 +244,6 @@ class EnergyCNNLSTM:
         for end in self._untold:
             self._learn(end, node)
         self._untold.clear()
-        if self._readings:
-            self._read(spec, node)
         return node
 
     @property
