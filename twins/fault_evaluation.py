@@ -145,7 +145,7 @@ def _log_expected(model: Any, rows: FaultRecords, which: Hours) -> Floats:
     for begin in range(0, len(which.hour), 1 << 16):
         some = Hours(*(part[begin : begin + (1 << 16)] for part in which))
         x = np.concatenate([rows.windows(some).reshape(len(some.hour), -1), rows.slow[some.hour, some.unit]], 1)
-        chance = np.clip(model.predict_proba(x.astype(np.float32))[:, 1], 1e-9, 1 - 1e-9)
+        chance = np.clip(model.predict_proba(x.astype(np.float32))[:, 1].astype(np.float64), 1e-9, 1 - 1e-9)
         parts.append(np.log(-np.log1p(-chance)))
     return np.concatenate(parts)
 
