@@ -21,7 +21,7 @@ from hpcsim.twins.fault_lstm import KIND, FaultLSTM, read
 from hpcsim.twins.fault_records import FaultRecords, _to_failures
 from hpcsim.twins.fault_signs import _NOW, HOURS, LEADS_H, SIGNS, SIZE, Seen, Signs, fit, likelihood
 from hpcsim.twins.fault_signs import told as tell_signs
-from hpcsim.twins.fault_training import calibrated, draw, forward, showing, train
+from hpcsim.twins.fault_training import Trained, calibrated, draw, forward, joined, showing, train
 from hpcsim.twins.fault_warmth import Warmth
 from hpcsim.twins.learners import Recorded
 from hpcsim.twins.loop import ALONE, Course, Plan
@@ -184,7 +184,7 @@ def test_the_forward_pass_is_that_of_torch():
     rng = np.random.default_rng(2)
     x = rng.standard_normal((37, INTERVALS, len(SEQUENCE))).astype(np.float32)
     z = rng.standard_normal((37, len(DESCRIBED))).astype(np.float32)
-    mine = network.log_rates(tensors(), x, z)
+    mine = network.network_log_rates(tensors(), x, z)
     lstm = torch.nn.LSTM(len(SEQUENCE), network.HIDDEN, 2, batch_first=True)
     attention = torch.nn.MultiheadAttention(network.HIDDEN, network.HEADS, bias=False, batch_first=True)
     given = {name: torch.from_numpy(value) for name, value in tensors().items()}
@@ -205,6 +205,21 @@ def test_the_forward_pass_is_that_of_torch():
         assert np.allclose(mine, theirs.numpy(), atol=2e-5)
         learned = forward(torch, given, torch.from_numpy(x), torch.from_numpy(z))
         assert np.allclose(mine, learned.numpy(), atol=2e-5)
+
+
+def test_both_members_are_averaged_in_logarithms_and_the_network_tells_when_a_failure_comes():
+    rng = np.random.default_rng(5)
+    x = rng.normal(0, 0.2, (9, INTERVALS, len(SEQUENCE))).astype(np.float32)
+    z = rng.normal(0, 0.2, (9, len(DESCRIBED))).astype(np.float32)
+    weights = tensors() | {"linear_bias": np.array([-3.0], np.float32)}
+    odds = np.concatenate([x.reshape(9, -1), z], 1).astype(float) @ weights["linear"] - 3.0
+    of_linear = -np.log1p(-1.0 / (1.0 + np.exp(-odds)))
+    alone = network.network_log_rates(weights, x, z)
+    of_network = network.expected(alone, 24.0)
+    for share in (0.0, 0.3, 1.0):
+        both = network.log_rates(weights | {"linear_share": np.array([share], np.float32)}, x, z)
+        assert network.expected(both, 24.0) == pytest.approx(of_linear**share * of_network ** (1 - share), rel=1e-3)
+        assert np.allclose(both - both[:, :1], alone - alone[:, :1], atol=1e-4)
 
 
 def test_any_horizon_is_the_integral_of_the_rates():
@@ -267,6 +282,23 @@ def test_each_third_of_what_is_drawn_shows_much_something_or_nothing(lesson):
     assert len(drawn.slow) >= 200
 
 
+@pytest.mark.parametrize(("telling", "shares"), [("network", (0.0, 0.2)), ("line", (0.8, 1.0))])
+def test_the_member_that_tells_more_of_the_hours_to_check_gets_the_larger_share(lesson, telling, shares):
+    pytest.importorskip("sklearn")
+    blank = {name: np.zeros(shape, np.float32) for name, shape in network.NETWORK.items()}
+    count = len(network.FEATURES)
+    alone = Trained(blank | {"signs": PLAIN.packed()}, np.zeros(count), np.ones(count), (0.0, 1.0), [], 0, "")
+    alone.tensors["wide"][:, FAULT - len(DESCRIBED) if telling == "network" else 0] = 1.0  # the other is noise
+    drawn = draw([(lesson.practice, lesson.practice.parts()[0])], 3000, np.random.default_rng(1))
+    if telling == "network":  # so the line learns from noise
+        drawn = drawn._replace(fails_in_h=np.random.default_rng(2).permutation(drawn.fails_in_h))
+    found = joined(alone, drawn, [(lesson, lesson.parts()[0])])
+    assert shares[0] <= found.tensors["linear_share"][0] <= shares[1] + 1e-3
+    test = lesson.all_of(lesson.parts()[1])
+    said, failed = found.probability(lesson, test), lesson.within(test, 24.0)
+    assert _Judge(said, failed).average_precision(np.ones(len(said), np.int64)) > 10 * failed.mean()
+
+
 class Killed(Exception):
     """Stands for whatever may end a training."""
 
@@ -285,6 +317,7 @@ def test_training_learns_resumes_and_repeats_to_the_same_weights(lesson, tmp_pat
     again = train([lesson], PLAIN, plan, Course(checkpoint=tmp_path / "c", resume=True))
     assert all(np.array_equal(whole.tensors[name], again.tensors[name]) for name in whole.tensors)
     assert whole.calibration == again.calibration
+    assert np.array_equal(whole.covariance, again.covariance)
     test = lesson.all_of(lesson.parts()[1])
     said, failed = whole.probability(lesson, test), lesson.within(test, 24.0)
     area = _Judge(said, failed).average_precision(np.ones(len(said), np.int64))

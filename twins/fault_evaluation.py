@@ -20,9 +20,9 @@ import numpy.typing as npt
 from hpcsim.plugin import InputError
 
 from .fault_features import HOUR_S
-from .fault_network import probability
+from .fault_network import HORIZON_H, probability
 from .fault_records import FaultRecords, Hours
-from .fault_training import HORIZON_H, STEP, calibrated, draw, taught, train
+from .fault_training import LINEAR_DRAWN, STEP, calibrated, draw, taught, train
 from .judging import Column, Diagram, Evaluation, compare
 from .loop import ALONE, Plan
 
@@ -40,7 +40,6 @@ _COLUMNS: Final = (
 _BINS: Final = 10
 _DRAWS: Final = 100
 _PATIENCE: Final = 6
-_LEARNED_FROM: Final = 72_000  # unit-hours for each baseline
 
 
 def evaluate(
@@ -59,9 +58,9 @@ def evaluate(
     said: dict[str, list[Floats]] = {}
     for seed in seeds:
         told(f"seed {seed}: {LEARNED}")
-        said.setdefault(LEARNED, []).append(
-            train([rows], signs, Plan(seed, epochs, _PATIENCE), ALONE).probability(rows, test)
-        )
+        trained = train([rows], signs, Plan(seed, epochs, _PATIENCE), ALONE)
+        told(f"seed {seed}: the logistic member has a share of {trained.tensors['linear_share'][0]:.1f}")
+        said.setdefault(LEARNED, []).append(trained.probability(rows, test))
     told(TRUE)
     hours, back = np.unique(test.hour, return_inverse=True)
     said[TRUE] = [np.asarray(hazard(rows.time_s[hours], int(HORIZON_H) * HOUR_S), np.float64)[back, test.unit]]
@@ -120,7 +119,7 @@ def _baselines(
 
     if rows.practice is None:
         raise ValueError("no practice to learn from")
-    drawn = draw([(rows.practice, rows.practice.parts()[0])], _LEARNED_FROM, np.random.default_rng([seed, 3]))
+    drawn = draw([(rows.practice, rows.practice.parts()[0])], LINEAR_DRAWN, np.random.default_rng([seed, 3]))
     x = np.concatenate([drawn.sequence.reshape(len(drawn.slow), -1), drawn.slow], 1).astype(np.float32)
     y = drawn.fails_in_h <= HORIZON_H
     models: dict[str, Any] = {
@@ -146,7 +145,7 @@ def _log_expected(model: Any, rows: FaultRecords, which: Hours) -> Floats:
     for begin in range(0, len(which.hour), 1 << 16):
         some = Hours(*(part[begin : begin + (1 << 16)] for part in which))
         x = np.concatenate([rows.windows(some).reshape(len(some.hour), -1), rows.slow[some.hour, some.unit]], 1)
-        chance = np.clip(model.predict_proba(x.astype(np.float32))[:, 1], 1e-9, 1 - 1e-9)
+        chance = np.clip(model.predict_proba(x.astype(np.float32))[:, 1].astype(np.float64), 1e-9, 1 - 1e-9)
         parts.append(np.log(-np.log1p(-chance)))
     return np.concatenate(parts)
 

@@ -11,7 +11,7 @@ from . import fault_network as network
 from .fault_features import PER_INTERVAL, SENSES_EVERY_S
 from .fault_lstm import KIND
 from .fault_records import FaultRecords, of_run
-from .fault_training import HORIZON_H, STEP, covariance, taught, train
+from .fault_training import STEP, taught, train
 from .judging import Evaluation
 from .learners import Learner, Made, Recorded
 from .loop import Course, Plan
@@ -33,10 +33,12 @@ class _Fault:
         runs, signs = taught(runs)
         trained = train(runs, signs, plan, course)
         best = trained.losses[trained.best_epoch]
-        failed = [rows.within(rows.all_of(rows.parts()[0], STEP), HORIZON_H) for rows in runs]
-        usual_per_h = float(np.clip(np.concatenate(failed).mean(), 1e-9, 1.0) / HORIZON_H)
-        doubt = covariance(trained, [(rows, rows.parts()[0]) for rows in runs])
+        failed = [rows.within(rows.all_of(rows.parts()[0], STEP), network.HORIZON_H) for rows in runs]
+        usual_per_h = float(np.clip(np.concatenate(failed).mean(), 1e-9, 1.0) / network.HORIZON_H)
+        if trained.covariance is None:
+            raise ValueError("a network that was not calibrated")
         level, slope = trained.calibration
+        share = round(float(trained.tensors["linear_share"][0]), 1)
         hours = sum(len(rows.practice.time_s) for rows in runs if rows.practice is not None)
         about = {
             "kind": KIND,
@@ -52,12 +54,13 @@ class _Fault:
             "center": trained.center.tolist(),
             "scale": trained.scale.tolist(),
             "signs": {"warm_k": round(signs.warm_k, 2), "errors_per_h": round(signs.errors_per_h, 2)},
+            "linear_share": share,
             "calibration": {"level": level, "slope": slope, "usual_per_h": usual_per_h,
-                            "covariance": doubt.reshape(-1).tolist()},
+                            "covariance": trained.covariance.reshape(-1).tolist()},
         }  # fmt: skip
         said = (
             f"{hours:,} hours of practice; the best of {len(trained.losses)} epochs is {trained.best_epoch + 1}: loss "
-            f"{best[0]:.4f}, of the hours to check {best[1]:.4f}"
+            f"{best[0]:.4f}, of the hours to check {best[1]:.4f}; the logistic member has a share of {share}"
         )
         return Made({name: value.astype(np.float16) for name, value in trained.tensors.items()}, about, said)
 

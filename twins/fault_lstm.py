@@ -58,10 +58,10 @@ class FaultLSTM:
     """Failing nodes and programs: signs of faults, and LSTMs over the last 15 hours of sensors, or 15 ends of a user.
 
     It is told every 5 minutes what the sensors of all units read, and keeps of that the features of
-    ``fault_features``. Only when it is asked does it look for signs of a fault, and the network at all units, once an
-    hour. It says of each the rate of failures in spans of time to come, of which the probability within any horizon
-    follows; that is calibrated on months of a machine that were not learned from. Before the first hour is over, all
-    units are as likely to fail.
+    ``fault_features``. Only when it is asked does it look for signs of a fault, and the network and a logistic
+    regression at all units, once an hour. Averaged, they say of each the rate of failures in spans of time to come, of
+    which the probability within any horizon follows; that is calibrated on months of a machine that were not learned
+    from. Before the first hour is over, all units are as likely to fail.
 
     Of programs, see ``job_failure.JobFailure``.
 
@@ -124,7 +124,7 @@ class FaultLSTM:
         else:
             if health.intervals != self._looked:
                 self._look(health, known)
-            log_h = np.log(np.maximum(network.expected(self._log_rate[units], horizon_h), 1e-12))
+            log_h = network.log_expected(self._log_rate[units], horizon_h)
             level, slope = known.calibration
             calibrated = np.exp(level + slope * log_h)
         probability = -np.expm1(-calibrated)

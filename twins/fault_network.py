@@ -6,6 +6,10 @@ each of ``len(EDGES_H)`` spans of time to come: a piecewise exponential model, s
 linear part beside it sees all features, so that the network only has to learn what a line does not say (Cheng et al.
 2016). The tests compare this pass with torch's.
 
+Beside the network stands a logistic regression on the same features, of failures within ``HORIZON_H`` (``logistic``).
+What both say is averaged in logarithms, with a share of 0 to 1 for the regression; when within the horizon a failure
+comes, and what is beyond it, the network tells alone.
+
 References
 ----------
 Hochreiter and Schmidhuber (1997), Long short-term memory. Vaswani et al. (2017), Attention is all you need. Friedman
@@ -34,8 +38,12 @@ CLIP: Final = 6.0  # standard deviations
 EDGES_H: Final = (2.0, 6.0, 12.0, 24.0, 48.0, 96.0)
 """Ends of the spans in which the rate of failures is constant, hours; that of the last goes on."""
 
+HORIZON_H: Final = 24.0
+"""Within which the logistic member tells failures."""
+
 FEATURES: Final = SEQUENCE + DESCRIBED
-SHAPES: Final[Mapping[str, tuple[int, ...]]] = {
+_FLAT: Final = INTERVALS * len(SEQUENCE) + len(DESCRIBED)
+NETWORK: Final[Mapping[str, tuple[int, ...]]] = {
     "input0": (4 * HIDDEN, len(SEQUENCE)),
     "state0": (4 * HIDDEN, HIDDEN),
     "bias0": (4 * HIDDEN,),
@@ -49,12 +57,21 @@ SHAPES: Final[Mapping[str, tuple[int, ...]]] = {
     "dense_bias": (DENSE,),
     "rates": (len(EDGES_H), DENSE),
     "rates_bias": (len(EDGES_H),),
-    "wide": (len(EDGES_H), INTERVALS * len(SEQUENCE) + len(DESCRIBED)),
-    "signs": (fault_signs.SIZE,),
+    "wide": (len(EDGES_H), _FLAT),
 }
-"""The tensors by name; gates in the order input, forget, cell, output. ``signs`` are ``Signs.packed``."""
+"""The tensors of the network by name; gates in the order input, forget, cell, output."""
 
-_CHUNK: Final = 2048
+SHAPES: Final[Mapping[str, tuple[int, ...]]] = {
+    **NETWORK,
+    "signs": (fault_signs.SIZE,),
+    "linear": (_FLAT,),
+    "linear_bias": (1,),
+    "linear_share": (1,),
+}
+"""All tensors; ``signs`` are ``Signs.packed``, ``linear_share`` is the weight of the logistic member."""
+
+_CHUNK: Final = 512  # units whose numbers fit in a cache
+_LEAST: Final = 1e-12  # failures expected
 
 
 def scaled(values: npt.NDArray[Any], center: Floats, scale: Floats) -> Singles:
@@ -64,7 +81,28 @@ def scaled(values: npt.NDArray[Any], center: Floats, scale: Floats) -> Singles:
 
 
 def log_rates(tensors: Mapping[str, npt.NDArray[Any]], sequence: Singles, slow: Singles) -> Singles:
-    """Of U units ln of the failures an hour in each span, (U, len(EDGES_H)); the features are scaled."""
+    """Of U units ln of the failures an hour in each span, (U, len(EDGES_H)); the features are scaled.
+
+    This is what both members say; ``network_log_rates`` is the network alone.
+    """
+    alone = network_log_rates(tensors, sequence, slow)
+    more = log_linear(tensors, flat(sequence, slow)) - log_expected(alone, HORIZON_H)
+    return np.asarray(alone + tensors["linear_share"] * more.astype(np.float32)[:, None], np.float32)
+
+
+def flat(sequence: Singles, slow: Singles) -> Singles:
+    """All features of U units in a row each."""
+    return np.concatenate([sequence.reshape(len(slow), -1), slow], axis=1)
+
+
+def log_linear(tensors: Mapping[str, npt.NDArray[Any]], row: Singles) -> Floats:
+    """Ln of the failures within ``HORIZON_H`` that the logistic member expects of U units, by ``flat`` features."""
+    odds = (row @ tensors["linear"] + tensors["linear_bias"]).astype(np.float64)
+    return np.asarray(np.log(np.maximum(np.logaddexp(0.0, odds), _LEAST)))
+
+
+def network_log_rates(tensors: Mapping[str, npt.NDArray[Any]], sequence: Singles, slow: Singles) -> Singles:
+    """What the network says alone: see ``log_rates``."""
     parts = [
         _log_rates(tensors, sequence[begin : begin + _CHUNK], slow[begin : begin + _CHUNK])
         for begin in range(0, len(slow), _CHUNK)
@@ -73,38 +111,45 @@ def log_rates(tensors: Mapping[str, npt.NDArray[Any]], sequence: Singles, slow: 
 
 
 def _log_rates(tensors: Mapping[str, npt.NDArray[Any]], sequence: Singles, slow: Singles) -> Singles:
-    steps = _lstm(tensors, 1, _lstm(tensors, 0, list(sequence.transpose(1, 0, 2))))
-    last = steps[-1]
-    shape = (len(last), HEADS, HIDDEN // HEADS)
-    query = (last @ tensors["query"].T).reshape(shape)
-    keys = np.stack([(step @ tensors["key"].T).reshape(shape) for step in steps], axis=2)
-    values = np.stack([(step @ tensors["value"].T).reshape(shape) for step in steps], axis=2)
-    score = np.einsum("uhd,uhtd->uht", query, keys) / np.float32((HIDDEN // HEADS) ** 0.5)
-    weight = np.exp(score - score.max(2, keepdims=True))
-    weight /= weight.sum(2, keepdims=True)
-    found = np.einsum("uht,uhtd->uhd", weight, values).reshape(len(last), HIDDEN)
-    joined = np.concatenate([last, found, slow], axis=1)
-    hidden = np.maximum(joined @ tensors["dense"].T + tensors["dense_bias"], 0.0)
-    wide = np.concatenate([sequence.reshape(len(slow), -1), slow], axis=1) @ tensors["wide"].T
-    return np.asarray(hidden @ tensors["rates"].T + tensors["rates_bias"] + wide, np.float32)
+    steps = _lstm(tensors, 1, _lstm(tensors, 0, np.ascontiguousarray(sequence.transpose(1, 2, 0))))
+    last, units = steps[-1], len(slow)
+    heads = (len(steps), HEADS, HIDDEN // HEADS, units)
+    score = ((tensors["key"] @ steps) * (tensors["query"] @ last)).reshape(heads).sum(2)
+    score *= np.float32((HIDDEN // HEADS) ** -0.5)
+    weight = np.exp(score - score.max(0))
+    weight /= weight.sum(0)
+    found = ((tensors["value"] @ steps).reshape(heads) * weight[:, :, None]).sum(0).reshape(HIDDEN, units)
+    joined = np.concatenate([last, found, slow.T])
+    hidden = np.maximum(tensors["dense"] @ joined + tensors["dense_bias"][:, None], 0.0)
+    rates = tensors["rates"] @ hidden + tensors["rates_bias"][:, None]
+    return np.asarray(rates.T + flat(sequence, slow) @ tensors["wide"].T)
 
 
-def _lstm(tensors: Mapping[str, npt.NDArray[Any]], layer: int, steps: list[Singles]) -> list[Singles]:
-    into, back = tensors[f"input{layer}"].T, tensors[f"state{layer}"].T
-    bias = tensors[f"bias{layer}"]
-    hidden = cell = np.zeros((len(steps[0]), HIDDEN), np.float32)
-    outputs = []
-    for step in steps:
-        gates = step @ into + hidden @ back + bias
-        enter, forget, leave = (_sigmoid(gates[:, k * HIDDEN : (k + 1) * HIDDEN]) for k in (0, 1, 3))
-        cell = forget * cell + enter * np.tanh(gates[:, 2 * HIDDEN : 3 * HIDDEN])
-        hidden = leave * np.tanh(cell)
-        outputs.append(hidden)
-    return outputs
+def _lstm(tensors: Mapping[str, npt.NDArray[Any]], layer: int, steps: Singles) -> Singles:
+    """What a layer says of T intervals of U units, (T, H, U), all gates by one product and one tanh.
+
+    The numbers of input, forget and output are halved for that: sigmoid(x) = tanh(x / 2) / 2 + 1/2.
+    """
+    into, back, bias = (_gates(tensors[f"{name}{layer}"]) for name in ("input", "state", "bias"))
+    rows = into @ steps
+    rows += bias[:, None]
+    hidden = cell = np.zeros((HIDDEN, steps.shape[2]), np.float32)
+    told = np.empty((len(steps), *hidden.shape), np.float32)
+    for row, hidden_now in zip(rows, told, strict=True):
+        row += back @ hidden
+        np.tanh(row, out=row)
+        enter, forget, leave, new = row.reshape(4, HIDDEN, -1)
+        row[: 3 * HIDDEN] *= 0.5
+        row[: 3 * HIDDEN] += 0.5
+        cell = forget * cell + enter * new
+        hidden = np.multiply(leave, np.tanh(cell), out=hidden_now)
+    return told
 
 
-def _sigmoid(x: Singles) -> Singles:
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x)), np.float32)
+def _gates(rows: npt.NDArray[Any]) -> Singles:
+    """Rows of input, forget, cell and output as those of input, forget, output, all halved, and cell."""
+    enter, forget, cell, leave = np.split(rows, 4)
+    return np.concatenate([0.5 * enter, 0.5 * forget, 0.5 * leave, cell]).astype(np.float32)
 
 
 def spans_h(horizon_h: npt.ArrayLike) -> Floats:
@@ -120,7 +165,12 @@ def expected(log_rate: npt.NDArray[Any], horizon_h: float) -> Floats:
     return np.asarray(np.exp(np.minimum(log_rate.astype(np.float64), 8.0)) @ spans_h(horizon_h))
 
 
+def log_expected(log_rate: npt.NDArray[Any], horizon_h: float) -> Floats:
+    """Ln of ``expected``."""
+    return np.asarray(np.log(np.maximum(expected(log_rate, horizon_h), _LEAST)))
+
+
 def probability(expected_U: Floats, calibration: tuple[float, float]) -> Floats:
     """The probability of a failure, where ``calibration`` is a and b of ln H' = a + b ln H."""
     level, slope = calibration
-    return np.asarray(-np.expm1(-np.exp(level + slope * np.log(np.maximum(expected_U, 1e-12)))))
+    return np.asarray(-np.expm1(-np.exp(level + slope * np.log(np.maximum(expected_U, _LEAST)))))

@@ -2,8 +2,10 @@
 
 A unit-hour says that its unit failed in some span, or that it did not for ``EDGES_H[-1]`` hours (censored). Hours of
 which nothing is to be said are by far the most, so each epoch draws two thirds of its hours from those that show
-something: by what was known, and not by what came, so that no rate is distorted by it. ``calibrate`` then fits
-ln H' = a + b ln H on the machine as it is.
+something: by what was known, and not by what came, so that no rate is distorted by it.
+
+The machine as it is then has the last word, in the hours to calibrate by: they tell how firmly the logistic member is
+held back, its share in what both members say, and the a and b of ln H' = a + b ln H.
 """
 
 from __future__ import annotations
@@ -14,15 +16,21 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from . import logistic
 from .fault_features import DESCRIBED, SEQUENCE
 from .fault_network import (
     EDGES_H,
     FEATURES,
     HEADS,
     HIDDEN,
-    SHAPES,
+    HORIZON_H,
+    NETWORK,
     expected,
+    flat,
+    log_expected,
+    log_linear,
     log_rates,
+    network_log_rates,
     probability,
     scaled,
     spans_h,
@@ -34,9 +42,11 @@ from .loop import Course, Descent, Fitted, Plan, digest, fit
 
 Floats = npt.NDArray[np.float64]
 
-HORIZON_H: Final = 24.0
 STEP: Final = 3  # every so many hours are calibrated by, and judged
 _DRAWN: Final = 24_000  # unit-hours of an epoch
+LINEAR_DRAWN: Final = 72_000  # unit-hours that a member without epochs learns from
+_SHARES: Final = tuple(round(0.1 * tenth, 1) for tenth in range(11))  # of the logistic member
+_CHUNK: Final = 1 << 15
 _SOMETHING, _MUCH = 0.01, 0.2  # how likely a fault is on its way
 _USUAL: Final = 8_000  # unit-hours far from failures
 _LEAST_SCALE: Final = 1e-3
@@ -57,7 +67,7 @@ class Examples(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """The best weights with their scalers and calibration."""
+    """The best weights with their scalers, and the calibration with its covariance (2, 2)."""
 
     tensors: dict[str, npt.NDArray[np.float32]]
     center: Floats
@@ -66,6 +76,7 @@ class Trained(NamedTuple):
     losses: list[tuple[float, float]]
     best_epoch: int
     digest: str
+    covariance: Floats | None = None
 
     def probability(self, rows: FaultRecords, which: Hours, horizon_h: float = HORIZON_H) -> Floats:
         """Of failures of some unit-hours within a horizon."""
@@ -73,12 +84,14 @@ class Trained(NamedTuple):
 
     def expected(self, rows: FaultRecords, which: Hours, horizon_h: float) -> Floats:
         """Failures of some unit-hours within a horizon, before calibration."""
-        parts = []
-        for begin in range(0, len(which.hour), 1 << 15):
-            some = Hours(*(part[begin : begin + (1 << 15)] for part in which))
-            x, z = self.scaled(rows.windows(some), rows.slow[some.hour, some.unit])
-            parts.append(expected(log_rates(self.tensors, x, z), horizon_h))
-        return np.concatenate(parts)
+        each = (expected(log_rates(self.tensors, x, z), horizon_h) for x, z in self.features(rows, which))
+        return np.concatenate([*each])
+
+    def features(self, rows: FaultRecords, which: Hours) -> Iterable[tuple[Any, Any]]:
+        """Those of some unit-hours as the network takes them, some at a time."""
+        for begin in range(0, len(which.hour), _CHUNK):
+            some = Hours(*(part[begin : begin + _CHUNK] for part in which))
+            yield self.scaled(rows.windows(some), rows.slow[some.hour, some.unit])
 
     def scaled(self, sequence: npt.NDArray[Any], slow: npt.NDArray[Any]) -> tuple[Any, Any]:
         """Features as the network takes them."""
@@ -176,33 +189,50 @@ def train(runs: Sequence[FaultRecords], signs: Signs, plan: Plan, course: Course
     identity = digest((*begin, *aside))
     fitted = fit(parameters, steps, check, plan, _DESCENT, identity, course)
     trained = half(fitted, center, scale, identity, signs)
-    return trained._replace(calibration=calibrate(trained, [(rows, rows.parts()[0]) for rows in runs]))
+    several = draw(learned, LINEAR_DRAWN, np.random.default_rng([plan.seed, 3]))
+    return joined(trained, several, [(rows, rows.parts()[0]) for rows in runs])
 
 
 def half(fitted: Fitted, center: Floats, scale: Floats, data: str, signs: Signs) -> Trained:
     """Weights as they are kept: in half precision."""
-    every = {**fitted.tensors, "signs": signs.packed()}
-    tensors = {name: value.astype(np.float16).astype(np.float32) for name, value in every.items()}
+    tensors = _halved({**fitted.tensors, "signs": signs.packed()})
     return Trained(tensors, center, scale, (0.0, 1.0), fitted.losses, fitted.best_epoch, data)
 
 
-def calibrate(trained: Trained, checked: Sequence[tuple[FaultRecords, slice]]) -> tuple[float, float]:
-    """The a and b that make failures within ``HORIZON_H`` likeliest on parts that were not learned from."""
-    return calibrated(*_checked(trained, checked))[0]
+def _halved(tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.float32]]:
+    return {name: value.astype(np.float16).astype(np.float32) for name, value in tensors.items()}
 
 
-def covariance(trained: Trained, checked: Sequence[tuple[FaultRecords, slice]]) -> Floats:
-    """What those parts leave open of a and b, (2, 2)."""
-    return calibrated(*_checked(trained, checked))[1]
+def joined(alone: Trained, drawn: Examples, checked: Sequence[tuple[FaultRecords, slice]]) -> Trained:
+    """A trained network with a logistic member that learns from what was drawn, calibrated together.
+
+    The share of the member, in tenths, and the calibration are those that make failures within ``HORIZON_H`` likeliest
+    on parts that were not learned from.
+    """
+    logs, features = [], []
+    each_of = [(rows, rows.all_of(part, STEP)) for rows, part in checked]
+    for rows, which in each_of:
+        for x, z in alone.features(rows, which):
+            logs.append(log_expected(network_log_rates(alone.tensors, x, z), HORIZON_H))
+            features.append(flat(x, z))
+    log_h, to_check = np.concatenate(logs), np.concatenate(features)
+    came = np.concatenate([rows.within(which, HORIZON_H) for rows, which in each_of])
+    learned = flat(*alone.scaled(drawn.sequence, drawn.slow))
+    linear = logistic.fitted(learned, drawn.fails_in_h <= HORIZON_H, to_check, came)
+    member = _halved({"linear": linear.weights, "linear_bias": np.array([linear.bias])})
+    more = log_linear(member, to_check) - log_h
+    tried = []
+    for share in _SHARES:
+        calibration, covariance = calibrated(log_h + share * more, came)
+        tried.append((_log_likelihood(log_h + share * more, came, calibration), share, calibration, covariance))
+    _, share, calibration, covariance = max(tried, key=lambda each: each[0])
+    tensors = alone.tensors | member | _halved({"linear_share": np.array([share])})
+    return alone._replace(tensors=tensors, calibration=calibration, covariance=covariance)
 
 
-def _checked(trained: Trained, checked: Sequence[tuple[FaultRecords, slice]]) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    logs, failed = [], []
-    for rows, part in checked:
-        which = rows.all_of(part, STEP)
-        logs.append(np.log(np.maximum(trained.expected(rows, which, HORIZON_H), 1e-12)))
-        failed.append(rows.within(which, HORIZON_H))
-    return np.concatenate(logs), np.concatenate(failed)
+def _log_likelihood(log_h: Floats, failed: npt.NDArray[np.bool_], calibration: tuple[float, float]) -> float:
+    h = np.exp(calibration[0] + calibration[1] * log_h)
+    return float(np.log(np.maximum(-np.expm1(-h[failed]), 1e-12)).sum() - h[~failed].sum())
 
 
 def calibrated(log_h: Floats, failed: npt.NDArray[np.bool_]) -> tuple[tuple[float, float], Floats]:
@@ -256,9 +286,7 @@ def _loss(torch: Any, log_rate: Any, spans: Any, event: Any) -> Any:
 
 def _parameters(torch: Any, drawn: Examples) -> dict[str, Any]:
     parameters = {}
-    for name, shape in SHAPES.items():
-        if name == "signs":
-            continue
+    for name, shape in NETWORK.items():
         if len(shape) == 1:
             parameters[name] = torch.zeros(shape)
         else:
@@ -276,7 +304,7 @@ def _parameters(torch: Any, drawn: Examples) -> dict[str, Any]:
 
 
 def forward(torch: Any, tensors: Mapping[str, Any], sequence: Any, slow: Any, *, dropout: float = 0.0) -> Any:
-    """What ``fault_network.log_rates`` computes, in torch."""
+    """What ``fault_network.network_log_rates`` computes, in torch."""
     states = torch.zeros(2, len(slow), HIDDEN)
     weights = [
         tensors[name] if name != "none" else torch.zeros(4 * HIDDEN)

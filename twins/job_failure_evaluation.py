@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from . import job_failure_linear, platt
+from . import logistic, platt
 from .features import Bools, Floats, Int64s
 from .job_failure import prediction
 from .job_failure_learner import PATIENCE, half, lesson, log_odds
@@ -96,7 +96,7 @@ def _last_outcome(later: Data) -> Floats:
 def _logistic(fit: Data, later: Data, checked: int) -> Floats:
     center, scale = scalers(fit.features)
     x, x_later = scaled(fit.features, center, scale), scaled(later.features, center, scale)
-    linear = job_failure_linear.fitted(x, fit.failed, x_later[:checked], later.failed[:checked])
+    linear = logistic.fitted(x, fit.failed, x_later[:checked], later.failed[:checked])
     odds: Floats = x_later @ linear.weights + linear.bias
     return odds
 

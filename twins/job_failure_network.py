@@ -6,7 +6,7 @@ and to itself: of self-attention over a sequence of which the last token is aske
 use. A head attends the more to an end the more it has in common with the job, and what it sees there is what the LSTM
 says, what is told of the end itself, and what it has in common. That is added to the job's token, layer-normed, and a
 perceptron makes of it and of the features the log odds that the job fails. One more member is a logistic regression on
-the features (``job_failure_linear``).
+the features (``logistic``).
 
 ``tests/test_job_failure.py`` compares this pass with torch's.
 

@@ -32,7 +32,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from . import features, job_failure_linear, job_failure_sequences
+from . import features, job_failure_sequences, logistic
 from .features import Bools, Columns, Ends, Floats, Int64s
 from .job_failure_network import (
     HEADS,
@@ -212,7 +212,7 @@ def train(fitted: Data, imagined: Data, check: Data, plan: Plan, course: Course 
     identity = digest((*fitted.arrays, *imagined.arrays, *check.arrays))
     identity += "" if begun is None else f" {begun.about['sha256']}"
     found = fit(parameters, steps, checked, plan, _DESCENT, identity, course, members=MEMBERS)
-    linear = job_failure_linear.fitted(
+    linear = logistic.fitted(
         scaled(fitted.features, center, scale), fitted.failed, scaled(check.features, center, scale), check.failed
     )
     tensors = {name: found.tensors[name] for name in NETWORKS}

@@ -1,8 +1,8 @@
-"""The member of the job failure ensemble that is no network: a logistic regression on the features.
+"""The member of a twin that is no network: a logistic regression on the features that its networks have.
 
-Where a trace has few failures it is hard to beat, for it is held back firmly: how firmly is chosen by the jobs to
-check. Its log odds are then stretched and moved until they hold for these (``platt``), so that they can be averaged
-with those of networks.
+Where failures are few it is hard to beat, for it is held back firmly: how firmly is chosen by examples to check. Its
+log odds are then stretched and moved until they hold for these (``platt``), so that they can be averaged with what
+networks say.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ import numpy as np
 import numpy.typing as npt
 
 from . import platt
-from .features import Bools, Floats
 
+Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
 
 _STRENGTHS: Final = tuple(10.0**power for power in range(-5, 2))
-"""Of regularisation (scikit-learn's C), of which the best for the jobs to check is taken."""
+"""Of regularisation (scikit-learn's C), of which the best for the examples to check is taken."""
 
 
 class Linear(NamedTuple):
-    """Log odds are x @ weights + bias, of J jobs with scaled features x (J, F)."""
+    """Log odds are x @ weights + bias, of N examples with scaled features x (N, F)."""
 
     weights: Floats
     bias: float
 
 
 def fitted(x: Singles, failed: Bools, x_check: Singles, failed_check: Bools) -> Linear:
-    """The regression on some jobs that ranks the jobs to check best, by the area under precision over recall."""
+    """The regression on some examples that ranks those to check best, by the area under precision over recall."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import average_precision_score
 
