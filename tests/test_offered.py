@@ -139,7 +139,7 @@ def test_no_line_is_wider_than_the_terminal(columns):
 @pytest.mark.parametrize(
     ("words", "right"),
     [
-        (["schedulers", "eesy"], "no scheduler named 'eesy'. Did you mean 'easy'? Known: cobalt, conservative, "),
+        (["schedulers", "eesy"], "no scheduler named 'eesy'. Did you mean 'easy'? Known: aims, cobalt, "),
         (
             ["twins", "lasttwo"],
             "Did you mean 'last-two'? Known: ",

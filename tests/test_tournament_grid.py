@@ -190,13 +190,17 @@ def test_an_estimate_from_few_pilots_finds_the_factors_of_scenario_scheduler_and
 
 @pytest.mark.parametrize("name", sorted(packaged_tournaments()))
 def test_a_packaged_tournament_can_be_planned(name):
+    if name == "aims-question-traces":
+        with pytest.raises(InputError, match=r"ANL-ALCF-DJC-POLARIS_20240101_20241031\.csv\.gz"):
+            plan(read_grid(name), PLUGINS)
+        return
     found = plan(read_grid(name), PLUGINS)
     assert found.cells
     if name == "tournament":
         assert set(found.windows) == {"polaris", "mira", "cooley", "theta"}
         assert found.grid.tournament.loads == [0.7, 0.9, "saturation"]
         ruled = {entrant.name for entrant in found.grid.tournament.schedulers}
-        learned = {"aims", "rlschert"}
+        learned = {"aims", "rlschert", "greendrl"}
         assert ruled == set(PLUGINS.schedulers) - learned - {"recorded", "cpop"}  # neither is a baseline of such jobs
     json.dumps(found.cells[0].content)
     assert np.all([cell.jobs > 0 for cell in found.cells])
