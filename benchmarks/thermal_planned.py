@@ -10,27 +10,17 @@ Errors are means of all that was asked. "Nothing said" is of GPUs of which the p
 from __future__ import annotations
 
 import argparse
-import copy
 
 import numpy as np
 
 from hpcsim import replay
 from hpcsim.engine.view import View
 from hpcsim.machine import power
-from hpcsim.machine.heat import Heat
 
 EVERY_S, READ_S = 3600, 300
 UNITS = 30
 HORIZONS_S = (300, 5400)
 HEADINGS = ("seed", "after", "nodes, K", "GPUs, K", "GPUs, nothing said, K", "nodes as warm as now, K", "GPUs so, K")
-
-
-def planned_c(heat: Heat, unit: int, node_w: float, gpu_w: float, after_s: int) -> tuple[float, float]:
-    """What a node, and a GPU of it, will be at in so many seconds, if it alone draws other watts from now on."""
-    ahead = copy.deepcopy(heat._now)
-    ahead.set_power(ahead.now, np.array([unit]), node_w, gpu_w, *heat.power_w(unit))
-    ahead.advance(ahead.now + after_s)
-    return float(ahead.node_c_N[unit]), float(ahead.gpu_c_N[unit])
 
 
 def main() -> None:
@@ -61,7 +51,7 @@ def main() -> None:
             gpu_w = spec.power.gpu_idle_w + spec.power.gpu_dyn_w * gpu_util / spec.gpus_per_node
             for horizon_s in HORIZONS_S:
                 plans = zip(units.tolist(), node_w.tolist(), gpu_w.tolist(), strict=True)
-                really_c = np.array([planned_c(heat, *plan, horizon_s) for plan in plans])
+                really_c = np.array([heat.planned_c(simulation.now, *plan, horizon_s) for plan in plans])
                 of_nodes = twins.thermal(units, node_w, horizon_s).mean, view.node_c[units]
                 told = twins.gpu_thermal(units, node_w, horizon_s, gpu_w).mean
                 untold = twins.gpu_thermal(units, node_w, horizon_s).mean

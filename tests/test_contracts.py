@@ -19,10 +19,11 @@ from hpcsim.schedulers.rlschert import RLSchert
 from hpcsim.schedulers.tetris import Tetris
 from hpcsim.testing import SchedulerContract, TwinContract
 from hpcsim.testing.stand_ins import Energy, Fault, Thermal
+from hpcsim.twins.base_rates import EnergyYesterday, FaultBaseRate
 from hpcsim.twins.energy import EnergyLastTwo
 from hpcsim.twins.energy_cnn_lstm import EnergyCNNLSTM
 from hpcsim.twins.fault_lstm import FaultLSTM
-from hpcsim.twins.oracles import EnergyOracle, FaultOracle, RuntimeOracle
+from hpcsim.twins.oracles import EnergyOracle, FaultOracle, RuntimeOracle, ThermalOracle
 from hpcsim.twins.performance import LastTwo, Walltime
 from hpcsim.twins.performance_ensemble import RuntimeEnsemble
 from hpcsim.twins.thermal import TemperatureNow, ThermalRC
@@ -137,6 +138,18 @@ class TestFaultLSTM(TwinContract):
 
 class TestEnergyLastTwo(TwinContract):
     twin = EnergyLastTwo
+
+
+class TestFaultBaseRate(TwinContract):
+    twin = FaultBaseRate
+
+
+class TestEnergyYesterday(TwinContract):
+    twin = EnergyYesterday
+
+
+class TestThermalOracle(TwinContract):
+    twin = ThermalOracle
 
 
 class TestEnergyCNNLSTM(TwinContract):

@@ -2,10 +2,11 @@
 
 from hpcsim.plugin import Register, Twin, hookimpl
 
+from .base_rates import EnergyYesterday, FaultBaseRate
 from .energy import EnergyLastTwo
 from .energy_cnn_lstm import EnergyCNNLSTM
 from .fault_lstm import FaultLSTM
-from .oracles import EnergyOracle, FaultOracle, RuntimeOracle
+from .oracles import EnergyOracle, FaultOracle, RuntimeOracle, ThermalOracle
 from .performance import LastTwo, Walltime
 from .performance_ensemble import RuntimeEnsemble
 from .thermal import TemperatureNow, ThermalRC
@@ -19,12 +20,15 @@ def hpcsim_twins(register: Register[Twin]) -> None:
         LastTwo,
         RuntimeEnsemble,
         FaultLSTM,
+        FaultBaseRate,
         RuntimeOracle,
         EnergyLastTwo,
+        EnergyYesterday,
         EnergyCNNLSTM,
         EnergyOracle,
         FaultOracle,
         TemperatureNow,
         ThermalRC,
+        ThermalOracle,
     ):
         register(twin)

@@ -56,5 +56,24 @@ class FaultOracle(_Oracle):
         return Prediction(odds, np.sqrt(odds * (1 - odds)), np.zeros(len(odds)))
 
 
+class ThermalOracle(_Oracle):
+    """The machine's own equations: how warm a node, or a GPU of it, becomes if it alone draws other watts from now on.
+
+    Where nobody says what a GPU would draw, it is its share of the watts at full load.
+    """
+
+    name = "thermal-oracle"
+    answers: Literal["thermal"] = "thermal"
+    needs = frozenset({"heat"})
+
+    def thermal(self, units: npt.NDArray[np.int64], watts: Float64s, horizon_s: int, view: View) -> Prediction:
+        return _surely(self._truth.celsius(units, watts, np.full(len(units), np.nan), horizon_s)[0])
+
+    def gpu_thermal(
+        self, units: npt.NDArray[np.int64], watts: Float64s, gpu_watts: Float64s, horizon_s: int, view: View
+    ) -> Prediction:
+        return _surely(self._truth.celsius(units, watts, gpu_watts, horizon_s)[1])
+
+
 def _surely(values: Float64s) -> Prediction:
     return Prediction(values, np.zeros(len(values)), np.zeros(len(values)))

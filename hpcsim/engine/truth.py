@@ -70,6 +70,26 @@ class Truth:
         celsius = None if cluster.heat is None else cluster.heat.seen_c(self._simulation.now)
         return hazard(failures, now, horizon_s, celsius)[units]
 
+    def celsius(
+        self, units: npt.NDArray[np.int64], watts_U: Float64s, gpu_watts_U: Float64s, horizon_s: int
+    ) -> tuple[Float64s, Float64s]:
+        """Degrees of the nodes of each of U units and of their GPUs in a horizon, if each alone drew other watts.
+
+        ``watts_U`` are those of one node, ``gpu_watts_U`` of one GPU; where these are NaN they are as at full load.
+        """
+        site = self._simulation.site
+        if site is None or site.cluster.heat is None:
+            raise ValueError("truth.celsius: this machine has no heat")
+        heat, power, spec = site.cluster.heat, site.cluster.spec.power, site.cluster.spec
+        share = (power.gpu_idle_w * spec.gpus_per_node + power.gpu_dyn_w) / (
+            power.idle_w + power.cpu_dyn_w + power.gpu_dyn_w
+        )
+        usual_w = share * watts_U / max(spec.gpus_per_node, 1)
+        gpu_w = np.where(np.isnan(gpu_watts_U), usual_w, gpu_watts_U)
+        planned = zip(units.tolist(), watts_U.tolist(), gpu_w.tolist(), strict=True)
+        node_c, gpu_c = zip(*(heat.planned_c(self._simulation.now, *each, horizon_s) for each in planned), strict=True)
+        return np.array(node_c), np.array(gpu_c)
+
     def _alone_s(self, job: Job) -> float:
         site = self._simulation.site
         return self._simulation.program_of(job.id)[0] if site is None else min(site.ahead_of(job.id))

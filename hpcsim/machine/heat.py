@@ -154,6 +154,18 @@ class Heat:
         log = self._now.log
         return float(log.node_w_N[unit]), float(log.gpu_w_N[unit])
 
+    def planned_c(self, now: int, unit: int, node_w: float, gpu_w: float, after_s: int) -> tuple[float, float]:
+        """How warm a unit, and a GPU of it, will be in so many seconds, if it alone draws other watts from now on.
+
+        Nothing of it happens. Without GPUs the second is NaN.
+        """
+        ahead = copy.deepcopy(self._now)
+        ahead.advance(now)
+        ahead.set_power(now, np.array([unit]), node_w, gpu_w, *self.power_w(unit))
+        ahead.advance(now + after_s)
+        gpu_c = float(ahead.gpu_c_N[unit]) if ahead.racks.has_gpus else float("nan")
+        return float(ahead.node_c_N[unit]), gpu_c
+
     def next_crossing(self) -> tuple[int, int] | None:
         """The first second at which a unit is at its throttle threshold or above, and the unit; None if none ever is.
 
