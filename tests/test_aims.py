@@ -247,9 +247,18 @@ def test_twins_that_a_scenario_names_or_leaves_out_are_what_it_has(weights):
 
 
 def test_a_copy_learns_for_itself():
-    one = Aims(Aims.Options(policy="rule"))
-    other = copy.deepcopy(one)
-    assert other.objectives is not one.objectives
+    for policy in ("network", "rule", "random"):
+        one = Aims(Aims.Options(policy=policy))
+        other = copy.deepcopy(one)
+        assert other.objectives is not one.objectives
+        assert getattr(other.chooser, "__self__", other) is other
+
+
+def test_weights_of_objectives_that_are_no_shares_are_refused():
+    with pytest.raises(ValueError, match="Weights should add up to 1"):
+        Aims.Options(objectives=(0.5, 0.5, 0.5))
+    with pytest.raises(ValueError, match="less than or equal to 1"):
+        Aims.Options(objectives=(1.5, -0.5, 0.0))
 
 
 # -- the rule ----------------------------------------------------------------------------------------

@@ -9,11 +9,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from math import inf
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from hpcsim import plugin
 from hpcsim.plugin import Decision, Job, Room, Sleeping, Start, View, taken_at
@@ -42,6 +43,9 @@ class Chooser(Protocol):
     def __call__(self, state: State, now: int) -> int:
         """The place of the chosen action in ``state.legal_A``."""
         ...
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Aims:
@@ -80,7 +84,7 @@ class Aims:
             "network",
             description="who chooses: the network, the rule that its training began with, or chance",
         )
-        objectives: tuple[float, float, float] = Field(
+        objectives: tuple[Share, Share, Share] = Field(
             BEGIN, description="the weights of energy, performance and reliability to begin with"
         )
         adapt: bool = Field(True, description="whether the weights of the objectives adapt every hour")
@@ -104,6 +108,13 @@ class Aims:
         sleep: bool = Field(True, description="whether idle nodes may sleep")
         speed: bool = Field(True, description="whether jobs may start at a lower clock")
         places: bool = Field(True, description="whether jobs may be placed on the nodes least likely to fail")
+
+        @field_validator("objectives")
+        @classmethod
+        def _are_shares(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
+            if abs(sum(value) - 1.0) > 1e-6:
+                raise PydanticCustomError("shares", "Weights should add up to 1")
+            return value
 
     def __init__(self, options: Options | None = None) -> None:
         self._options = options = options or self.Options.model_validate({})
@@ -284,8 +295,9 @@ class Aims:
         twin = copy.copy(self)
         for name in ("objectives", "_beliefs", "_rhythm", "_sleeping", "_hour", "_journal"):
             setattr(twin, name, copy.deepcopy(getattr(self, name), memo))
-        if self.chooser == self._by_network:
-            twin.chooser = twin._by_network
+        own = getattr(self.chooser, "__func__", None)
+        if own is not None and getattr(self.chooser, "__self__", None) is self:
+            twin.chooser = own.__get__(twin)
         return twin
 
 
