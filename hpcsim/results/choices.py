@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
@@ -42,7 +43,7 @@ def told(rows: list[dict[str, Any]], width: int = 100) -> list[str]:
     widths = [max(len(row[place]) for row in cells) for place in range(len(head))]
     spare = width - 2 - sum(widths) - 2 * (len(head) - 1)
     widths[2] = max(12, widths[2] + min(spare, 0))
-    lines = [f"What was weighed (the weights of the chosen one: {weights})"]
+    lines = wrap(f"What was weighed (the weights of the chosen one: {weights})", width)
     for line in cells:
         action = line[2] if len(line[2]) <= widths[2] else line[2][: widths[2] - 1] + "\u2026"
         left = [line[0].ljust(widths[0]), line[1].ljust(widths[1]), action.ljust(widths[2])]
