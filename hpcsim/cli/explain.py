@@ -29,7 +29,8 @@ def explain(run: Path, job: str, as_json: bool) -> None:
     found = explain_job(read, job)
     weighed = [choice_of(read, found.job_id, each.start_s) for each in found.attempts]
     if as_json:
-        click.echo(json.dumps(found.as_data() | {"weighed": weighed}, indent=2, ensure_ascii=False))
+        told_of_choices = {"weighed": weighed} if any(weighed) else {}
+        click.echo(json.dumps(found.as_data() | told_of_choices, indent=2, ensure_ascii=False))
     else:
         columns = shutil.get_terminal_size().columns
         click.echo("\n".join(answer(found, min(columns, _WIDEST))))
