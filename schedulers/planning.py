@@ -25,7 +25,8 @@ def around_reservations(
 
     Each job gets the earliest place in the profile of free nodes, which those that must wait keep as a reservation. A
     place that begins more than ``window`` seconds from now is not kept. Jobs are planned to take ``runs_s`` of them,
-    rounded up to a multiple of ``resolution`` seconds.
+    rounded up to a multiple of ``resolution`` seconds; those that start before any other has to wait are taken as they
+    ask, as those that run already are.
     """
     plan, queue = Plan(view, room, window=window, resolution=resolution, runs_s=runs_s), list(queue)
     if depth is None:

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hpcsim.engine.simulation import Simulation
@@ -29,9 +29,14 @@ class Around:
 def plainly(view, room, queue, depth, window, resolution):
     """The rule as it stands in the docstring, step by step over every second at which anything changes."""
     profile = view.profile(room)
-    reserved = 0
+    reserved, waits = 0, False
     for job in queue:
         span = -(-job.walltime // resolution) * resolution
+        if not waits and room.take(job):
+            profile.reserve(view.now, job.walltime, job.nodes)
+            yield Start(job)
+            continue
+        waits = True
         start = profile.earliest(job.nodes, span)
         if start == view.now and room.take(job):
             profile.reserve(start, span, job.nodes)
@@ -62,6 +67,7 @@ def starts(serve, rows, *rules):
     window=st.sampled_from([None, 0, 30, 200]),
     resolution=st.sampled_from([1, 7]),
 )  # fmt: skip
+@example(rows=[(0, 13, 0, 5), (1, 1, 0, 12), (1, 1, 0, 13), (13, 1, 0, 4)], depth=None, window=None, resolution=7)
 def test_every_start_is_that_of_a_plan_without_shortcuts(rows, depth, window, resolution):
     rules = depth, window, resolution
     assert starts(around_reservations, rows, *rules) == starts(plainly, rows, *rules)
