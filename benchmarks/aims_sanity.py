@@ -130,7 +130,12 @@ def losses(sim: Any, hazard: Hazard) -> float:
     return float(expected_loss_s(sim, sim.site, np.arange(len(sim.attempts)), hazard).sum())
 
 
-QUIET: Settings = {"physics.failure_rate": 1e-6, "physics.variation": False, "physics.queues": False}
+QUIET: Settings = {
+    "twins.energy": "energy-oracle",
+    "physics.failure_rate": 1e-6,
+    "physics.variation": False,
+    "physics.queues": False,
+}
 COUNTED: Settings = {"physics": None, "machine.nodes": 126}
 FRAIL: Settings = {"physics.failure_rate": 30.0, "physics.queues": False, "twins.fault": "fault-oracle"}
 WORLDS = {
