@@ -28,10 +28,11 @@ from hpcsim.machine.catalogue import load_machine
 from hpcsim.machine.power import rate
 from hpcsim.replay import begin
 from hpcsim.schedulers.aims import trained
+from hpcsim.schedulers.aims.beliefs import SHORT_S
 from hpcsim.schedulers.aims.network import State
 from hpcsim.schedulers.aims.shape import OBJECTIVES, SPEEDS
 from hpcsim.training.course import Plan, train
-from hpcsim.training.rewards import SHORT_S, Hazard, expected_loss_s
+from hpcsim.training.rewards import Hazard, expected_loss_s
 from hpcsim.workload.behaviour import draw_behaviour
 from hpcsim.workload.job import Workload, workload_from_columns
 from hpcsim.workload.swf import write_swf

@@ -28,7 +28,7 @@ from hpcsim.results.check import check as check_laws
 from hpcsim.results.citations import cites_of_run
 from hpcsim.results.metrics import summarise
 from hpcsim.results.plugged import computed
-from hpcsim.results.run import Run
+from hpcsim.results.run import OF_SCHEDULERS, Run
 from hpcsim.results.shared import nodes_of_jobs
 from hpcsim.results.tables import (
     UNFINISHED,
@@ -308,9 +308,9 @@ def _own_tables(simulation: Simulation, scheduler: Any) -> dict[str, pa.Table]:
     except Exception as error:
         what = f"{type(error).__name__}: {error}"
         raise SchedulerError(f"t={simulation.now}: scheduler {scheduler.name} told no tables: {what}") from error
-    if unknown := kept.keys() - {"choices", "weights"}:
+    if unknown := kept.keys() - set(OF_SCHEDULERS):
         who = f"t={simulation.now}: scheduler {scheduler.name}"
-        raise SchedulerError(f"{who} told the table {min(unknown)!r}, expected choices or weights")
+        raise SchedulerError(f"{who} told the table {min(unknown)!r}, expected {' or '.join(OF_SCHEDULERS)}")
     return kept
 
 

@@ -16,9 +16,9 @@ from hpcsim.schedulers.aims.choosing import Worth, best, weights_of, worth
 from hpcsim.schedulers.aims.expert import by_rule
 from hpcsim.schedulers.aims.network import State, drawn, values
 from hpcsim.schedulers.aims.objectives import FLOOR, Objectives, projected
-from hpcsim.schedulers.aims.observing import logarithmic
 from hpcsim.schedulers.aims.placing import safest
 from hpcsim.schedulers.aims.shape import DOUBT, HEADS, MODES, OBJECTIVES, OF_ALL, OF_JOB, REST, shapes
+from hpcsim.schedulers.scales import scaled
 from hpcsim.twins.performance import Walltime
 from hpcsim.workload.job import workload_from_columns
 
@@ -277,6 +277,4 @@ def test_the_rule_takes_the_smallest_area_first_and_slows_it_only_while_nodes_ar
 
 
 def test_times_are_on_the_scale_that_is_told():
-    assert logarithmic(np.array([0.0, 60.0, 3600.0, 30 * 86400.0, 1e9])) == pytest.approx(
-        [0, 0.156, 0.472, 1, 1], abs=1e-3
-    )
+    assert scaled(np.array([0.0, 60.0, 3600.0, 30 * 86400.0, 1e9])) == pytest.approx([0, 0.156, 0.472, 1, 1], abs=1e-3)

@@ -2,20 +2,19 @@
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from hpcsim.replay import begin  # noqa: E402  torch first
-from hpcsim.results.energy import J_PER_KWH, power_curve  # noqa: E402
-from hpcsim.schedulers.aims import learning  # noqa: E402
-from hpcsim.schedulers.aims.choosing import worth  # noqa: E402
-from hpcsim.schedulers.aims.learning import Learner, Recipe  # noqa: E402
-from hpcsim.schedulers.aims.network import State, drawn, values  # noqa: E402
-from hpcsim.schedulers.aims.replay import Outcome, Replay, Step  # noqa: E402
-from hpcsim.schedulers.aims.shape import HEADS, MODES, OF_ALL, OF_JOB, shapes  # noqa: E402
-from hpcsim.training.ablations import ABLATIONS, settings, without  # noqa: E402
-from hpcsim.training.course import Plan, train  # noqa: E402
-from hpcsim.training.rewards import DISCOUNT_S, Chosen, Hazard, Paid, discounted, paid  # noqa: E402
+from hpcsim.replay import begin
+from hpcsim.results.energy import J_PER_KWH, power_curve
+from hpcsim.schedulers.aims import learning
+from hpcsim.schedulers.aims.choosing import worth
+from hpcsim.schedulers.aims.learning import Learner, Recipe
+from hpcsim.schedulers.aims.network import State, drawn, values
+from hpcsim.schedulers.aims.replay import Outcome, Replay, Step
+from hpcsim.schedulers.aims.shape import MODES, OF_ALL, OF_JOB, shapes
+from hpcsim.training.ablations import ABLATIONS, settings, without
+from hpcsim.training.course import Plan, train
+from hpcsim.training.rewards import DISCOUNT_S, Chosen, Hazard, Paid, discounted, paid
 
 DEFAULT = (0.35, 0.40, 0.25)
 
@@ -145,6 +144,36 @@ def test_rewards_add_up_to_what_the_run_came_to():
     assert -found[0] == pytest.approx(all_kwh - overhead * usual, rel=1e-6)
 
 
+class Steady:
+    """A hazard of so much a second on every unit, for ever."""
+
+    def __init__(self, rate):
+        self.rate = rate
+
+    def of(self, units, second):
+        return self.rate * len(units)
+
+
+def test_a_start_is_paid_what_its_failures_cost_on_average_and_what_its_clock_saves():
+    sim = begin("cooley", {"days": 0.1, "seed": 3, "physics.queues": False, "physics.failure_rate": 1e-6})
+    sim.run()
+    attempts, site = sim.attempts, sim.site
+    job, taken = attempts.column("job").tolist(), attempts.column("taken").tolist()
+    one = {k: Chosen(second, of, 0.6) for k, (second, of) in enumerate(zip(taken, job, strict=True))}
+    order = sorted(one, key=lambda k: (one[k].now, k))
+    found = paid(sim, [one[k] for k in order], sim.now, Steady(1e-6)).at_once_NO[np.argsort(order)]
+    nodes, runs = sim.workload.column("nodes")[job], np.array([sim.program_of(of)[0] for of in job], float)
+    rest = -0.1 * site.throttled_node_s / 3600
+    assert found[:, 2] == pytest.approx(rest - -np.expm1(-1e-6 * nodes * runs) * nodes * runs / 2 / 3600)
+    # They ran at the full clock. Who says that it was 0.6 is paid as if the full one took 1 / 0.36 of the watts.
+    curve, spec = power_curve(sim, site), site.cluster.spec.power
+    overhead = curve.joules(curve.facility_w) / curve.joules(curve.it_w)
+    ran = np.maximum(attempts.column("end") - attempts.column("start"), 1)
+    dynamic = np.maximum(site.joules / (ran * nodes) - spec.idle_w, 0) / 0.6**spec.speed_exponent
+    beyond = site.joules - nodes * runs * (spec.idle_w + dynamic)
+    assert found[:, 0] == pytest.approx(-beyond / J_PER_KWH * overhead)
+
+
 def test_rewards_are_discounted_by_time_and_end_where_nothing_follows():
     time = np.array([0.0, 0.0, 3600.0, 3600.0, 10_800.0])
     rewards = Paid(np.arange(15.0).reshape(5, 3), np.zeros((5, 3)))
@@ -189,4 +218,3 @@ def test_every_ablation_is_another_plan_and_the_scenario_of_a_run_goes_with_it()
     assert settings("twins")["twins.performance"] == "walltime"
     assert settings("energy-and-reliability")["scheduler.objectives"] == [0.0, 1.0, 0.0]
     assert settings("double") == {}
-    assert HEADS == 5

@@ -16,8 +16,16 @@ from hpcsim.cli.needed import need
 if TYPE_CHECKING:
     from hpcsim.training.course import Round, Trained
 
-_SHORT = "train a network of AIMS in episodes of scenarios."
-_SHORT_RLSCHERT = "Train a network of RLSchert in episodes of scenarios."
+_scenarios = click.argument("scenarios", metavar="SCENARIO...", nargs=-1, required=True)
+_out = click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=Path("weights"), show_default=True, metavar="DIR",
+    help="Where the weights go.",
+)  # fmt: skip
+_name = click.option("--name", help="What the weights are called; the first scenario's name unless given.")
+_seed = click.option("--seed", type=click.IntRange(1, 9_999), default=1, show_default=True, help="Of the training.")
+_settings = click.option(
+    "--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change any key of the scenarios."
+)
 
 
 @click.group(short_help="Train a scheduler that learns.")
@@ -25,20 +33,17 @@ def train() -> None:
     """Train a scheduler that learns, on months that evaluations never see."""
 
 
-@train.command(short_help=_SHORT.capitalize())
-@click.argument("scenarios", metavar="SCENARIO...", nargs=-1, required=True)
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path), default=Path("weights"), show_default=True, metavar="DIR",
-    help="Where the weights go.",
-)  # fmt: skip
-@click.option("--name", help="What the weights are called; the first scenario's name unless given.")
-@click.option("--seed", type=click.IntRange(1, 9_999), default=1, show_default=True, help="Of the training.")
+@train.command(short_help="Train a network of AIMS in episodes of scenarios.")
+@_scenarios
+@_out
+@_name
+@_seed
 @click.option("--rounds", type=click.IntRange(0), help="How many; the plan's own number unless given.")
 @click.option("--days", type=click.FloatRange(0.1), help="Length of an episode.")
 @click.option("--without", help="Leave something out; `hpcsim train aims bare --without help` lists what can be.")
 @click.option("--workers", type=click.IntRange(1), help="Processes that play; one for each core unless given.")
 @click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
-@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change any key of the scenarios.")
+@_settings
 @click.option("--tensorboard", type=click.Path(path_type=Path), metavar="DIR", help="Write curves for TensorBoard.")
 def aims(
     scenarios: tuple[str, ...], out: Path, name: str | None, seed: int, rounds: int | None, days: float | None,
@@ -79,21 +84,18 @@ def aims(
     click.echo(path)
 
 
-@train.command(short_help=_SHORT_RLSCHERT)
-@click.argument("scenarios", metavar="SCENARIO...", nargs=-1, required=True)
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path), default=Path("weights"), show_default=True, metavar="DIR",
-    help="Where the weights go.",
-)  # fmt: skip
-@click.option("--name", help="What the weights are called; the first scenario's name unless given.")
-@click.option("--seed", type=click.IntRange(1, 9_999), default=1, show_default=True, help="Of the training.")
+@train.command(short_help="Train a network of RLSchert in episodes of scenarios.")
+@_scenarios
+@_out
+@_name
+@_seed
 @click.option("--steps", type=click.IntRange(0), help="Choices to learn from; the plan's own number unless given.")
 @click.option("--episodes", type=click.IntRange(1), help="Of each scenario; the plan's own number unless given.")
 @click.option("--load", "loads", type=click.FloatRange(0, 10, min_open=True), multiple=True,
               help="Of episodes, by turns; as the scenario has it unless given.")  # fmt: skip
 @click.option("--start", help="Weights to begin with instead of imitation: a name, or a .json file.")
 @click.option("--rate", type=click.FloatRange(0, 0.1, min_open=True), help="Of learning, at the beginning.")
-@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change any key of the scenarios.")
+@_settings
 def rlschert(
     scenarios: tuple[str, ...], out: Path, name: str | None, seed: int, steps: int | None, episodes: int | None,
     loads: tuple[float, ...], start: str | None, rate: float | None, settings: tuple[str, ...],

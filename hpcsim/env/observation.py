@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcsim.env.episodes import users_of
+from hpcsim.schedulers.scales import scaled
 from hpcsim.workload.job import Job, Workload
 
 if TYPE_CHECKING:
@@ -21,19 +22,9 @@ if TYPE_CHECKING:
 FEATURES = ("waited", "walltime", "nodes", "fits", "possible_in", "used_by_user", "free", "waiting")
 WAITED, WALLTIME, NODES, FITS, POSSIBLE_IN, USED_BY_USER, FREE, WAITING = range(len(FEATURES))
 
-TIME_UNIT_S = 10.0  # the bound of the bounded slowdown: shorter times differ little
-LONGEST_S = 30 * 86_400.0
 UNKNOWN_USE = 0.5
 
 Floats32 = npt.NDArray[np.float32]
-
-_OF_LONGEST = 1.0 / np.log1p(LONGEST_S / TIME_UNIT_S)
-
-
-def scaled(seconds: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Times on a logarithmic scale: 0 s is 0.0, a minute 0.16, an hour 0.47, a day 0.73, 30 days and more 1.0."""
-    shares: npt.NDArray[np.float64] = np.minimum(np.log1p(seconds * (1.0 / TIME_UNIT_S)) * _OF_LONGEST, 1.0)
-    return shares
 
 
 class Observer:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -19,7 +20,7 @@ import numpy.typing as npt
 
 from hpcsim.errors import InputError
 
-FORMAT: Final = "hpcsim-twin-weights"
+FORMAT: Final = "hpcsim-weights"
 VERSION: Final = 1
 _LARGEST_BYTES: Final = 64 << 20
 
@@ -44,6 +45,37 @@ def save(directory: Path, name: str, tensors: Mapping[str, npt.NDArray[Any]], ab
         draft.write_bytes(content)
         draft.replace(directory / f"{name}{suffix}")
     return directory / f"{name}.json"
+
+
+@cache
+def names(directory: Path, ending: str = "") -> tuple[str, ...]:
+    """The names of the weights in a directory, whose JSON files are called NAME + ``ending`` + .json."""
+    return tuple(sorted(path.name.removesuffix(f"{ending}.json") for path in directory.glob(f"*{ending}.json")))
+
+
+def path(named: str, directory: Path, ending: str = "") -> Path:
+    """The JSON file of weights that an option names: by a path, or by a name of those in a directory."""
+    if named.endswith(".json"):
+        return Path(named)
+    known = names(directory, ending)
+    if named not in known:
+        told = ", ".join(known) or "none"
+        raise InputError(f"no weights named {named!r}. Known: {told}; or give the path of a .json file")
+    return directory / f"{named}{ending}.json"
+
+
+def save_network(
+    directory: Path,
+    name: str,
+    kind: str,
+    features: tuple[str, ...],
+    tensors: Mapping[str, npt.NDArray[np.float32]],
+    about: Mapping[str, Any],
+) -> Path:
+    """``save`` in half precision, of a network whose features need no scaling."""
+    unscaled = {"center": [0.0] * len(features), "scale": [1.0] * len(features)}
+    told = {"kind": kind, "features": list(features), **unscaled, **about}
+    return save(directory, name, {key: value.astype(np.float16) for key, value in tensors.items()}, told)
 
 
 def load(path: Path, kind: str, shapes: Mapping[str, tuple[int, ...]], features: tuple[str, ...]) -> Weights:

@@ -24,8 +24,15 @@ if TYPE_CHECKING:
     from hpcsim.results.telemetry import TelemetryFile
 
 TABLES = ("jobs", "attempts", "timeline")  # of every run
-OF_SOME = ("decisions", "interrupts", "power", "grid", "temperature", "choices", "weights")
-"""With physics, or of schedulers that keep them; older runs lack some."""
+OF_SCHEDULERS = ("choices", "weights")  # that keep them
+OF_SOME = (
+    "decisions",
+    "interrupts",
+    "power",
+    "grid",
+    "temperature",
+    *OF_SCHEDULERS,
+)  # with physics; older runs lack some
 
 
 @dataclass(frozen=True, repr=False)

@@ -200,15 +200,16 @@ def make_scheduler(loaded: LoadedScenario, kind: type) -> Scheduler:
     """
     name = loaded.scenario.scheduler.name
     try:
-        scheduler: Scheduler = kind() if loaded.options is None else kind(loaded.options)
+        scheduler: Any = kind() if loaded.options is None else kind(loaded.options)
     except InputError as error:
         raise InputError(f"scheduler {name}: {error}") from error
     except Exception as error:
         raise SchedulerError(f"scheduler {name} could not be made: {type(error).__name__}: {error}") from error
     uses: Any = getattr(scheduler, "uses", frozenset())
     if uses:
-        scheduler.needs = frozenset(getattr(scheduler, "needs", ())) | (uses & capabilities_of(loaded.scenario))  # type: ignore[attr-defined]
-    return scheduler
+        scheduler.needs = frozenset(getattr(scheduler, "needs", ())) | (uses & capabilities_of(loaded.scenario))
+    made: Scheduler = scheduler
+    return made
 
 
 def make_twins(loaded: LoadedScenario, kinds: Mapping[str, type]) -> dict[str, Any]:

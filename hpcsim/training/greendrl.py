@@ -187,7 +187,7 @@ def imitate(learner: PPO, environments: Sequence[GreenSlots], plan: Plan) -> Non
         load = functional.cross_entropy(logits[:, :LEVELS], action[batch, 0], label_smoothing=plan.smoothed)
         loss = load + functional.cross_entropy(logits[:, LEVELS:], action[batch, 1], label_smoothing=plan.smoothed)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
         optimizer.step()
 
 

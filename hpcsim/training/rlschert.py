@@ -357,7 +357,7 @@ class Policy(MaskableActorCriticPolicy):
     """``Kernel`` as sb3-contrib wants it."""
 
     def _build_mlp_extractor(self) -> None:
-        self.mlp_extractor = Kernel()  # type: ignore[assignment]
+        self.mlp_extractor = Kernel()  # type: ignore[assignment]  # sb3 names its own class here
 
     def _build(self, lr_schedule: Callable[[float], float]) -> None:
         super()._build(lr_schedule)
@@ -391,7 +391,7 @@ def imitate(policy: Policy, sources: list[Source], plan: Plan) -> float:
             if plan.start is None:
                 loss = loss - (1 - _DOUBT) * log_p.gather(1, actions[batch, None]).mean() - _DOUBT * others.mean()
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
             optimizer.step()
             right += int((logits.argmax(-1) == actions[batch]).sum())
         agree = right / len(rows)

@@ -193,7 +193,7 @@ class Learner:
         of_rule = torch.tensor([step.of_rule for step in steps], dtype=torch.float32)
         imitation = ((lead - scalar[chosen_A]) * of_rule).sum() / of_rule.sum().clamp(min=1.0)
         self.optimizer.zero_grad()
-        (loss + imitate * imitation).backward()  # type: ignore[no-untyped-call]
+        (loss + imitate * imitation).backward()  # type: ignore[no-untyped-call]  # torch has no types for it
         torch.nn.utils.clip_grad_norm_(self.tensors.values(), recipe.longest)
         self.optimizer.step()
         self.updates += 1

@@ -10,25 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcsim.plugin import Job, Room, View
+from hpcsim.schedulers.scales import LONGEST_S, scaled
 
-from .beliefs import COLUMNS, LEAST_RUNTIME_S, Beliefs
+from .beliefs import AHEAD_S, COLUMNS, Beliefs
 from .shape import MODES, OF_ALL, OF_JOB, REST, SPEEDS, VISIBLE
 
 Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
 
-_LONGEST_S: Final = 30 * 86_400.0
-_OF_LONGEST: Final = 1.0 / np.log1p(_LONGEST_S / LEAST_RUNTIME_S)
 _HOUR_S: Final = 3600.0
 _RATE_S: Final = 3 * _HOUR_S  # over which arrivals are averaged
 _JOB: Final = {name: place for place, name in enumerate(OF_JOB)}
 _ALL: Final = {name: place for place, name in enumerate(OF_ALL)}
 _KNOWN: Final = {name: place for place, name in enumerate(COLUMNS)}
-
-
-def logarithmic(seconds: npt.ArrayLike) -> Floats:
-    """Times: 0 s is 0.0, a minute 0.16, an hour 0.47, a day 0.73, 30 days and more 1.0."""
-    return np.asarray(np.minimum(np.log1p(np.maximum(seconds, 0.0) / LEAST_RUNTIME_S) * _OF_LONGEST, 1.0))
 
 
 class Rhythm:
@@ -94,9 +88,9 @@ class Pass:
         known_as = {name: known[:, number] for name, number in _KNOWN.items()}
         waited, runtime = view.now - known_as["submit_s"], known_as["runtime_s"]
         column["nodes"][:] = np.log1p(self._nodes_J) / np.log1p(view.nodes)
-        column["walltime"][:] = logarithmic(known_as["walltime_s"])
-        column["waited"][:] = logarithmic(waited)
-        column["runtime"][:] = logarithmic(runtime)
+        column["walltime"][:] = scaled(known_as["walltime_s"])
+        column["waited"][:] = scaled(waited)
+        column["runtime"][:] = scaled(runtime)
         column["runtime_doubt"][:] = np.minimum(known_as["runtime_doubt"], 2.0) / 2.0
         column["runtime_epistemic"][:] = np.minimum(known_as["runtime_epistemic"], 2.0) / 2.0
         column["area"][:] = np.log1p(area / _HOUR_S) / np.log1p(view.nodes * 24.0)
@@ -114,7 +108,7 @@ class Pass:
         column["slowdown"][:] = np.log((waited + runtime) / runtime) / 10.0
         if beliefs.risk_U.size:
             units = self._nodes_J / view.unit_nodes
-            column["node_faults"][:] = np.minimum(units * beliefs.risk_U.mean() * runtime / (6 * _HOUR_S), 1.0)
+            column["node_faults"][:] = np.minimum(units * beliefs.risk_U.mean() * runtime / AHEAD_S, 1.0)
         column["warmth"][:] = known_as["warmth_k"] / 50.0
         column["may_outlast"][:] = 1.0
         column["first"][:] = place == 0
@@ -143,7 +137,7 @@ class Pass:
             self._back = np.cumsum(np.array([each.job.nodes for each in running], float)[order])
             for share in (10, 25, 50, 75, 90):
                 at = int(np.searchsorted(self._back, self._back[-1] * share / 100.0))
-                put(f"back_in_{share}", float(logarithmic(self._back_s[min(at, len(running) - 1)])))
+                put(f"back_in_{share}", float(scaled(self._back_s[min(at, len(running) - 1)])))
         else:
             self._back_s = self._back = np.zeros(0)
         machine = view.machine
@@ -164,7 +158,7 @@ class Pass:
         put("day_cos", cos(2 * pi * day))
         put("arriving", log1p(rate) / 8.0)
         put("arriving_work", min(work_rate / nodes, 4.0) / 2.0)
-        put("oldest", float(logarithmic(now - view.queue[0].submit)) if view.queue else 0.0)
+        put("oldest", float(scaled(np.asarray(now - view.queue[0].submit))) if view.queue else 0.0)
         values[-3:] = weights
         return values
 
@@ -222,17 +216,17 @@ class Pass:
             missing = self._nodes_J - room.free
             at = np.searchsorted(self._back, missing)
             never = at >= len(self._back)
-            back_s = np.append(self._back_s, _LONGEST_S)[np.minimum(at, len(self._back_s))]
-            jobs[:, _JOB["free_in"]] = np.where(missing <= 0, 0.0, np.where(never, 1.0, logarithmic(back_s)))
+            back_s = np.append(self._back_s, LONGEST_S)[np.minimum(at, len(self._back_s))]
+            jobs[:, _JOB["free_in"]] = np.where(missing <= 0, 0.0, np.where(never, 1.0, scaled(back_s)))
             if self.is_reserving:
                 beyond = self._walltime_J - self._longest_s
-                jobs[:, _JOB["beyond_shadow"]] = np.sign(beyond) * logarithmic(np.abs(beyond))
+                jobs[:, _JOB["beyond_shadow"]] = np.sign(beyond) * scaled(np.abs(beyond))
                 jobs[:, _JOB["may_outlast"]] = self._nodes_J <= self._extra
         whole[_ALL["idle"]] = room.free / self._total
         whole[_ALL["started"]] = log1p(self._started) / 5.0
         if self.is_reserving:
             whole[_ALL["reserved"]] = 1.0
-            whole[_ALL["shadow_in"]] = logarithmic(self._shadow_s - self._now)
+            whole[_ALL["shadow_in"]] = scaled(np.asarray(max(self._shadow_s - self._now, 0)))
             whole[_ALL["extra"]] = max(min(self._extra, self._total), 0) / self._total
         return jobs, whole
 

@@ -29,29 +29,16 @@ class Network(NamedTuple):
     tensors: dict[str, npt.NDArray[np.float32]]
     usual: npt.NDArray[np.float64]
     dueling: bool
-    about: dict[str, Any]
-
-
-def shipped() -> list[str]:
-    """The names of the networks that come with hpcsim."""
-    return sorted(path.stem for path in TRAINED.glob("*.json"))
 
 
 def named(machine: str | None) -> str:
     """The network of a machine: its own if it has one, else the general one."""
-    known = shipped()
-    return machine if machine in known else "general"
+    return machine if machine is not None and machine in files.names(TRAINED) else "general"
 
 
 def read(name: str) -> Network:
     """A network by its name, or by the path of its JSON file. Raises InputError where the files are not sound."""
-    if name.endswith(".json"):
-        return _read(Path(name))
-    known = shipped()
-    if name not in known:
-        told = ", ".join(known) or "none"
-        raise InputError(f"no weights named {name!r}. Known: {told}; or give the path of a .json file")
-    return _read(TRAINED / f"{name}.json")
+    return _read(files.path(name, TRAINED))
 
 
 @cache
@@ -60,7 +47,7 @@ def _read(path: Path) -> Network:
     usual = about.get("usual")
     if not isinstance(usual, list) or len(usual) != len(OBJECTIVES) or not all(isinstance(x, float) for x in usual):
         raise InputError(f"{path}: usual should be {len(OBJECTIVES)} numbers, found {usual!r}")
-    return Network(tensors, np.array(usual), about.get("dueling") is not False, about)
+    return Network(tensors, np.array(usual), about.get("dueling") is not False)
 
 
 def write(
@@ -70,7 +57,5 @@ def write(
     usual: npt.NDArray[np.float64],
     about: Mapping[str, Any],
 ) -> Path:
-    """Write a network in half precision; returns the path of its JSON file."""
-    nothing = {"center": [0.0] * len(_FEATURES), "scale": [1.0] * len(_FEATURES)}  # inputs are scaled already
-    told = {"kind": KIND, "features": list(_FEATURES), **nothing, "usual": usual.tolist(), **about}
-    return files.save(directory, name, {key: value.astype(np.float16) for key, value in tensors.items()}, told)
+    """Write a network; returns the path of its JSON file."""
+    return files.save_network(directory, name, KIND, _FEATURES, tensors, {"usual": usual.tolist(), **about})

@@ -10,7 +10,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from hpcsim.plugin import InputError
 from hpcsim.plugin import weights as files
 
 from .network import shapes
@@ -23,14 +22,7 @@ GENERAL: Final = "general"
 
 def read(name: str) -> dict[str, npt.NDArray[np.float32]]:
     """The tensors of a network by its name, or by the path of its JSON file; InputError where they are not sound."""
-    if name.endswith(".json"):
-        return _read(Path(name))
-    known = sorted(path.stem for path in TRAINED.glob("*.json"))
-    if name not in known:
-        raise InputError(
-            f"no weights named {name!r}. Known: {', '.join(known) or 'none'}; or give the path of a .json file"
-        )
-    return _read(TRAINED / f"{name}.json")
+    return _read(files.path(name, TRAINED))
 
 
 @cache
@@ -39,7 +31,5 @@ def _read(path: Path) -> dict[str, npt.NDArray[np.float32]]:
 
 
 def write(directory: Path, name: str, tensors: Mapping[str, npt.NDArray[np.float32]], about: Mapping[str, Any]) -> Path:
-    """Write a network in half precision; returns the path of its JSON file."""
-    unscaled = {"center": [0.0] * len(FEATURES), "scale": [1.0] * len(FEATURES)}  # the features are scaled already
-    told = {"kind": KIND, "features": list(FEATURES), **unscaled, **about}
-    return files.save(directory, name, {key: value.astype(np.float16) for key, value in tensors.items()}, told)
+    """Write a network; returns the path of its JSON file."""
+    return files.save_network(directory, name, KIND, FEATURES, tensors, about)

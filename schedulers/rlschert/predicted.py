@@ -49,7 +49,8 @@ class Predicted:
             limit_J = np.maximum([job.walltime for job in new], LEAST_S)
             runtime_J = np.clip(said.mean, LEAST_S, limit_J)
             doubt_J = np.hypot(said.aleatoric, said.epistemic) / runtime_J
-            first.update((job.id, told) for job, *told in zip(new, runtime_J.tolist(), doubt_J.tolist(), strict=True))  # type: ignore[misc]
+            told_J2 = np.stack([runtime_J, doubt_J], 1).tolist()
+            first.update((job.id, told) for job, told in zip(new, told_J2, strict=True))
         return np.array([first[job.id] for job in jobs], np.float64).reshape(-1, 2)
 
     def running(self, view: View) -> Course:
