@@ -3,7 +3,7 @@
     python -m benchmarks.aims_sanity [--world NAME ...] [--rounds 20]
 
 - ``clocks``: half of the users run programs that memory limits, the others such as follow the clock; only energy
-  counts. Best is the clock of least energy for each program, which the truth tells.
+  counts. Best is the clock of least energy for each program, which the truth tells, and of the ways to rest the best.
 - ``order``: long and short jobs, each of the whole machine, all there from the beginning; only performance counts. Best
   is the order of Smith (1956), by cost over length, which is short first.
 - ``places``: hardware fails often, and some nodes more than others; only reliability counts. Best are always the nodes
@@ -24,13 +24,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hpcsim.machine.catalogue import load_machine
-from hpcsim.machine.power import rate
 from hpcsim.replay import begin
+from hpcsim.results.energy import power_curve
 from hpcsim.schedulers.aims import trained
 from hpcsim.schedulers.aims.beliefs import SHORT_S
+from hpcsim.schedulers.aims.expert import by_rule
 from hpcsim.schedulers.aims.network import State
-from hpcsim.schedulers.aims.shape import OBJECTIVES, SPEEDS
+from hpcsim.schedulers.aims.shape import CLOCKS, MODES, OBJECTIVES, REST
 from hpcsim.training.course import Plan, train
 from hpcsim.training.rewards import Hazard, expected_loss_s
 from hpcsim.workload.behaviour import draw_behaviour
@@ -45,7 +45,7 @@ Settings = dict[str, Any]
 class World(NamedTuple):
     """Jobs, drawn by a number; what else is in the scenario; the objective; what a run of it costs, and the best would.
 
-    ``best`` is None where the rule takes what is best: the safest nodes by the true hazard.
+    ``best`` is in closed form, or ways to choose, by twins that know the truth, of which one is best.
     """
 
     jobs: Callable[[int], Workload]
@@ -53,7 +53,7 @@ class World(NamedTuple):
     options: Settings
     objective: str
     cost: Callable[[Any, Hazard], float]
-    best: Callable[[Any], float] | None
+    best: Callable[[Any], float] | tuple[Callable[[State], int], ...]
 
 
 def workload(rows: list[tuple[int, int, int, str]]) -> Workload:
@@ -95,22 +95,22 @@ def places(number: int) -> Workload:
 
 
 def joules(sim: Any, hazard: Hazard) -> float:
-    """What jobs drew."""
-    return float(sim.site.joules.sum())
+    """What the machine drew, jobs and all other nodes."""
+    curve = power_curve(sim, sim.site)
+    return float(curve.joules(curve.it_w))
 
 
-def least_joules(sim: Any) -> float:
-    """What they would draw each at the best of the clocks there are."""
-    spec = load_machine("cooley").power
-    truth = draw_behaviour(sim.workload, SEED)
-    full_w = spec.cpu_dyn_w * truth.cpu_util_J + spec.gpu_dyn_w * truth.gpu_util_J
-    seconds, nodes = sim.workload.column("runtime_s"), sim.workload.column("nodes")
-    speeds = [np.full(len(seconds), speed) for speed in SPEEDS]
-    every = [
-        nodes * (spec.idle_w + full_w * speed**spec.speed_exponent) * seconds / rate(truth.beta_J, speed)
-        for speed in speeds
-    ]
-    return float(np.min(every, 0).sum())
+def at_best_clocks(rest: int) -> Callable[[State], int]:
+    """Whatever waits starts at once at its clock of least energy; nodes always rest in one way."""
+
+    def chooses(state: State) -> int:
+        open_J = np.flatnonzero(state.legal_JM[:, 0])
+        if not len(open_J):
+            return len(state.job_JF) * len(MODES) + (rest if state.legal_R[rest] else 0)
+        slowest = MODES.index((len(CLOCKS) - 1, 0))
+        return int(open_J[0]) * len(MODES) + (slowest if state.legal_JM[open_J[0], slowest] else 0)
+
+    return chooses
 
 
 def waiting(sim: Any, hazard: Hazard) -> float:
@@ -140,21 +140,23 @@ QUIET: Settings = {
 COUNTED: Settings = {"physics": None, "machine.nodes": 126}
 FRAIL: Settings = {"physics.failure_rate": 30.0, "physics.queues": False, "twins.fault": "fault-oracle"}
 WORLDS = {
-    "clocks": World(clocks, QUIET, {"sleep": False, "places": False}, "energy", joules, least_joules),
+    "clocks": World(clocks, QUIET, {"places": False}, "energy", joules, tuple(map(at_best_clocks, range(len(REST))))),
     "order": World(order, COUNTED, {"patience": 0}, "performance", waiting, least_waiting),
-    "places": World(places, FRAIL, {"sleep": False, "speed": False}, "reliability", losses, None),
+    "places": World(places, FRAIL, {"sleep": False, "speed": False}, "reliability", losses, (by_rule,)),
 }
 
 
-def cost(world: World, scenario: Path, changed: Settings, options: Settings) -> tuple[float, Any]:
-    """What a run costs, and its simulation."""
+def cost(
+    world: World, scenario: Path, changed: Settings, options: Settings, known: Callable[[State], int] | None = None
+) -> tuple[float, Any]:
+    """What a run costs in which the scheduler chooses, or what is ``known`` to be best; and its simulation."""
     sim = begin(scenario, {**changed, "scheduler": {"name": "aims", **options, **world.options}})
     scheduler: Any = sim.scheduler
     hazard, chooses = Hazard(sim), scheduler.chooser
 
     def chooser(state: State, now: int) -> int:
         hazard.look(now)
-        return int(chooses(state, now))
+        return int(chooses(state, now)) if known is None else known(state)
 
     scheduler.chooser = chooser
     sim.run()
@@ -176,12 +178,15 @@ def tried(world: World, folder: Path, rounds: int) -> tuple[float, float]:
         options=tuple(world.options.items()), epsilon=(0.5, 0.05), ahead_s=3600,
     )  # fmt: skip
     found = train(plan, workers=2)
-    file = trained.write(folder, "world", found.tensors, found.rates_O, {"dueling": True})
+    file = trained.write(folder, "world", found.tensors, found.rates_O, found.usual_O, {"dueling": True})
     only = [float(name == world.objective) for name in OBJECTIVES]
     plain = {"objectives": only, "adapt": False, "kappa": 0.0, "aversion": 0.0, "anchor": False}
     mine, sim = cost(world, scenarios[3], changed, {"weights": str(file), **plain})
     chance, _ = cost(world, scenarios[3], changed, {"policy": "random"})
-    best = cost(world, scenarios[3], changed, {"policy": "rule"})[0] if world.best is None else world.best(sim)
+    if isinstance(world.best, tuple):
+        best = min(cost(world, scenarios[3], changed, {}, known)[0] for known in world.best)
+    else:
+        best = world.best(sim)
     return mine / best - 1.0, chance / best - 1.0
 
 

@@ -7,19 +7,24 @@ import pytest
 
 from hpcsim import simulate
 from hpcsim.engine.simulation import Simulation
+from hpcsim.engine.view import View
 from hpcsim.errors import InputError
 from hpcsim.replay import begin
 from hpcsim.results.choices import choice_of, told
 from hpcsim.schedulers.aims import trained
 from hpcsim.schedulers.aims.aims import Aims
+from hpcsim.schedulers.aims.beliefs import COLUMNS, Beliefs
+from hpcsim.schedulers.aims.believed import Costs
 from hpcsim.schedulers.aims.choosing import Worth, best, weights_of, worth
 from hpcsim.schedulers.aims.expert import by_rule
 from hpcsim.schedulers.aims.network import State, drawn, values
 from hpcsim.schedulers.aims.objectives import FLOOR, Objectives, projected
+from hpcsim.schedulers.aims.observing import Rhythm
 from hpcsim.schedulers.aims.placing import safest
-from hpcsim.schedulers.aims.shape import DOUBT, HEADS, MODES, OBJECTIVES, OF_ALL, OF_JOB, REST, shapes
+from hpcsim.schedulers.aims.shape import CLOCKS, DOUBT, HEADS, MODES, OBJECTIVES, OF_ALL, OF_JOB, REST, shapes
 from hpcsim.schedulers.scales import scaled
 from hpcsim.twins.performance import Walltime
+from hpcsim.workload.behaviour import draw_behaviour
 from hpcsim.workload.job import workload_from_columns
 
 DAY = {"days": 0.25, "seed": 3, "load": 1.0}
@@ -36,6 +41,7 @@ def workload(jobs):
 def state(rng, jobs, *, rests=(True, True, True), legal=0.6):
     return State(
         rng.random((jobs, len(OF_JOB)), np.float32), rng.random(len(OF_ALL), np.float32),
+        -rng.random((jobs, len(MODES), len(OBJECTIVES)), np.float32) / 100,
         rng.random((jobs, len(MODES))) < legal, np.array(rests),
     )  # fmt: skip
 
@@ -46,7 +52,9 @@ def weights(tmp_path_factory):
     tmp_path = tmp_path_factory.mktemp("weights")
     tensors = drawn(np.random.default_rng(4), shapes())
     tensors["advantage"] = tensors["advantage"] * 50
-    return trained.write(tmp_path, "mine", tensors, np.array([400.0, 0.01, 0.2]), {"dueling": True})
+    return trained.write(
+        tmp_path, "mine", tensors, np.array([400.0, 0.01, 0.2]), np.array([400.0, 36.0, 2.0]), {"dueling": True}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +69,7 @@ def test_what_a_job_is_worth_hangs_on_no_order_of_the_queue():
     rng = np.random.default_rng(0)
     tensors, seen = drawn(rng, shapes()), state(np.random.default_rng(1), 9, legal=1.1)
     order = rng.permutation(9)
-    turned = State(seen.job_JF[order], seen.all_G, seen.legal_JM[order], seen.legal_R)
+    turned = State(seen.job_JF[order], seen.all_G, seen.believed_JMO[order], seen.legal_JM[order], seen.legal_R)
     one, other = values(tensors, seen), values(tensors, turned)
     of_jobs = one[:-3].reshape(9, len(MODES), HEADS, 3)
     assert other[:-3].reshape(9, len(MODES), HEADS, 3) == pytest.approx(of_jobs[order], abs=1e-6)
@@ -173,8 +181,8 @@ def test_a_run_keeps_the_laws_and_tells_its_choices(run):
     of_each = choices.groupby("choice")
     assert (of_each["chosen"].sum() == 1).all()
     assert of_each.size().max() <= 4
-    speeds = {text.split(" at ")[1][:3] for text in choices.action if text.startswith("start at")}
-    assert speeds == {"0.8", "0.6"}
+    told = choices.action[choices.action.str.startswith("start at")].str.split(",").str[0]
+    assert {f"start {clock}" for clock in CLOCKS} > set(told) > {"start at its clock of least energy"}
     assert len(run.attempts) >= len(run.jobs) - 5
 
 
@@ -201,7 +209,7 @@ def test_it_runs_where_nodes_are_only_counted_and_with_any_lever_off(weights):
         if settings.get("sleep") is False or "physics" in changes:
             assert "sleep" not in decided
         if settings.get("speed") is False:
-            assert not run.attempts["why"].str.contains("of the clock").any()
+            assert not run.attempts["why"].str.contains("clock of least energy").any()
 
 
 def test_a_job_that_has_waited_too_long_has_nodes_kept_for_it():
@@ -264,16 +272,78 @@ def test_weights_of_objectives_that_are_no_shares_are_refused():
 # -- the rule ----------------------------------------------------------------------------------------
 
 
-def test_the_rule_takes_the_smallest_area_first_and_slows_it_only_while_nodes_are_idle():
+def test_the_rule_takes_the_smallest_area_first_in_the_mode_believed_to_cost_least():
     seen = state(np.random.default_rng(0), 3, legal=1.1)
-    names = {name: OF_JOB.index(name) for name in ("area", "fits", "saved_when_slow")}
+    names = {name: OF_JOB.index(name) for name in ("area", "fits")}
     seen.job_JF[:, names["fits"]] = 1.0
     seen.job_JF[:, names["area"]] = [0.5, 0.2, 0.9]
-    seen.job_JF[:, names["saved_when_slow"]] = 0.3
-    seen.all_G[OF_ALL.index("idle")] = 0.5
-    assert divmod(by_rule(seen), len(MODES)) == (1, MODES.index((0.6, 1)))
-    seen.all_G[OF_ALL.index("idle")] = 0.01
-    assert divmod(by_rule(seen), len(MODES)) == (1, MODES.index((1.0, 1)))
+    seen.all_G[-3:] = 0.5, 0.3, 0.2
+    seen.believed_JMO[1] = 0.0
+    seen.believed_JMO[1, :, 0] = -0.01
+    seen.believed_JMO[1, 2] = 0.0, -0.01, 0.0
+    assert divmod(by_rule(seen), len(MODES)) == (1, 2)
+    seen.all_G[-3:] = 0.3, 0.5, 0.2
+    assert divmod(by_rule(seen), len(MODES)) == (1, 0)
+    seen.job_JF[1, names["fits"]] = 0.0
+    assert divmod(by_rule(seen), len(MODES)) == (1, 0)  # nodes are kept for it
+
+
+# -- what a start is believed to cost ---------------------------------------------------------------
+
+
+def test_what_a_start_is_believed_to_cost_is_in_closed_form():
+    """Two jobs on polaris: energy, delay and risk by hand."""
+    sim = begin("polaris", {"days": 0.2, "seed": 3, "scheduler": {"name": "aims", "policy": "rule"}})
+    sim.run(1800)
+    view, beliefs = View(sim), Beliefs()
+    beliefs.risk_U = np.full(view.machine.units, 0.01)
+    beliefs.risk_U[:3] = 0.001, 0.002, 0.003
+    known = {
+        "nodes": np.array([2.0, 10.0]), "runtime_s": np.array([3600.0, 7200.0]), "beta": np.array([0.5, 0.0]),
+        "clock": np.array([0.5, 0.6]), "dynamic_w": np.array([1000.0, 400.0]),
+    }  # fmt: skip
+    hourly = np.array([500.0, 40.0, 5.0])
+    costs = Costs(known, view, view.room(), beliefs, hourly, sleeps=True, places=2)
+    assert costs.speed_JC == pytest.approx(np.array([[1.0, 0.75, 0.5], [1.0, 0.8, 0.6]]))
+    assert costs.runtime_JC == pytest.approx(np.array([[3600, 4200, 5400], [7200, 7200, 7200]]))
+    found, spec = costs.while_waiting(0.002), view.machine.power
+    drawn = [(spec.idle_w + 1000.0) * 3600, (spec.idle_w + 250.0) * 5400 - spec.sleep_w * 1800]
+    kwh = 2 * (drawn[1] - drawn[0]) * (1 + view.power.overhead) / 3.6e6
+    slowest = MODES.index((2, 0))
+    assert found[0, slowest, 0] == pytest.approx(-kwh / 500.0, rel=1e-5)
+    assert found[0, slowest, 1] == pytest.approx(-0.002 * 1800 * 2 / view.up_nodes / 40.0, rel=1e-5)
+    assert (found[1, :, 1] == 0).all()  # what memory limits takes no longer
+    free = np.sort(-np.log1p(-beliefs.risk_U[view.free_units(view.room())])) / (6 * 3600)
+    for place, rate in enumerate((2 * free.mean(), free[:2].sum())):
+        lost = (1 - np.exp(-rate * 5400)) * 2 * 5400 / 2 / 3600
+        assert found[0, MODES.index((2, place)), 2] == pytest.approx(-lost / 5.0, rel=1e-4)
+
+
+def test_energies_at_two_clocks_tell_the_clock_of_least_energy():
+    """By the oracle of energy the watts and the best clock of each program are exact."""
+    said = {"twins": {"energy": "energy-oracle", "performance": "walltime"}}
+    sim = begin("cooley", DAY | said | {"scheduler": {"name": "aims", "policy": "rule"}})
+    sim.run(3600)
+    beliefs, jobs, view = Beliefs(), list(sim.workload.jobs(0, 20)), View(sim)
+    known = dict(zip(COLUMNS, beliefs.of(jobs, view).T, strict=True))
+    truth, spec = draw_behaviour(sim.workload, 3), view.machine.power
+    assert (known["beta"] == 0.55).all()
+    for k in range(20):
+
+        def joules(speed, k=k):
+            full_w = spec.cpu_dyn_w * truth.cpu_util_J[k] + spec.gpu_dyn_w * truth.gpu_util_J[k]
+            return (spec.idle_w + full_w * speed**spec.speed_exponent) * (1 + truth.beta_J[k] * (1 / speed - 1))
+
+        share = 1 - known["saved_when_slow"][k]
+        assert 0.3 < share <= 1.0
+        assert joules(known["clock"][k]) <= joules(1.0) * 1.05
+
+
+def test_a_delay_costs_more_on_a_busy_machine():
+    calm, busy = Rhythm(), Rhythm()
+    for hour in range(48):
+        found = [each.congested(0.01, load, 0.01, hour * 3600) for each, load in ((calm, 0.2), (busy, 0.85))]
+    assert found == pytest.approx([0.01 / 0.8, 0.01 / 0.15], rel=0.1)
 
 
 def test_times_are_on_the_scale_that_is_told():

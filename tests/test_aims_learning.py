@@ -22,7 +22,8 @@ DEFAULT = (0.35, 0.40, 0.25)
 def state(rng, jobs):
     legal = rng.random((jobs, len(MODES))) < 0.5
     whole = np.append(rng.random(len(OF_ALL) - 3), DEFAULT).astype(np.float32)
-    return State(rng.random((jobs, len(OF_JOB)), np.float32), whole, legal, np.array([True, False, True]))
+    believed = -rng.random((jobs, len(MODES), 3), np.float32) / 100
+    return State(rng.random((jobs, len(OF_JOB)), np.float32), whole, believed, legal, np.array([True, False, True]))
 
 
 def tensors(seed=0, spread=20.0):

@@ -20,7 +20,7 @@ from . import weights as files
 from .drift import SURE, drift
 from .features import COUNTED, NAMES, History
 from .remembered import Remembered
-from .sensitivity import Sensitivity
+from .sensitivity import Sensitivity, usually_longer
 from .weights import TRAINED
 
 COVERAGE: Final = 0.9
@@ -30,7 +30,7 @@ WINDOW: Final = 1000
 _EVERY: Final = 50  # ends from one calibration to the next
 _CHUNK: Final = 1024  # jobs: their distributions stay in the cache
 _NORMAL_90: Final = NormalDist().inv_cdf((1 + COVERAGE) / 2)
-_LEAST_NOISE: Final = 0.05  # of ln runtime
+_LEAST_NOISE: Final = 1.0  # of ln runtime, where a clock is judged: the surest predictions are wrong by most of all
 _LEAST_SCALE, _MOST_SCALE = 0.2, 5.0
 
 
@@ -181,13 +181,13 @@ class RuntimeEnsemble:
         """Learn from one that ran on a lower clock how its user's jobs feel that."""
         point, aleatoric, epistemic = said.tolist()
         if end.state == "completed" and point > 0:
-            noise = self._stretch * math.hypot(aleatoric, epistemic) / point
+            noise = math.sqrt(math.log1p((self._stretch * math.hypot(aleatoric, epistemic) / point) ** 2))
             longer = math.log(max(end.runtime_s, 1) / point)
             self._slow.learn(group(end.job), end.speed, longer, max(noise, _LEAST_NOISE))
 
     def _at_full_speed(self, end: Ended) -> Ended:
-        """The end as it would have been at full speed, by what is believed."""
-        longer = self._slow.longer(group(end.job), end.speed)
+        """The end as it would usually have been at full speed."""
+        longer = usually_longer(end.speed)
         return end if longer == 1.0 else end._replace(runtime_s=max(round(end.runtime_s / longer), 1))
 
     def _count(self, end: Ended, said: npt.NDArray[np.float64]) -> None:

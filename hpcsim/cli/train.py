@@ -78,7 +78,7 @@ def aims(
     keys = [f"--rounds {plan.rounds} --days {plan.days}", *(f"--set {each}" for each in settings)]
     keys += [f"--without {without}"] if without else []
     asked = " ".join(["hpcsim train aims", *scenarios, f"--name {name} --seed {seed}", *keys])
-    path = trained.write(out, name, found.tensors, found.rates_O, {"command": asked, **_about(found)})
+    path = trained.write(out, name, found.tensors, found.rates_O, found.usual_O, {"command": asked, **_about(found)})
     checkpoint.unlink(missing_ok=True)
     click.echo(f"{_score(found.score, found.parts)} on {plan.checked} episodes that it never learned from")
     click.echo(path)
@@ -162,7 +162,6 @@ def _about(found: Trained) -> dict[str, Any]:
         "score": found.score,
         "parts": list(found.parts),
         "rounds": [each._asdict() for each in found.rounds if each.score is not None],
-        "cost_of_an_hour": found.usual_O.tolist(),
         "cpu_s": found.cpu_s,
         "dueling": found.dueling,
     }

@@ -43,7 +43,8 @@ _MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each 
 class Plan(NamedTuple):
     """What is played and how much is learned.
 
-    ``shown`` episodes of ``days`` days are played by the rule first, and ``imitated`` updates made; then there are
+    ``measured`` episodes of ``days`` days are played by the rule without lower clocks and chosen places, to see what an
+    hour costs; ``shown`` ones by the rule as it is, and ``imitated`` updates made; then there are
     ``rounds`` of ``at_once`` episodes and ``updates`` updates. Every ``check_every`` rounds the network plays
     ``checked`` episodes that it never learns from, and the best one is kept. ``objective`` is the only one that counts,
     if it is not None. ``seed`` decides all that is drawn. ``days`` and ``loads`` are None for a scenario that has its
@@ -54,14 +55,15 @@ class Plan(NamedTuple):
     seed: int = 1
     days: float | None = 1.5
     loads: tuple[float | None, ...] = LOADS
+    measured: int = 6
     shown: int = 12
     show_epsilon: float = 0.1
     imitated: int = 1500
-    rounds: int = 40
+    rounds: int = 24
     at_once: int = 4
     updates: int = 250
-    check_every: int = 5
-    checked: int = 6
+    check_every: int = 8
+    checked: int = 12
     capacity: int = 50_000
     alpha: float = 0.6
     epsilon: tuple[float, float] = (0.2, 0.02)
@@ -146,6 +148,7 @@ class _Course:
     def __init__(self, plan: Plan, pool: Executor) -> None:
         self._plan, self._pool = plan, pool
         self.number = 0
+        self._is_measured = False
         self.rounds: list[Round] = []
         self.usual_O, self.rates_O, self._rule_O = np.ones(3), np.ones(3), np.ones((plan.checked, 3))
         self.best: tuple[float, tuple[float, ...], dict[str, npt.NDArray[np.float32]]] = (np.inf, (), {})
@@ -157,17 +160,19 @@ class _Course:
         self._coming: list[Future[Played]] = []
 
     def begin(self) -> None:
-        """Let the rule show how, learn to imitate it, and see how good it is where networks are checked."""
-        plan = self._plan
-        shown = [self._order("rule", FIRST_SEED * plan.seed + k, epsilon=plan.show_epsilon) for k in range(plan.shown)]
-        checked = [self._order("rule", _CHECKED_SEED + k) for k in range(plan.checked)]
-        of_rule = list(self._play(shown, None))
-        judged = list(self._play(checked, None, keep=False))
-        hourly = np.array([-played.total_O / played.hours for played in of_rule])
-        self.rates_O = np.mean([played.rates_O for played in of_rule], 0)
+        """See what an hour costs, let the rule show how, learn to imitate it, and see how good that is."""
+        plan, first = self._plan, FIRST_SEED * self._plan.seed
+        plain = list(self._play([self._order("rule", first + k) for k in range(plan.measured)], None, keep=False))
+        hourly = np.array([-played.total_O / played.hours for played in plain])
+        self.rates_O = np.mean([played.rates_O for played in plain], 0)
         self.usual_O = np.array(
             [max(self.rates_O[0], 1.0), max(hourly[:, 1].mean(), 1e-3), max(hourly[:, 2].mean(), 1e-3)]
         )
+        self._is_measured = True
+        shown = [self._order("rule", first + k, epsilon=plan.show_epsilon) for k in range(plan.shown)]
+        checked = [self._order("rule", _CHECKED_SEED + k) for k in range(plan.checked)]
+        of_rule = list(self._play(shown, None))
+        judged = list(self._play(checked, None, keep=False))
         self._rule_O = np.array([self._hourly(played) for played in judged])
         for played in of_rule:
             self._remember(played, self.replays[0])
@@ -232,11 +237,13 @@ class _Course:
         month = {"days": plan.days, "load": load}
         month = {"seed": seed} | {key: value for key, value in month.items() if value is not None}
         exact = (float(weights[0]), float(weights[1]), float(weights[2]))
+        kwh, slowdown, lost = self.usual_O.tolist()
+        options = plan.options if self._is_measured else (*plan.options, ("speed", False), ("places", False))
         recipe = self.learner.recipe
         return Order(
-            scenario, month | dict(plan.overrides), who, seed, exact, epsilon,
+            scenario, month | dict(plan.overrides), who, seed, exact, (kwh, slowdown, lost), epsilon,
             aversion=plan.aversion if plan.uncertainty else 0.0, kappa=recipe.kappa, anchor=plan.anchor,
-            dueling=recipe.dueling, ahead_s=plan.ahead_s, options=plan.options,
+            dueling=recipe.dueling, ahead_s=plan.ahead_s, options=options,
         )  # fmt: skip
 
     def _submit(self, orders: Sequence[Order], tensors: Tensors | None, *, keep: bool = True) -> list[Future[Played]]:
@@ -306,6 +313,7 @@ class _Course:
             learner.updates = int(told["updates"])
             self.number = int(told["number"])
             self.rounds = [Round(*each) for each in told["rounds"]]
+            self._is_measured = True
             self.usual_O, self.rates_O, self._rule_O = (np.array(told[name]) for name in ("usual", "rates", "rule"))
             best = {name: arrays[f"best.{name}"] for name in learner.tensors}
             self.best = float(told["score"]), tuple(map(float, told["parts"])), best

@@ -27,7 +27,8 @@ class Order(NamedTuple):
     """What is to be played: a scenario with overrides, by whom, with which weights of the objectives.
 
     An ``explorer`` takes a random action with probability ``epsilon``, half of these by the rule, and else follows one
-    of the network's heads. ``ahead_s`` is over what time rewards are added up for what a state is worth.
+    of the network's heads. ``ahead_s`` is over what time rewards are added up for what a state is worth. ``hourly_O``
+    is what an hour usually costs.
     """
 
     scenario: str
@@ -35,6 +36,7 @@ class Order(NamedTuple):
     who: Who
     seed: int
     weights: tuple[float, float, float]
+    hourly_O: tuple[float, float, float]
     epsilon: float = 0.0
     aversion: float = 0.5
     kappa: float = 1.0
@@ -66,22 +68,20 @@ def play(order: Order, tensors: Tensors | None, *, keep: bool = True) -> Played:
     scheduler = simulation.scheduler
     if not isinstance(scheduler, Aims):
         raise TypeError(f"found {scheduler!r}, expected the scheduler aims")
+    scheduler.hourly_O = np.array(order.hourly_O)
     recorder = _Recorder(order, tensors, scheduler, Hazard(simulation))
     scheduler.chooser = recorder
     until_s = int(simulation.workload.column("submit_s")[-1]) + 1
     simulation.run(until_s)
     rates_O, recorder.is_over = scheduler.measured_rates(), True
     simulation.run(until_s + AFTER_S)  # so that it is known what became of most that has started
-    chosen = [
-        Chosen(now, job_id, MODES[action % len(MODES)][0] if job_id >= 0 else 1.0)
-        for now, job_id, action in zip(recorder.time, recorder.job, recorder.action, strict=True)
-    ]
+    chosen = recorder.chosen
     if len(chosen) < 2:
         raise ValueError(f"{order.scenario} {order.overrides}: an episode without choices")
     rewards = paid(simulation, chosen, until_s, recorder.hazard)
     steps: list[Step] = []
     if keep:
-        time_N, state = np.array(recorder.time, float), recorder.state
+        time_N, state = np.array([each.now for each in chosen], float), recorder.state
         near, far = (discounted(time_N, rewards, ahead_s) for ahead_s in (0.0, order.ahead_s))
         for k in np.flatnonzero(far[0] >= 0).tolist():
             soon, late = (Outcome(each[1][k], float(each[2][k]), state[each[0][k]]) for each in (near, far))
@@ -98,8 +98,7 @@ class _Recorder:
         self._order, self._tensors, self._scheduler = order, tensors, scheduler
         self._rng = np.random.default_rng([order.seed, 77])
         self._head = int(self._rng.integers(2**31))
-        self.time: list[int] = []
-        self.job: list[int] = []
+        self.chosen: list[Chosen] = []
         self.action: list[int] = []
         self.state: list[State] = []
         self.of_rule: list[bool] = []
@@ -110,12 +109,14 @@ class _Recorder:
             return by_rule(state)
         self.hazard.look(now)
         action, of_rule = self._choose(state)
-        place = action // len(MODES)
-        jobs = self._scheduler.seen_jobs
-        self.time.append(now)
-        self.job.append(jobs[place].id if place < len(jobs) else -1)
+        place, mode = divmod(action, len(MODES))
+        seen = self._scheduler.seen
+        starts = place < len(seen.jobs)
+        speed = float(seen.speed_JC[place, MODES[mode][0]]) if starts else 1.0
+        self.chosen.append(Chosen(now, seen.jobs[place].id if starts else -1, speed))
         self.action.append(action)
-        self.state.append(State(state.job_JF.astype(np.float16), state.all_G.astype(np.float16), *state[2:]))
+        small = state._replace(job_JF=_half(state.job_JF), all_G=_half(state.all_G))
+        self.state.append(small)
         self.of_rule.append(of_rule)
         return action
 
@@ -138,6 +139,11 @@ class _Recorder:
         usual = by_rule(state) if order.anchor else None
         found = worth(q, state, np.array(order.weights), order.kappa, usual)
         return best(found, 0.0 if explores else order.aversion), False
+
+
+def _half(numbers: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+    """In half the bytes: many are remembered."""
+    return numbers.astype(np.float16)
 
 
 def _figures(simulation: Any) -> dict[str, float]:

@@ -28,7 +28,7 @@ from .network import State, values
 from .objectives import BEGIN, Objectives
 from .observing import Pass, Rhythm, legal_rest
 from .placing import safest
-from .shape import MODES, OF_JOB, SPEEDS
+from .shape import CLOCKS, MODES, OF_JOB
 
 Floats = npt.NDArray[np.float64]
 
@@ -129,7 +129,9 @@ class Aims:
         self.objectives = Objectives(adapt=options.adapt, begin=options.objectives)
         self._beliefs, self._rhythm, self._sleeping = Beliefs(), Rhythm(), Sleeping()
         self._hour, self._journal = _Hour(), Journal(options.journal)
-        self._seen_jobs: list[Job] = []
+        self._seen: Pass | None = None
+        self.hourly_O: Floats | None = None
+        """What an hour usually costs in kWh, slowdown and node-hours; as in the network's training unless given."""
         self._rng = np.random.default_rng(0)  # the view's, once there is one
 
     def schedule(self, view: View) -> Iterator[Decision]:
@@ -137,36 +139,37 @@ class Aims:
         seen = self._sleeping.shown(view) if sleeps else view
         room = seen.room()
         self._rng = view.rng
-        self._weigh(view)
-        chosen, rest = self._choose(seen, room, sleeps=sleeps)
-        decisions: list[Decision] = [Start(job, why, MODES[mode][0]) for job, mode, why in chosen]
+        network = self._network = self._network or _of_machine(view)
+        self._weigh(view, network)
+        chosen, rest = self._choose(seen, room, network.hourly_O if self.hourly_O is None else self.hourly_O, sleeps)
+        decisions: list[Decision] = [Start(job, why, speed) for job, _, speed, why in chosen]
         if sleeps:
             after_s = _REST_AFTER[rest]
             decisions = self._sleeping.decide(view, decisions, view.power.break_even_s if after_s is None else after_s)
-        yield from self._placed(view, room, decisions, {job.id: mode for job, mode, _ in chosen})
+        yield from self._placed(view, room, decisions, {job.id: mode for job, mode, *_ in chosen})
 
     # -- the choices of a pass ------------------------------------------------------------------
 
-    def _choose(self, view: View, room: Room, *, sleeps: bool) -> tuple[list[tuple[Job, int, str]], int]:
-        """Jobs that start, each with its mode and why, and how the pass ends."""
-        speeds = 1
-        machine = view.machine
-        if "speed" in self.needs and machine is not None:
-            speeds = sum(speed >= machine.power.least_speed for speed in SPEEDS)
+    def _choose(
+        self, view: View, room: Room, hourly_O: Floats, sleeps: bool
+    ) -> tuple[list[tuple[Job, int, float, str]], int]:
+        """Jobs that start, each with its mode, speed and why, and how the pass ends."""
         places = 2 if "places" in self.needs and not room.names_units and "fault" in view.twins else 1
-        chosen: list[tuple[Job, int, str]] = []
+        chosen: list[tuple[Job, int, float, str]] = []
         rests = sleeps and room.free >= view.unit_nodes
         if not rests and all(job.nodes > room.reach for job in view.queue):
             return chosen, 0
-        seen = Pass(view, room, self._beliefs, self._rhythm, self.objectives.weights, speeds=speeds, places=places)
-        self._seen_jobs = seen.jobs
+        self._seen = seen = Pass(
+            view, room, self._beliefs, self._rhythm, self.objectives.weights, hourly_O,
+            sleeps=sleeps, speeds="speed" in self.needs, places=places,
+        )  # fmt: skip
         head: Job | None = None
         first = view.queue[0] if view.queue else None
         if first is not None and self._options.patience and view.now - first.submit > self._options.patience:
             place = seen.jobs.index(first)
             if room.take(first):
-                chosen.append((first, 0, "has waited longest, for too long"))
-                seen.chosen(place, started=True)
+                chosen.append((first, 0, 1.0, "has waited longest, for too long"))
+                seen.chosen(place, 0)
             elif self._keep_nodes(view, room, seen, first):
                 head = first
         while True:
@@ -176,27 +179,27 @@ class Aims:
             legal_R = legal_rest(sleeps=sleeps and room.free >= view.unit_nodes, may_end=may_end)
             if legal_JM.sum() + legal_R.sum() == 1 and legal_R.any():
                 return chosen, int(legal_R.argmax())
-            job_JF, all_G = seen.numbers(fits_J)
-            action = self.chooser(State(job_JF, all_G, legal_JM, legal_R), view.now)
+            action = self.chooser(State(*seen.numbers(fits_J), legal_JM, legal_R), view.now)
             place, mode = divmod(action, len(MODES))
             if place >= len(seen.jobs):
                 return chosen, action - len(seen.jobs) * len(MODES)
             job = seen.jobs[place]
-            head = self._try(view, room, seen, place, head)
+            head = self._try(view, room, seen, place, mode, head)
             if room.started and room.started[-1] is job:
-                chosen.append((job, mode, self._why(mode, kept_for=head)))
+                speed = float(seen.speed_JC[place, MODES[mode][0]])
+                chosen.append((job, mode, speed, self._why(mode, kept_for=head)))
 
-    def _try(self, view: View, room: Room, seen: Pass, place: int, head: Job | None) -> Job | None:
+    def _try(self, view: View, room: Room, seen: Pass, place: int, mode: int, head: Job | None) -> Job | None:
         """Take the job in that place if it may start; else keep nodes for it, if they are kept for none. The head."""
         job = seen.jobs[place]
         outlasts = head is not None and job.walltime > seen.longest_s
         taken = taken_at(int(view.now + seen.longest_s), room, head, job) if head is not None and outlasts else 0
         if taken <= seen.extra and room.take(job):
-            seen.chosen(place, started=True, taken=taken)
+            seen.chosen(place, mode, taken=taken)
         elif head is None and self._keep_nodes(view, room, seen, job):
             head = job
         else:
-            seen.chosen(place, started=False)
+            seen.chosen(place, None)
         return head
 
     def _keep_nodes(self, view: View, room: Room, seen: Pass, job: Job) -> bool:
@@ -206,14 +209,14 @@ class Aims:
         except ValueError:
             return False
         seen.reserved(shadow_s, extra, shadow_s - view.now - view.launch_latency)
-        seen.chosen(seen.jobs.index(job), started=False)
+        seen.chosen(seen.jobs.index(job), None)
         return True
 
     @staticmethod
     def _why(mode: int, kept_for: Job | None) -> str:
-        speed, place = MODES[mode]
+        clock, place = MODES[mode]
         said = "the best of what could start" if kept_for is None else f"delays not {kept_for.name}, which is next"
-        return said + ("" if speed == 1.0 else f"; at {speed:g} of the clock") + ("; on safe nodes" if place else "")
+        return said + (f"; {CLOCKS[clock]}" if clock else "") + ("; on safe nodes" if place else "")
 
     def _by_network(self, state: State, now: int) -> int:
         network = self._network
@@ -223,7 +226,7 @@ class Aims:
         usual = by_rule(state) if self._options.anchor else None
         found = worth(q_AHO, state, self.objectives.weights, self._options.kappa, usual)
         chosen = best(found, self._options.aversion)
-        self._journal.note(now, self.seen_jobs, state.job_JF[:, _FITS] > 0, q_AHO, found, chosen)
+        self._journal.note(now, self.seen.jobs, state.job_JF[:, _FITS] > 0, q_AHO, found, chosen)
         return chosen
 
     @staticmethod
@@ -240,9 +243,11 @@ class Aims:
     # -- for whoever trains it ------------------------------------------------------------------
 
     @property
-    def seen_jobs(self) -> list[Job]:
-        """The jobs that can be chosen in this pass, in the order of the rows of the state."""
-        return self._seen_jobs
+    def seen(self) -> Pass:
+        """The pass in which a choice is made now."""
+        if self._seen is None:
+            raise RuntimeError("a pass is known once a choice is made")
+        return self._seen
 
     def measured_rates(self) -> Floats:
         """Means since the first pass: kilowatts of the facility, growth of slowdowns in a second, units at risk."""
@@ -250,13 +255,9 @@ class Aims:
 
     # -- what is around them ----------------------------------------------------------------------
 
-    def _weigh(self, view: View) -> None:
-        """Adapt the weights of the objectives, and have the network of the machine."""
+    def _weigh(self, view: View, network: trained.Network) -> None:
+        """Adapt the weights of the objectives."""
         machine = view.machine
-        if self._network is None and self._options.policy == "network" and self.chooser == self._by_network:
-            self._network = trained.read(trained.named(None if machine is None else machine.name.lower()))
-        network = self._network
-        usual = network.usual if network is not None else None
         power_share = hottest_c = 0.0
         facility_w = _COUNTED_W
         if machine is not None:
@@ -265,8 +266,8 @@ class Aims:
             if "heat" in self.needs and self._beliefs.margin_k:
                 hottest_c = machine.thermal.cpu_throttle_c - self._beliefs.margin_k
         self._hour.add(view, facility_w, self._beliefs)
-        if usual is not None:
-            self.objectives.follow(view.now, self._hour.measured(view.now, usual), power_share, hottest_c)
+        measured = self._hour.measured(view.now, network.usual)
+        self.objectives.follow(view.now, measured, power_share, hottest_c)
 
     def _placed(
         self, view: View, room: Room, decisions: list[Decision], modes: Mapping[int, int]
@@ -299,6 +300,11 @@ class Aims:
         if own is not None and getattr(self.chooser, "__self__", None) is self:
             twin.chooser = own.__get__(twin)
         return twin
+
+
+def _of_machine(view: View) -> trained.Network:
+    """The network of the machine."""
+    return trained.read(trained.named(None if view.machine is None else view.machine.name.lower()))
 
 
 class _Hour:

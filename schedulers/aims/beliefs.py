@@ -13,8 +13,6 @@ import numpy.typing as npt
 
 from hpcsim.plugin import Job, Prediction, Running, View
 
-from .shape import SPEEDS
-
 Floats = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
 
@@ -27,8 +25,14 @@ AHEAD_S: Final = 6 * 3600  # for which failures of nodes are predicted
 
 COLUMNS: Final = (
     "submit_s", "nodes", "walltime_s", "runtime_s", "runtime_doubt", "runtime_epistemic", "energy_kwh", "energy_doubt",
-    "saved_when_slow", "fails", "fails_epistemic", "warmth_k",
+    "dynamic_w", "beta", "clock", "saved_when_slow", "fails", "fails_epistemic", "warmth_k",
 )  # fmt: skip
+"""Of those that are not plain: ``dynamic_w`` of a node above idle at full speed; ``beta``, how far the runtime follows
+the clock; the ``clock`` of least energy, and the share of the energy that is saved at it."""
+
+_ASKED_SPEED: Final = 0.9  # at which the twin of energy is asked a second time
+_BETA: Final = 0.55  # of jobs of which no twin tells it
+_MOST_DYNAMIC: Final = 0.95  # of the watts of a node
 
 
 class Beliefs:
@@ -92,11 +96,16 @@ class Beliefs:
             runtime.mean, LEAST_RUNTIME_S, np.maximum(column["walltime_s"], LEAST_RUNTIME_S)
         )
         column["runtime_doubt"][:], column["runtime_epistemic"][:] = _relative(runtime)
+        column["clock"][:] = 1.0
         if "energy" in twins:
-            energy, slow = twins.energy(jobs), twins.energy(jobs, _slowest(view))
+            energy = twins.energy(jobs)
             column["energy_kwh"][:] = energy.mean / J_PER_KWH
             column["energy_doubt"][:] = _relative(energy)[0]
-            column["saved_when_slow"][:] = 1.0 - slow.mean / np.maximum(energy.mean, 1.0)
+            speed = _ASKED_SPEED if view.machine is None else max(_ASKED_SPEED, view.machine.power.least_speed)
+            if speed < 1.0 and view.machine is not None:
+                column["beta"][:] = twins.sensitivity(jobs).mean if "sensitivity" in twins else _BETA
+                slow = twins.energy(jobs, speed)
+                _learn_clocks(column, slow.mean / np.maximum(energy.mean, 1.0), speed, view)
         if "job_failure" in twins:
             fails = twins.job_failure(jobs)
             column["fails"][:], column["fails_epistemic"][:] = fails.mean, fails.epistemic
@@ -108,9 +117,20 @@ class Beliefs:
             column["warmth_k"][:] = warm.mean - limit_c
 
 
-def _slowest(view: View) -> float:
-    machine = view.machine
-    return SPEEDS[-1] if machine is None else max(SPEEDS[-1], machine.power.least_speed)
+def _learn_clocks(column: dict[str, Floats], part: Floats, speed: float, view: View) -> None:
+    """What is left of the energy at a lower clock tells the watts above idle, and with beta the clock of least energy.
+
+    Such a part is (1 - x + x s^a) (1 + beta (1/s - 1)), x being the dynamic share of the watts.
+    """
+    power, beta = view.power, column["beta"]
+    spec = power.node
+    share = (1.0 - part / (1.0 + beta * (1.0 / speed - 1.0))) / (1.0 - speed**spec.speed_exponent)
+    share = np.clip(share, 0.0, _MOST_DYNAMIC)
+    dynamic_w = np.minimum(spec.idle_w * share / (1.0 - share), spec.cpu_dyn_w + spec.gpu_dyn_w)
+    clock = np.array([power.best_speed(w, b) for w, b in zip(dynamic_w.tolist(), beta.tolist(), strict=True)])
+    drawn = (spec.idle_w + dynamic_w * clock**spec.speed_exponent) * (1.0 + beta * (1.0 / clock - 1.0))
+    column["dynamic_w"][:], column["clock"][:] = dynamic_w, clock
+    column["saved_when_slow"][:] = 1.0 - drawn / (spec.idle_w + dynamic_w)
 
 
 def _relative(said: Prediction) -> tuple[Floats, Floats]:

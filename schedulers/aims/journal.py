@@ -12,7 +12,7 @@ from hpcsim.plugin import Job
 
 from .choosing import Worth
 from .network import Floats32
-from .shape import MODES, OBJECTIVES, PLACES, REST
+from .shape import CLOCKS, MODES, OBJECTIVES, PLACES, REST
 
 
 class Journal:
@@ -61,5 +61,5 @@ class Journal:
 
 
 def _start(mode: int) -> str:
-    speed, place = MODES[mode]
-    return "start" + ("" if speed == 1.0 else f" at {speed:g} of the clock") + (f", {PLACES[place]}" if place else "")
+    clock, place = MODES[mode]
+    return f"start {CLOCKS[clock]}" + (f", {PLACES[place]}" if place else "")

@@ -23,7 +23,7 @@ import torch
 from torch.nn import functional
 
 from .choosing import surer
-from .network import Floats32, State
+from .network import BELIEVED, Floats32, State
 from .replay import Outcome, Replay
 from .shape import HEADS, MODES, OBJECTIVES
 
@@ -31,7 +31,11 @@ _OUT = (HEADS, len(OBJECTIVES))
 
 
 class Recipe(NamedTuple):
-    """How to learn. The booleans are for ablations: what is worth how much."""
+    """How to learn.
+
+    ``margin`` is by how much what the rule chose is to be better; ``doubt`` weighs the squares of what is added to
+    beliefs, so that chance teaches little. The booleans are for ablations: what is worth how much.
+    """
 
     batch: int = 128
     rate: float = 3e-4
@@ -40,6 +44,7 @@ class Recipe(NamedTuple):
     target_every: int = 250
     kappa: float = 1.0
     margin: float = 0.05
+    doubt: float = 0.05
     beta: float = 0.4  # of importance weights, to begin with; it goes to 1
     dueling: bool = True
     double: bool = True
@@ -56,7 +61,8 @@ class Told(NamedTuple):
 class Flat(NamedTuple):
     """B states as flat tensors: all jobs of all states, and all legal actions of all states, those of a state together.
 
-    Of each action: its state, its mode or way to rest, the row of its job (-1: it is to rest), its weights.
+    Of each action: its state, its mode or way to rest, the row of its job (-1: it is to rest), what is believed of it,
+    its weights.
     """
 
     job_JF: torch.Tensor
@@ -65,6 +71,7 @@ class Flat(NamedTuple):
     state_A: torch.Tensor
     mode_A: torch.Tensor
     job_A: torch.Tensor
+    believed_AO: torch.Tensor
     weights_AO: torch.Tensor
     first_B: npt.NDArray[np.int64]
 
@@ -84,18 +91,24 @@ def flat(states: Sequence[State], kappa: float) -> Flat:
     weights_BO, state_J = all_BG[:, -len(OBJECTIVES) :], np.repeat(np.arange(len(states)), jobs)
     of_job_JO = surer(weights_BO[state_J], job_JF, kappa)
     weights_AO = np.where(of_jobs[:, None], np.append(of_job_JO, weights_BO[:1], 0)[job], weights_BO[of_state])
+    believed_AO = np.zeros((len(job), len(OBJECTIVES)), np.float32)
+    believed_AO[of_jobs] = np.concatenate([state.believed_JMO for state in states])[job[of_jobs], mode[of_jobs]]
     return Flat(
         torch.from_numpy(job_JF), torch.from_numpy(state_J), torch.from_numpy(all_BG), torch.from_numpy(of_state),
-        torch.from_numpy(mode), torch.from_numpy(job), torch.from_numpy(weights_AO.astype(np.float32)),
-        np.concatenate([[0], np.cumsum(count)[:-1]]),
+        torch.from_numpy(mode), torch.from_numpy(job), torch.from_numpy(believed_AO),
+        torch.from_numpy(weights_AO.astype(np.float32)), np.concatenate([[0], np.cumsum(count)[:-1]]),
     )  # fmt: skip
 
 
 class Values(NamedTuple):
-    """Of all legal actions, ``(A, heads, objectives)``: what they are worth, and how much of that is their state's."""
+    """Of all legal actions, ``(A, heads, objectives)``: what they are worth, and what of that is their state's.
+
+    ``learned_AHO`` is what of their advantages is not believed but learned.
+    """
 
     q_AHO: torch.Tensor
     of_state_AHO: torch.Tensor
+    learned_AHO: torch.Tensor
 
 
 def values(tensors: dict[str, torch.Tensor], batch: Flat, *, dueling: bool) -> Values:
@@ -116,19 +129,23 @@ def values(tensors: dict[str, torch.Tensor], batch: Flat, *, dueling: bool) -> V
     rests = batch.job_A < 0
     of_job = (seen @ tensors["action.job"])[batch.job_A[~rests]]
     of_job = of_job + (context @ tensors["action.context"])[batch.state_A[~rests]]
+    of_job = of_job + BELIEVED * batch.believed_AO[~rests] @ tensors["action.believed"]
     of_job = torch.relu(of_job + tensors["action.mode"][batch.mode_A[~rests]])
     of_rest = (context @ tensors["rest.context"])[batch.state_A[rests]] + tensors["rest.mode"][batch.mode_A[rests]]
     features = of_job.new_empty((len(rests), of_job.shape[1]))
     features = features.index_copy(0, (~rests).nonzero()[:, 0], of_job)
     features = features.index_copy(0, rests.nonzero()[:, 0], torch.relu(of_rest))
-    advantage = features @ tensors["advantage"]
+    learned = features @ tensors["advantage"]
+    advantage = learned + batch.believed_AO.repeat(1, HEADS)
     if dueling:
         legal = torch.bincount(batch.state_A, minlength=states).unsqueeze(1)
         average = advantage.new_zeros((states, advantage.shape[1])).index_add(0, batch.state_A, advantage) / legal
         value = torch.relu(context @ tensors["value.1"] + tensors["value.1.bias"]) @ tensors["value.2"]
         of_state = (value + tensors["value.2.bias"])[batch.state_A]
-        return Values((advantage - average[batch.state_A] + of_state).reshape(-1, *_OUT), of_state.reshape(-1, *_OUT))
-    return Values(advantage.reshape(-1, *_OUT), torch.zeros_like(advantage).reshape(-1, *_OUT))
+        q = advantage - average[batch.state_A] + of_state
+    else:
+        q, of_state = advantage, torch.zeros_like(advantage)
+    return Values(q.reshape(-1, *_OUT), of_state.reshape(-1, *_OUT), learned.reshape(-1, *_OUT))
 
 
 def weighed(q_AHO: torch.Tensor, batch: Flat) -> torch.Tensor:
@@ -186,6 +203,8 @@ class Learner:
         near = functional.smooth_l1_loss(chosen, wanted_near, reduction="none")
         far = functional.smooth_l1_loss(over_long, wanted_far, reduction="none")
         loss = ((near + far) * mask).mean()
+        if recipe.dueling:
+            loss = loss + recipe.doubt * found.learned_AHO.square().mean()
         scalar = weighed(q, now)
         margin = torch.full_like(scalar, recipe.margin)
         margin[chosen_A] = 0.0

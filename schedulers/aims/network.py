@@ -13,7 +13,7 @@ Nowe and Steckelmacher (2019), Dynamic weights in multi-objective deep reinforce
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +26,19 @@ Tensors = Mapping[str, Floats32]
 
 _OUT = (HEADS, len(OBJECTIVES))
 
+BELIEVED: Final = 100.0
+"""What is believed of a job is about a hundredth of what an hour costs; by so much it is made larger as an input."""
+
 
 class State(NamedTuple):
-    """What a choice is made from: of J jobs and of all, and which of J x M modes and R ways to rest are legal."""
+    """What a choice is made from: of J jobs and of all, and which of J x M modes and R ways to rest are legal.
+
+    ``believed_JMO`` is what the start of a job in a mode is believed to cost at once in each objective, negative.
+    """
 
     job_JF: Floats32
     all_G: Floats32
+    believed_JMO: Floats32
     legal_JM: Bools
     legal_R: Bools
 
@@ -44,8 +51,8 @@ class State(NamedTuple):
 def values(tensors: Tensors, state: State, *, dueling: bool = True) -> Floats32:
     """What each action is worth, ``q_AHO``: by each of H heads in each of O objectives. A: as ``State.legal_A``.
 
-    Of actions that are not legal it is 0. Without ``dueling`` the value of the state is left out, so that advantages
-    have to be whole values.
+    The advantage of a start is what is believed of it and what has been learned beyond that. Of actions that are not
+    legal it is 0. Without ``dueling`` the value of the state is left out, so that advantages have to be whole values.
     """
     job_JF, legal_A = state.job_JF, state.legal_A
     jobs = len(job_JF)
@@ -67,8 +74,11 @@ def values(tensors: Tensors, state: State, *, dueling: bool = True) -> Floats32:
     rest = np.flatnonzero(state.legal_R)
     of_job_JD = seen_JD @ tensors["action.job"] + context @ tensors["action.context"]
     of_rest_D = context @ tensors["rest.context"]
-    hidden_AD = np.concatenate([of_job_JD[job] + tensors["action.mode"][mode], of_rest_D + tensors["rest.mode"][rest]])
+    believed_AO = state.believed_JMO[job, mode]
+    started_AD = of_job_JD[job] + tensors["action.mode"][mode] + BELIEVED * believed_AO @ tensors["action.believed"]
+    hidden_AD = np.concatenate([started_AD, of_rest_D + tensors["rest.mode"][rest]])
     advantage_AO = _relu(hidden_AD) @ tensors["advantage"]
+    advantage_AO[: len(job)] += np.tile(believed_AO, HEADS)
     if dueling:
         value = _relu(context @ tensors["value.1"] + tensors["value.1.bias"]) @ tensors["value.2"]
         advantage_AO += value + tensors["value.2.bias"] - advantage_AO.sum(0) * (1.0 / len(advantage_AO))

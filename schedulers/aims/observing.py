@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import cos, exp, log1p, pi, sin
 from typing import Final
 
@@ -12,14 +12,18 @@ import numpy.typing as npt
 from hpcsim.plugin import Job, Room, View
 from hpcsim.schedulers.scales import LONGEST_S, scaled
 
-from .beliefs import AHEAD_S, COLUMNS, Beliefs
-from .shape import MODES, OF_ALL, OF_JOB, REST, SPEEDS, VISIBLE
+from .beliefs import AHEAD_S, COLUMNS, SHORT_S, Beliefs
+from .believed import Costs
+from .shape import MODES, OF_ALL, OF_JOB, REST, VISIBLE
 
 Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
 
 _HOUR_S: Final = 3600.0
 _RATE_S: Final = 3 * _HOUR_S  # over which arrivals are averaged
+_HALF_DAY_S: Final = 12 * _HOUR_S
+_USUAL_LOAD, _MOST_LOAD = 0.8, 0.9
+_NEARLY_FULL: Final = 0.995  # a clock as good as the full one
 _JOB: Final = {name: place for place, name in enumerate(OF_JOB)}
 _ALL: Final = {name: place for place, name in enumerate(OF_ALL)}
 _KNOWN: Final = {name: place for place, name in enumerate(COLUMNS)}
@@ -31,6 +35,25 @@ class Rhythm:
     def __init__(self) -> None:
         self._seen, self._at = -1, 0
         self._jobs = self._work = 0.0
+        self._looked = -1
+        self._mean: tuple[float, ...] = (0.0, 0.0)
+        self._now = (0.0, 0.0)
+
+    def congested(self, growing: float, busy: float, usual: float, now: int) -> float:
+        """What a second of delay of the whole machine costs in slowdowns, when those of waiting jobs grow so fast now.
+
+        Work that is added delays what waits now and all that comes until the queue has drained, 1 / (1 - load) of it
+        in all (the busy period of Cobham 1954). Load and growth are means of half a day, beginning with what is
+        ``usual``; ``busy`` is the load now.
+        """
+        if self._looked < 0:
+            self._mean, self._looked = (usual, _USUAL_LOAD), now
+        fade = exp(-(now - self._looked) / _HALF_DAY_S)
+        was = self._mean, self._now
+        self._mean = tuple(fade * mean + (1.0 - fade) * held for mean, held in zip(*was, strict=True))
+        self._looked, self._now = now, (growing, busy)
+        mean_growing, load = self._mean
+        return mean_growing / (1.0 - min(load, _MOST_LOAD))
 
     def follow(self, queue: Sequence[Job], known_JC: Floats, now: int) -> tuple[float, float]:
         """Jobs and node-hours an hour, after a look at the queue and what is believed of its jobs."""
@@ -48,15 +71,16 @@ class Rhythm:
 
 
 class Pass:
-    """The jobs that can be chosen in a pass, and all numbers of ``OF_JOB`` and ``OF_ALL``.
+    """The jobs that can be chosen in a pass, all numbers of ``OF_JOB`` and ``OF_ALL``, and what starts cost.
 
     ``jobs`` are at most ``VISIBLE`` of the queue: half of them the first, half those of the least area among the rest.
-    What a choice changes, ``chosen`` and ``reserved`` are told of.
+    What a choice changes, ``chosen`` and ``reserved`` are told of. ``speed_JC`` are the speeds of their clocks.
     """
 
     def __init__(
-        self, view: View, room: Room, beliefs: Beliefs, rhythm: Rhythm, weights: Floats, *, speeds: int, places: int
-    ) -> None:
+        self, view: View, room: Room, beliefs: Beliefs, rhythm: Rhythm, weights: Floats, hourly_O: Floats,
+        *, sleeps: bool, speeds: bool, places: int,
+    ) -> None:  # fmt: skip
         queue = view.queue
         known = beliefs.of(queue, view)
         beliefs.look_at_machine(view)
@@ -65,27 +89,35 @@ class Pass:
         seen = _visible(area)
         self.jobs: list[Job] = [queue[place] for place in seen]
         self._room, self._now = room, view.now
-        self._modes_M = np.array(
-            [MODES[m][1] < places and SPEEDS.index(MODES[m][0]) < speeds for m in range(len(MODES))]
-        )
+        known_as = {name: known[seen, number] for name, number in _KNOWN.items()}
+        self._costs = Costs(known_as, view, room, beliefs, hourly_O, sleeps=sleeps, places=places)
+        self.speed_JC = self._costs.speed_JC
+        slowed_J = (self.speed_JC[:, -1:] < _NEARLY_FULL) & speeds
+        clock_M, place_M = np.array(MODES).T
+        self._modes_JM = (slowed_J | (clock_M == 0)) & (place_M < places)
+        growing = float((1.0 / np.maximum(known[:, _KNOWN["runtime_s"]], SHORT_S)).sum())
+        busy = 1.0 - room.free / max(view.up_nodes, 1)
+        self._congested = rhythm.congested(growing, busy, float(hourly_O[1]) / _HOUR_S, view.now)
         self._nodes_J = known[seen, _KNOWN["nodes"]]
         self._walltime_J = known[seen, _KNOWN["walltime_s"]] + view.launch_latency
         self._other_J = np.array([bool(job.cores) or job.id in room.special for job in self.jobs], bool)
         self.open_J = np.ones(len(seen), bool)
         self._longest_s, self._extra, self._shadow_s = np.inf, np.inf, 0
         self._total = max(view.up_nodes, 1)
-        self._job_JF = self._about_jobs(view, known[seen], area[seen], np.array(seen), len(queue), beliefs)
-        self._all_G = self._about_all(view, area, weights, beliefs, rate, work_rate)
+        self._job_JF = self._about_jobs(view, known_as, area[seen], np.array(seen), len(queue), beliefs)
+        self._all_G = np.zeros(len(OF_ALL), np.float32)
+        self._about_all(view, area, weights, beliefs, rate, work_rate)
         self._started = 0
+        self._starting: list[tuple[float, float]] = []  # runtime and nodes of what has begun since the last numbers
 
     def _about_jobs(
-        self, view: View, known: Floats, area: Floats, place: npt.NDArray[np.int64], queued: int, beliefs: Beliefs
-    ) -> Floats32:
-        table = np.zeros((len(known), len(OF_JOB)), np.float32)
-        if not len(known):
+        self, view: View, known_as: Mapping[str, Floats], area: Floats, place: npt.NDArray[np.int64], queued: int,
+        beliefs: Beliefs,
+    ) -> Floats32:  # fmt: skip
+        table = np.zeros((len(area), len(OF_JOB)), np.float32)
+        if not len(area):
             return table
         column = {name: table[:, number] for name, number in _JOB.items()}
-        known_as = {name: known[:, number] for name, number in _KNOWN.items()}
         waited, runtime = view.now - known_as["submit_s"], known_as["runtime_s"]
         column["nodes"][:] = np.log1p(self._nodes_J) / np.log1p(view.nodes)
         column["walltime"][:] = scaled(known_as["walltime_s"])
@@ -116,8 +148,8 @@ class Pass:
 
     def _about_all(
         self, view: View, area: Floats, weights: Floats, beliefs: Beliefs, rate: float, work_rate: float
-    ) -> Floats32:
-        values = np.zeros(len(OF_ALL), np.float32)
+    ) -> None:
+        values = self._all_G
         now, nodes = view.now, view.nodes
 
         def put(name: str, value: float) -> None:
@@ -132,14 +164,9 @@ class Pass:
             end = np.minimum(
                 np.maximum(start + beliefs.runtime_s(running), now + 60.0), np.maximum(expected, now + 60.0)
             )
-            order = np.argsort(end)
-            self._back_s = end[order] - now
-            self._back = np.cumsum(np.array([each.job.nodes for each in running], float)[order])
-            for share in (10, 25, 50, 75, 90):
-                at = int(np.searchsorted(self._back, self._back[-1] * share / 100.0))
-                put(f"back_in_{share}", float(scaled(self._back_s[min(at, len(running) - 1)])))
+            self._comes_back(end - now, np.array([each.job.nodes for each in running], float))
         else:
-            self._back_s = self._back = np.zeros(0)
+            self._back_s = self._back_nodes = self._back = np.zeros(0)
         machine = view.machine
         if machine is not None:
             power = view.power
@@ -160,7 +187,15 @@ class Pass:
         put("arriving_work", min(work_rate / nodes, 4.0) / 2.0)
         put("oldest", float(scaled(np.asarray(now - view.queue[0].submit))) if view.queue else 0.0)
         values[-3:] = weights
-        return values
+
+    def _comes_back(self, back_s: Floats, nodes: Floats) -> None:
+        """Learn in how many seconds running jobs give back how many nodes."""
+        order = np.argsort(back_s)
+        self._back_s, self._back_nodes = back_s[order], nodes[order]
+        self._back = np.cumsum(self._back_nodes)
+        for share in (10, 25, 50, 75, 90):
+            at = min(int(np.searchsorted(self._back, self._back[-1] * share / 100.0)), len(order) - 1)
+            self._all_G[_ALL[f"back_in_{share}"]] = scaled(self._back_s[at])
 
     # -- what a choice changes ------------------------------------------------------------------
 
@@ -168,11 +203,16 @@ class Pass:
         """Nodes are kept for a job that starts at ``shadow_s`` at the latest, as far as they are not ``extra``."""
         self._shadow_s, self._extra, self._longest_s = shadow_s, extra, longest_s
 
-    def chosen(self, place: int, *, started: bool, taken: int = 0) -> None:
-        """The job in that place cannot be chosen any more; ``taken`` are nodes that it has beyond the shadow time."""
+    def chosen(self, place: int, mode: int | None, *, taken: int = 0) -> None:
+        """The job in that place cannot be chosen any more. It starts in ``mode``, or not, if that is None.
+
+        ``taken`` are nodes that it has beyond the shadow time.
+        """
         self.open_J[place] = False
-        self._started += started
         self._extra -= taken
+        if mode is not None:
+            self._started += 1
+            self._starting.append((float(self._costs.runtime_JC[place, MODES[mode][0]]), float(self._nodes_J[place])))
 
     @property
     def is_reserving(self) -> bool:
@@ -202,14 +242,18 @@ class Pass:
         A job that does not fit can be chosen as well, to keep nodes for it, in the first mode, while they are kept for
         none and another fits. A job that takes part of a node, or has nodes of its own, starts where it is placed.
         """
-        legal = fits_J[:, None] & self._modes_M
+        legal = fits_J[:, None] & self._modes_JM
         legal[self._other_J, 1:] = False
         if not self.is_reserving and fits_J.any():
             legal[:, 0] |= self.open_J
         return np.asarray(legal, bool)
 
-    def numbers(self, fits_J: npt.NDArray[np.bool_]) -> tuple[Floats32, Floats32]:
-        """``OF_JOB`` of each job and ``OF_ALL``, as they are by now; copies."""
+    def numbers(self, fits_J: npt.NDArray[np.bool_]) -> tuple[Floats32, Floats32, Floats32]:
+        """``OF_JOB`` of each job, ``OF_ALL``, and what starts are believed to cost, as they are by now; copies."""
+        if self._starting:
+            back_s, nodes = np.array(self._starting).T
+            self._comes_back(np.append(self._back_s, back_s), np.append(self._back_nodes, nodes))
+            self._starting.clear()
         jobs, whole, room = self._job_JF.copy(), self._all_G.copy(), self._room
         if len(jobs):
             jobs[:, _JOB["fits"]] = fits_J
@@ -228,7 +272,7 @@ class Pass:
             whole[_ALL["reserved"]] = 1.0
             whole[_ALL["shadow_in"]] = scaled(np.asarray(max(self._shadow_s - self._now, 0)))
             whole[_ALL["extra"]] = max(min(self._extra, self._total), 0) / self._total
-        return jobs, whole
+        return jobs, whole, self._costs.while_waiting(self._congested)
 
 
 def _visible(area: Floats) -> list[int]:

@@ -117,6 +117,7 @@ class Replay:
             "job_JF": np.concatenate([state.job_JF for state in every]),
             "jobs_S": np.array([len(state.job_JF) for state in every]),
             "all_SG": np.stack([state.all_G for state in every]),
+            "believed_JMO": np.concatenate([state.believed_JMO for state in every]),
             "legal_JM": np.concatenate([state.legal_JM for state in every]).astype(np.uint8),
             "legal_SR": np.stack([state.legal_R for state in every]).astype(np.uint8),
             "state": np.array([states[id(step.state)][0] for step in self._steps]),
@@ -137,8 +138,8 @@ class Replay:
             return
         ends = np.cumsum(arrays["jobs_S"])[:-1]
         parts = zip(
-            np.split(arrays["job_JF"], ends), arrays["all_SG"], np.split(arrays["legal_JM"].astype(bool), ends),
-            arrays["legal_SR"].astype(bool), strict=True,
+            np.split(arrays["job_JF"], ends), arrays["all_SG"], np.split(arrays["believed_JMO"], ends),
+            np.split(arrays["legal_JM"].astype(bool), ends), arrays["legal_SR"].astype(bool), strict=True,
         )  # fmt: skip
         every = [State(*part) for part in parts]
         columns = (arrays[name] for name in ("state", "action", "reward", "discount", "later", "of_rule"))

@@ -10,14 +10,14 @@ from typing import Final
 OBJECTIVES: Final = ("energy", "performance", "reliability")
 """What is weighed against each other, in the order of every vector of three."""
 
-SPEEDS: Final = (1.0, 0.8, 0.6)
-"""Clocks that a job can be started at, relative to nominal."""
+CLOCKS: Final = ("at the full clock", "halfway to its clock of least energy", "at its clock of least energy")
+"""Clocks that a job can be started at: the last is what the twin of energy says of the job."""
 
 PLACES: Final = ("as the scenario places", "safest nodes")
 """Who chooses the nodes of a job: the scenario's policy, or the twin of faults."""
 
-MODES: Final = tuple((speed, place) for place in range(len(PLACES)) for speed in SPEEDS)
-"""How a job can be started: (clock, index into ``PLACES``); the first is what every scenario can do."""
+MODES: Final = tuple((clock, place) for place in range(len(PLACES)) for clock in range(len(CLOCKS)))
+"""How a job can be started: indices into ``CLOCKS`` and ``PLACES``; the first is what every scenario can do."""
 
 REST: Final = ("idle nodes sleep after the break-even time", "idle nodes sleep at once", "idle nodes stay awake")
 """How a pass can end: nothing more is started, and what becomes of nodes that are idle."""
@@ -62,6 +62,7 @@ def shapes() -> dict[str, tuple[int, ...]]:
         "context.1": (3 * WIDTH, CONTEXT), "context.1.bias": (CONTEXT,),
         "context.2": (CONTEXT, CONTEXT), "context.2.bias": (CONTEXT,),
         "action.job": (WIDTH, HIDDEN), "action.context": (CONTEXT, HIDDEN), "action.mode": (modes, HIDDEN),
+        "action.believed": (len(OBJECTIVES), HIDDEN),
         "advantage": (HIDDEN, outputs),
         "rest.context": (CONTEXT, HIDDEN), "rest.mode": (rest, HIDDEN),
         "value.1": (CONTEXT, WIDTH), "value.1.bias": (WIDTH,), "value.2": (WIDTH, outputs), "value.2.bias": (outputs,),

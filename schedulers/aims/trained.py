@@ -21,13 +21,15 @@ _FEATURES: Final = (*OF_JOB, *OF_ALL)
 
 
 class Network(NamedTuple):
-    """The tensors of a network by name, and the ``usual`` rates of the objectives in training, an hour's mean.
+    """The tensors of a network by name, and what was usual in training.
 
-    ``dueling`` says whether the value of the state is in what it says of actions.
+    ``usual`` are the mean rates of the objectives; ``hourly_O`` is what an hour cost in kWh, slowdown and node-hours,
+    by which rewards were divided. ``dueling`` says whether the value of the state is in what it says of actions.
     """
 
     tensors: dict[str, npt.NDArray[np.float32]]
     usual: npt.NDArray[np.float64]
+    hourly_O: npt.NDArray[np.float64]
     dueling: bool
 
 
@@ -44,10 +46,15 @@ def read(name: str) -> Network:
 @cache
 def _read(path: Path) -> Network:
     tensors, about = files.load(path, KIND, shapes(), _FEATURES)
-    usual = about.get("usual")
-    if not isinstance(usual, list) or len(usual) != len(OBJECTIVES) or not all(isinstance(x, float) for x in usual):
-        raise InputError(f"{path}: usual should be {len(OBJECTIVES)} numbers, found {usual!r}")
-    return Network(tensors, np.array(usual), about.get("dueling") is not False)
+    usual, hourly = (_three(path, about, name) for name in ("usual", "hourly"))
+    return Network(tensors, usual, hourly, about.get("dueling") is not False)
+
+
+def _three(path: Path, about: Mapping[str, Any], name: str) -> npt.NDArray[np.float64]:
+    found = about.get(name)
+    if not isinstance(found, list) or len(found) != len(OBJECTIVES) or not all(isinstance(x, float) for x in found):
+        raise InputError(f"{path}: {name} should be {len(OBJECTIVES)} numbers, found {found!r}")
+    return np.array(found)
 
 
 def write(
@@ -55,7 +62,9 @@ def write(
     name: str,
     tensors: Mapping[str, npt.NDArray[np.float32]],
     usual: npt.NDArray[np.float64],
+    hourly_O: npt.NDArray[np.float64],
     about: Mapping[str, Any],
 ) -> Path:
     """Write a network; returns the path of its JSON file."""
-    return files.save_network(directory, name, KIND, _FEATURES, tensors, {"usual": usual.tolist(), **about})
+    told = {"usual": usual.tolist(), "hourly": hourly_O.tolist(), **about}
+    return files.save_network(directory, name, KIND, _FEATURES, tensors, told)

@@ -1,0 +1,80 @@
+"""What a start is believed to cost, by what the twins say: the part of its worth that needs no learning.
+
+Three costs of each job in each mode, as negative shares of what an hour usually costs, so that they are on the scale of
+the network's values, which adds to them what it has learned:
+
+- *energy*: kWh beyond those at the full clock, less what its nodes would draw while they rest;
+- *performance*: nodes that a slower job keeps for longer delay all that waits, by their share of the machine;
+- *reliability*: node-hours that failures of its nodes take on average, half of the job each time.
+
+Reference: Etinski, Corbalan, Labarta and Valero (2012), Understanding the future of energy-performance trade-off via
+DVFS in HPC environments (a job's runtime and energy at another clock).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcsim.plugin import Room, View
+
+from .beliefs import AHEAD_S, J_PER_KWH, Beliefs
+from .network import Floats32
+from .shape import CLOCKS, MODES, OBJECTIVES, PLACES
+
+Floats = npt.NDArray[np.float64]
+
+_HOUR_S: Final = 3600.0
+_CLOCK_M: Final = np.array([clock for clock, _ in MODES])
+_PLACE_M: Final = np.array([place for _, place in MODES])
+
+
+def speeds(clock_J: Floats) -> Floats:
+    """The speeds of ``CLOCKS`` for jobs whose clock of least energy is ``clock_J``: ``(J, C)``."""
+    return np.asarray(1.0 + (clock_J[:, None] - 1.0) * np.linspace(0.0, 1.0, len(CLOCKS)))
+
+
+def slowness(beta_J: Floats, speed_JC: Floats) -> Floats:
+    """Runtimes at those speeds as multiples of the one at full speed."""
+    return np.asarray(1.0 + beta_J[:, None] * (1.0 / speed_JC - 1.0))
+
+
+class Costs:
+    """Of J jobs of a pass: their ``speed_JC`` and ``runtime_JC`` at each clock, and what a start in each mode costs."""
+
+    def __init__(
+        self, known: Mapping[str, Floats], view: View, room: Room, beliefs: Beliefs, hourly_O: Floats,
+        *, sleeps: bool, places: int,
+    ) -> None:  # fmt: skip
+        nodes_J = known["nodes"]
+        self.speed_JC = speeds(known["clock"])
+        self.runtime_JC = known["runtime_s"][:, None] * slowness(known["beta"], self.speed_JC)
+        self._table = np.zeros((len(nodes_J), len(MODES), len(OBJECTIVES)), np.float32)
+        longer_JC = self.runtime_JC - self.runtime_JC[:, :1]
+        machine = view.machine
+        if machine is not None:
+            spec, dynamic_w = machine.power, known["dynamic_w"][:, None]
+            rest_w = spec.sleep_w if sleeps else spec.idle_w
+            drawn = (spec.idle_w + dynamic_w * self.speed_JC**spec.speed_exponent) * self.runtime_JC
+            beyond = drawn - drawn[:, :1] - rest_w * longer_JC
+            kwh_JC = nodes_J[:, None] * beyond * (1.0 + view.power.overhead) / J_PER_KWH
+            self._table[:, :, 0] = (-kwh_JC / hourly_O[0])[:, _CLOCK_M]
+        self._delayed_JM = (longer_JC * nodes_J[:, None] / max(view.up_nodes, 1) / hourly_O[1])[:, _CLOCK_M]
+        risk_U = beliefs.risk_U
+        if risk_U.size and len(nodes_J):
+            rate = np.sort(-np.log1p(-np.minimum(risk_U[view.free_units(room)] if places > 1 else risk_U, 0.999)))
+            units_J = np.ceil(nodes_J / view.unit_nodes).astype(int)
+            safest_J = np.append(0.0, np.cumsum(rate))[np.minimum(units_J, len(rate))]
+            usual_J = units_J * (rate.mean() if len(rate) else 0.0)
+            rate_JP = np.stack([usual_J, safest_J], 1)[:, : len(PLACES)] / AHEAD_S
+            odds = -np.expm1(-rate_JP[:, _PLACE_M] * self.runtime_JC[:, _CLOCK_M])
+            lost_JM = odds * nodes_J[:, None] * self.runtime_JC[:, _CLOCK_M] / 2.0 / _HOUR_S
+            self._table[:, :, 2] = -lost_JM / hourly_O[2]
+
+    def while_waiting(self, per_s: float) -> Floats32:
+        """The costs, ``(J, M, O)``, while a second of delay of the whole machine costs ``per_s`` in slowdowns."""
+        self._table[:, :, 1] = -per_s * self._delayed_JM
+        return self._table.copy()
