@@ -240,6 +240,7 @@ def replay(
         measured_from=piece.measured_from,
         measured_to=measured_to,
         nodes_each=nodes_of_jobs(simulation),
+        nominal_s=None if simulation.site is None else simulation.workload.column("runtime_s")[: jobs.num_rows],
     )
     summary |= _workflow(simulation, summary["makespan_s"])
     if energy:

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hpcsim
+from hpcsim import simulate
 from hpcsim.engine.capabilities import CAPABILITIES
 from hpcsim.engine.decisions import Hold, SetCap, SetCooling, SetSpeed, Sleep, Start, Wake
 from hpcsim.engine.operations import Power, Signal
@@ -835,3 +836,19 @@ def test_without_a_cap_or_wishes_the_facility_makes_no_event(monkeypatch):
     sim = simulation(workload((0, 5 * DAY, 126), (HOUR, 5, 1)), easy())
     sim.run()
     assert happened == []
+
+
+def test_a_lower_clock_gets_no_more_done():
+    """Throughput counts work, not the longer time that it takes."""
+    still = {"physics.queues": False, "physics.failure_rate": 1e-9, "physics.variation": False}
+    quiet = {"days": 0.5, "seed": 3, "load": 0.5, **still}
+    full, slow = (simulate("cooley", quiet | {"levers": levers}) for levers in ({}, {"speed": {"factor": 0.5}}))
+    hours = [run.summary["node_hours"] for run in (full, slow)]
+    assert hours[1] > 1.2 * hours[0]
+    for run in (full, slow):
+        jobs = run.jobs
+        done = jobs[jobs.state == "completed"]
+        nominal = full.jobs.set_index("job_id").runtime_s.reindex(done.job_id).to_numpy()
+        work = (done.nodes.to_numpy() * nominal).sum() / 3600
+        span = (jobs.end_s.max() - jobs.submit_s.min()) / 3600
+        assert run.summary["throughput_node_h_per_h"] == pytest.approx(work / span, rel=0.01)

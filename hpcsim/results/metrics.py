@@ -26,13 +26,15 @@ def summarise(
     measured_from: int | None,
     measured_to: int | None,
     nodes_each: npt.NDArray[Any] | None = None,
+    nominal_s: npt.NDArray[Any] | None = None,
 ) -> dict[str, Any]:
     """The summary of a run, from its tables.
 
     Metrics of jobs are over the measured jobs that were not rejected. The interval for utilisation and throughput
     is ``[measured_from, measured_to)``, where that is ``None`` from the first submission to the last end.
     A metric of nothing is ``None``. ``nodes_each`` are the nodes that each job counts for, where they are not the
-    column: of one that shares a node, its part.
+    column: of one that shares a node, its part. ``nominal_s`` is how long each takes on an undisturbed node at full
+    clock, where that is not how long it ran: throughput counts it, as slowing a job down gets no more done.
     """
     measured = jobs.column("measured").to_numpy()
     state = _text(jobs, "state")
@@ -46,6 +48,7 @@ def summarise(
     slowdown = _numbers(jobs, "bounded_slowdown")[ended]
     turnaround = (end_s - submit_s)[ended]
     node_seconds = runtime_s * nodes_each
+    work = node_seconds if nominal_s is None else nominal_s * nodes_each
 
     begin = measured_from if measured_from is not None else _whole(submit_s[counted], np.min)
     finish = measured_to if measured_to is not None else _whole(end_s[~np.isnan(end_s)], np.max)
@@ -69,7 +72,7 @@ def summarise(
         "fairness_jain": _jain(_text(jobs, "user")[ended], slowdown),
         "utilisation": None if hours is None else busy_share(timeline, nodes, begin or 0, finish or 0),
         "throughput_jobs_per_h": None if hours is None else int(in_time.sum()) / hours,
-        "throughput_node_h_per_h": None if hours is None else float(node_seconds[in_time].sum()) / 3600 / hours,
+        "throughput_node_h_per_h": None if hours is None else float(work[in_time].sum()) / 3600 / hours,
         "makespan_s": int(end_s[ended].max() - submit_s[counted].min()) if ended.any() else None,
         **_seed_definitions(turnaround, int(np.sum(completed & counted)), hours),
     }
