@@ -128,7 +128,9 @@ def least_waiting(sim: Any) -> float:
 
 def losses(sim: Any, hazard: Hazard) -> float:
     """Node-seconds that failures cost on average."""
-    return float(expected_loss_s(sim, sim.site, np.arange(len(sim.attempts)), hazard).sum())
+    taken = sim.attempts.column("taken").tolist()
+    rate = np.array([hazard.of(units, second) for units, second in zip(sim.site.units, taken, strict=True)])
+    return float(expected_loss_s(sim, sim.site, np.arange(len(taken)), rate).sum())
 
 
 QUIET: Settings = {

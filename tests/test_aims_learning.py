@@ -146,10 +146,10 @@ def test_rewards_add_up_to_what_the_run_came_to():
 
 
 class Steady:
-    """A hazard of so much a second on every unit, for ever."""
+    """A hazard of so much a second on every unit, for ever, and what it is in the mean of a longer time."""
 
-    def __init__(self, rate):
-        self.rate = rate
+    def __init__(self, rate, mean):
+        self.rate, self.mean = rate, mean
 
     def of(self, units, second):
         return self.rate * len(units)
@@ -162,14 +162,17 @@ def test_a_start_is_paid_what_its_failures_cost_on_average_and_what_its_clock_sa
     job, taken = attempts.column("job").tolist(), attempts.column("taken").tolist()
     one = {k: Chosen(second, of, 0.6) for k, (second, of) in enumerate(zip(taken, job, strict=True))}
     order = sorted(one, key=lambda k: (one[k].now, k))
-    found = paid(sim, [one[k] for k in order], sim.now, Steady(1e-6)).at_once_NO[np.argsort(order)]
     nodes, runs = sim.workload.column("nodes")[job], np.array([sim.program_of(of)[0] for of in job], float)
+    found = paid(sim, [one[k] for k in order], sim.now, Steady(1e-6, 4e-7))
+    assert found.usual_loss_h == pytest.approx(np.sum(-np.expm1(-4e-7 * nodes * runs) * nodes * runs / 2 / 3600))
+    found = found.at_once_NO[np.argsort(order)]
+    ran = np.maximum(attempts.column("end") - attempts.column("start"), 1)
     rest = -0.1 * site.throttled_node_s / 3600
-    assert found[:, 2] == pytest.approx(rest - -np.expm1(-1e-6 * nodes * runs) * nodes * runs / 2 / 3600)
+    mine, usual = (-np.expm1(-r * nodes * s) * nodes * s / 2 / 3600 for r, s in ((1e-6, ran), (4e-7, runs)))
+    assert found[:, 2] == pytest.approx(rest - mine + usual)
     # They ran at the full clock. Who says that it was 0.6 is paid as if the full one took 1 / 0.36 of the watts.
     curve, spec = power_curve(sim, site), site.cluster.spec.power
     overhead = curve.joules(curve.facility_w) / curve.joules(curve.it_w)
-    ran = np.maximum(attempts.column("end") - attempts.column("start"), 1)
     dynamic = np.maximum(site.joules / (ran * nodes) - spec.idle_w, 0) / 0.6**spec.speed_exponent
     beyond = site.joules - nodes * runs * (spec.idle_w + dynamic)
     assert found[:, 0] == pytest.approx(-beyond / J_PER_KWH * overhead)

@@ -36,6 +36,7 @@ LOADS: Final = (0.7, 0.9, 1.2)
 FIRST_SEED: Final = 10_000
 """Months of training have seeds from here on: those of evaluations are below."""
 
+_LEAST: Final = 0.01  # of a usual hour: what is below is as good
 _CHECKED_SEED: Final = 9_000
 _MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each tensor
 
@@ -55,15 +56,15 @@ class Plan(NamedTuple):
     seed: int = 1
     days: float | None = 1.5
     loads: tuple[float | None, ...] = LOADS
-    measured: int = 6
+    measured: int = 4
     shown: int = 12
     show_epsilon: float = 0.1
     imitated: int = 1500
-    rounds: int = 24
+    rounds: int = 12
     at_once: int = 4
     updates: int = 250
-    check_every: int = 8
-    checked: int = 12
+    check_every: int = 4
+    checked: int = 10
     capacity: int = 50_000
     alpha: float = 0.6
     epsilon: tuple[float, float] = (0.2, 0.02)
@@ -82,8 +83,8 @@ class Plan(NamedTuple):
 class Round(NamedTuple):
     """A round in numbers: its own, updates so far, means of what was told of them, and how good the network was then.
 
-    ``score`` is the weighed reward in an hour of the network, as a multiple of that of the rule on the same episodes:
-    lower is better, and 1 is as good as the rule. ``parts`` are those of the objectives.
+    ``parts`` are what the objectives cost with the network, as multiples of what they cost with the rule, in the
+    geometric mean of the same episodes, and ``score`` is their weighed geometric mean: 1 is as good as the rule.
     """
 
     number: int
@@ -163,11 +164,11 @@ class _Course:
         """See what an hour costs, let the rule show how, learn to imitate it, and see how good that is."""
         plan, first = self._plan, FIRST_SEED * self._plan.seed
         plain = list(self._play([self._order("rule", first + k) for k in range(plan.measured)], None, keep=False))
-        hourly = np.array([-played.total_O / played.hours for played in plain])
-        self.rates_O = np.mean([played.rates_O for played in plain], 0)
-        self.usual_O = np.array(
-            [max(self.rates_O[0], 1.0), max(hourly[:, 1].mean(), 1e-3), max(hourly[:, 2].mean(), 1e-3)]
+        waiting, lost_h = np.mean(
+            [(-each.total_O[1] / each.hours, each.usual_loss_h / each.hours) for each in plain], 0
         )
+        self.rates_O = np.mean([played.rates_O for played in plain], 0)
+        self.usual_O = np.maximum([self.rates_O[0], waiting, lost_h], (1.0, 1e-3, 1e-3))
         self._is_measured = True
         shown = [self._order("rule", first + k, epsilon=plan.show_epsilon) for k in range(plan.shown)]
         checked = [self._order("rule", _CHECKED_SEED + k) for k in range(plan.checked)]
@@ -207,19 +208,18 @@ class _Course:
     def _judge(self) -> tuple[float, tuple[float, ...]]:
         plan, tensors = self._plan, self.learner.arrays()
         orders = [self._order("network", _CHECKED_SEED + k) for k in range(plan.checked)]
-        hourly_O = np.array([self._hourly(played) for played in self._play(orders, tensors, keep=False)]).mean(0)
-        rule_O = self._rule_O.mean(0)
-        weights = self._weights()
-        parts = tuple(float(x) for x in hourly_O / np.maximum(rule_O, 1e-9))
-        score = float(weights @ hourly_O / (weights @ rule_O))
+        hourly_O = np.array([self._hourly(played) for played in self._play(orders, tensors, keep=False)])
+        ratios_O = np.log(np.maximum(hourly_O, _LEAST) / np.maximum(self._rule_O, _LEAST)).mean(0)
+        parts = tuple(np.exp(ratios_O).tolist())
+        score = float(np.exp(self._weights() @ ratios_O))
         if score < self.best[0]:
             self.best = score, parts, tensors
         return score, parts
 
     def _hourly(self, played: Played) -> Floats:
-        """What an episode cost in an hour, in usual hours; energy with what no schedule changes, so that 1 is usual."""
+        """What an episode cost in an hour, in usual hours, with what no schedule changes: 1 is usual."""
         cost = -played.total_O / played.hours / self.usual_O
-        cost[0] += 1.0
+        cost += 1.0, 0.0, played.usual_loss_h / played.hours / self.usual_O[2]
         return np.asarray(cost)
 
     def _weights(self) -> Floats:

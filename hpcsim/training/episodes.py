@@ -49,13 +49,15 @@ class Order(NamedTuple):
 class Played(NamedTuple):
     """What came of it: steps to learn from, and the sums of the rewards in kWh, slowdown and node-hours.
 
-    ``hours`` are those that the episode lasted, and ``rates_O`` the means of facility kW, waiting rate and risk.
+    ``hours`` are those that the episode lasted, and ``rates_O`` the means of facility kW, waiting rate and risk;
+    ``usual_loss_h`` as in ``Paid``.
     """
 
     steps: list[Step]
     total_O: npt.NDArray[np.float64]
     rates_O: npt.NDArray[np.float64]
     hours: float
+    usual_loss_h: float
     choices: int
     figures: dict[str, float]
 
@@ -87,7 +89,7 @@ def play(order: Order, tensors: Tensors | None, *, keep: bool = True) -> Played:
             soon, late = (Outcome(each[1][k], float(each[2][k]), state[each[0][k]]) for each in (near, far))
             steps.append(Step(state[k], recorder.action[k], soon, late, recorder.of_rule[k]))
     hours = (until_s - simulation.start) / 3600.0
-    return Played(steps, rewards.total_O, rates_O, hours, len(chosen), _figures(simulation))
+    return Played(steps, rewards.total_O, rates_O, hours, rewards.usual_loss_h, len(chosen), _figures(simulation))
 
 
 class _Recorder:

@@ -6,10 +6,11 @@ A choice is paid for what it did, so that little noise of what others did stands
   without a failure, which no schedule changes; what jobs do not draw (idle nodes, cooling), as it is drawn;
 - *performance*: the slowdowns of the waiting jobs, as they grow (those below ten minutes count as ten minutes);
 - *reliability*: node-hours that failures are expected to cost, by the true hazard of the job's nodes when it starts,
-  and a tenth of those throttled. Real failures are so rare that one could not learn from them.
+  beyond those at the hazard of all nodes in the mean of the episode, and a tenth of those throttled. Real failures are
+  so rare that one could not learn from them; and who were paid for all of a job's risk would put off large jobs.
 
-Over an episode they add up to what the run's summary says, but for that constant and, for failures, on average. Each is
-divided by what it comes to in an hour under a rule, so all three are about -1 an hour.
+Over an episode they add up to what the run's summary says, but for these constants and, for failures, on average. Each
+is divided by what it comes to in an hour under a rule.
 """
 
 from __future__ import annotations
@@ -45,10 +46,14 @@ class Chosen(NamedTuple):
 
 
 class Paid(NamedTuple):
-    """Rewards of N choices: ``at_once_NO`` with them, ``until_next_NO`` spread over the time until the next one."""
+    """Rewards of N choices: ``at_once_NO`` with them, ``until_next_NO`` spread over the time until the next one.
+
+    ``usual_loss_h`` are the node-hours that failures cost these jobs at the mean hazard, which no choice changes.
+    """
 
     at_once_NO: Floats
     until_next_NO: Floats
+    usual_loss_h: float = 0.0
 
     @property
     def total_O(self) -> Floats:
@@ -65,6 +70,11 @@ class Hazard:
         self._units = np.arange(0 if site is None else site.cluster.spec.units)
         self._time: list[int] = []
         self._rate: list[npt.NDArray[np.float32]] = []
+
+    @property
+    def mean(self) -> float:
+        """The rate of one unit, in the mean of all and of all that is known."""
+        return float(np.mean([rates.mean() for rates in self._rate])) if self._rate else 0.0
 
     def look(self, now: int) -> None:
         """Note the rates of now, if those known are old."""
@@ -87,7 +97,7 @@ def paid(simulation: Simulation, chosen: Sequence[Chosen], until_s: int, hazard:
     """
     time_N = np.array([each.now for each in chosen], float)
     until_N = np.append(time_N[1:], max(float(until_s), time_N[-1]))
-    at_once, until_next = np.zeros((len(chosen), 3)), np.zeros((len(chosen), 3))
+    at_once, until_next, usual_loss_h = np.zeros((len(chosen), 3)), np.zeros((len(chosen), 3)), 0.0
     attempts = simulation.attempts
     begun = np.flatnonzero(attempts.column("taken") <= until_s)
     job, taken, end = (attempts.column(name)[begun] for name in ("job", "taken", "end"))
@@ -103,9 +113,15 @@ def paid(simulation: Simulation, chosen: Sequence[Chosen], until_s: int, hazard:
         beyond, drawn, overhead = _energies(simulation, site, begun, speed)
         np.add.at(at_once[:, 0], row, -beyond * (1.0 + overhead))
         until_next[:, 0] = -(drawn(until_N) - drawn(time_N))
-        lost = expected_loss_s(simulation, site, begun, hazard) + _THROTTLED * site.throttled_node_s[begun]
-        np.add.at(at_once[:, 2], row, -lost / 3600.0)
-    return Paid(at_once, until_next)
+        units = [site.units[k] for k in begun.tolist()]
+        rate = np.array([hazard.of(of, second) for of, second in zip(units, taken.tolist(), strict=True)])
+        lost = expected_loss_s(simulation, site, begun, rate)
+        usual = expected_loss_s(
+            simulation, site, begun, hazard.mean * np.array([len(of) for of in units]), slowed=False
+        )
+        usual_loss_h = float(usual.sum()) / 3600.0
+        np.add.at(at_once[:, 2], row, -(lost - usual + _THROTTLED * site.throttled_node_s[begun]) / 3600.0)
+    return Paid(at_once, until_next, usual_loss_h)
 
 
 def discounted(
@@ -164,15 +180,21 @@ class _Integral:
         return np.asarray(np.where(at < 0, 0.0, found))
 
 
-def expected_loss_s(simulation: Simulation, site: Site, begun: npt.NDArray[np.int64], hazard: Hazard) -> Floats:
-    """Node-seconds that failures would cost each attempt on average: half of what is done between two checkpoints."""
+def expected_loss_s(
+    simulation: Simulation, site: Site, begun: npt.NDArray[np.int64], rate: Floats, *, slowed: bool = True
+) -> Floats:
+    """Node-seconds that failures, at this ``rate`` of each, cost attempts on average.
+
+    Half of what is done between two checkpoints is lost. ``slowed``: for as long as it ran, if it ran to its end.
+    """
     attempts, checkpoints = simulation.attempts, site.checkpointing
-    job, taken = (attempts.column(name)[begun] for name in ("job", "taken"))
+    job, start, end, state = (attempts.column(name)[begun] for name in ("job", "start", "end", "state"))
     nodes = simulation.workload.column("nodes")[job]
     runs_s = np.array([simulation.program_of(of)[0] for of in job.tolist()], float)
+    if slowed:
+        whole = (end >= 0) & ~np.isin(state, (KILLED, NODE_FAILED, PREEMPTED))
+        runs_s = np.where(whole, np.maximum(end - start, 1), runs_s)
     at_stake_s = runs_s / 2 if checkpoints is None else np.minimum(runs_s, checkpoints.interval_s) / 2
-    units = site.units
-    rate = np.array([hazard.of(units[row], second) for row, second in zip(begun.tolist(), taken.tolist(), strict=True)])
     return np.asarray(-np.expm1(-rate * runs_s) * nodes * at_stake_s)
 
 
