@@ -73,9 +73,8 @@ def test_another_seed_draws_other_jobs():
 
 
 def test_a_span_without_jobs_begins_with_the_next_one(year):
-    submit_s = year.begin(0, 5.0, 1.0, {"scheduler.name": "easy", "window": None, "load": None}).workload.column(
-        "submit_s"
-    )
+    whole = year.begin(0, 5.0, 1.0, {"scheduler.name": "easy", "window": None, "load": None})
+    submit_s = whole.workload.column("submit_s")
     widest = int(np.diff(submit_s).argmax())
     quiet_s, next_s = int(submit_s[widest]) + 1, int(submit_s[widest + 1])
     assert year.with_jobs(quiet_s, 1e-5, 0.5) == next_s

@@ -138,7 +138,8 @@ def rlschert(
 @_out
 @_name
 @_seed
-@click.option("--steps", type=click.IntRange(0), help="Slots to learn from; the plan's own number unless given.")
+@click.option("--steps", type=click.IntRange(0),
+              help="Slots to learn from, in whole rounds; the plan's own number unless given.")  # fmt: skip
 @click.option("--spans", type=click.IntRange(1), help="For each that plays; the plan's own number unless given.")
 @click.option("--days", type=click.FloatRange(0.1, 30), help="Length of a span.")
 @click.option("--load", "loads", type=click.FloatRange(0, 10, min_open=True), multiple=True,
