@@ -61,6 +61,12 @@ def compared(
     return found, blocks.windows
 
 
+def totals(cells: Cells, metric: str) -> str:
+    """The sum of a metric over all cells, by scheduler."""
+    value_C, who = cells.values(metric), np.array(cells.column("scheduler"))
+    return ", ".join(f"{np.nansum(value_C[who == name]):,.0f} under {name}" for name in cells.schedulers)
+
+
 def ceiling(found: Mapping[str, Estimate], bound: Mapping[str, Estimate], other: str) -> str:
     """How far from another scheduler plan and bound are, in percent of that."""
     each = [of[other] for of in (found, bound) if other in of]
@@ -124,6 +130,8 @@ def main() -> None:
         if metric in ceilings:
             bound = ceilings[metric][1]
             beyond = [name for name in others if name in bound and bound[name].is_there and _less(bound[name], claim)]
+            if not any(each.is_there for of in ceilings[metric] for each in of.values()) and around is not None:
+                print(f"  In all there are {totals(around, metric)}.")  # somebody has none at all: there are no ratios
             left, out = ceiling(*ceilings[metric], asked.of), ", ".join(beyond) or "nobody"
             print(
                 f"  Above {asked.of} itself there is {left}; out of reach for any schedule is the claim against {out}."

@@ -45,7 +45,8 @@ UNDONE: Final = 0.001
 class Policy(NamedTuple):
     """The rule of a plan. Jobs are in the order of least seconds^runtime * nodes^size / (60 s + wait)^age.
 
-    A job goes at the clock at which it takes the least energy, but no slower than ``slowest``. Nodes sleep that have
+    A job goes at the clock at which it takes the least energy, but no slower than ``slowest`` and no faster than
+    ``fastest``. Nodes sleep that have
     been idle for ``sleep_after`` seconds. With ``warm`` the cooling plant is in its warmest mode. Jobs that others may
     stop start only as long as they leave a share ``spare`` of all nodes free, for those that would stop them.
     """
@@ -57,12 +58,13 @@ class Policy(NamedTuple):
     sleep_after: float = 0.0
     warm: bool = False
     spare: float = 0.0
+    fastest: float = 1.0
 
     def __str__(self) -> str:
         sleep = "awake" if self.sleep_after == inf else f"sleep after {self.sleep_after:.0f} s"
         order = f"runtime^{self.runtime:.2g} size^{self.size:.2g} age^{-self.age:.2g}"
         warm, spare = "; warm" if self.warm else "", f"; spare {self.spare:.2f}" if self.spare else ""
-        return f"{order}; clocks from {self.slowest:.2f}; {sleep}{warm}{spare}"
+        return f"{order}; clocks {self.slowest:.2f} to {self.fastest:.2f}; {sleep}{warm}{spare}"
 
 
 ORDERS: Final = ((0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (1.0, 1.0, 0.0), (1.0, 0.0, 1.0), (3.0, -1.0, 3.0), (0.0, -1.0, 0.0))
@@ -92,7 +94,8 @@ class Clairvoyant:
         self._places = cluster.places.blocks is None
         self.needs = frozenset({"sleep", "power", "speed", *({"places"} if self._places else ())})
         jobs = len(simulation.workload)
-        speed_J = np.maximum(truth.speed_J, policy.slowest)
+        least = cluster.spec.power.least_speed
+        speed_J = np.clip(truth.speed_J, max(least, policy.slowest), max(least, policy.slowest, policy.fastest))
         self._speed_J, self._lasts_s_J, self._rank_J = np.ones(jobs), np.zeros(jobs, np.int64), np.zeros(jobs)
         self._speed_J[truth.job_J] = speed_J
         self._lasts_s_J[truth.job_J] = np.ceil(truth.longest_s_J(speed_J)).astype(np.int64) + 1
@@ -261,7 +264,7 @@ def search(
                 best[metric] = float(value), policy
 
     keep(easy, None)
-    for policy in first_policies(break_even_s):
+    for policy in first_policies():
         keep(played(policy), policy)
     for number in range(tries if best else 0):
         metric = [*best][number % len(best)]
@@ -270,24 +273,31 @@ def search(
     return {metric: Best(value, "easy" if policy is None else str(policy)) for metric, (value, policy) in best.items()}
 
 
-def first_policies(break_even_s: float) -> Iterator[Policy]:
-    """Each order at full clocks with cool nodes, and at the clocks of least energy with nodes that sleep at once."""
+def first_policies() -> Iterator[Policy]:
+    """Each order at full clocks with nodes awake, and at the clocks of least energy with nodes that sleep at once.
+
+    Then some at the slowest clock, at which there are most node-hours, and one that spares nodes for urgent jobs.
+    """
     for order in ORDERS:
-        yield Policy(*order, slowest=1.0, sleep_after=break_even_s)
-        yield Policy(*order, slowest=0.0, sleep_after=0.0, warm=True, spare=0.4)
+        yield Policy(*order, sleep_after=inf)
+        yield Policy(*order, slowest=0.0, sleep_after=0.0, warm=True)
+    for order in ORDERS[:3]:
+        yield Policy(*order, slowest=0.0, fastest=0.0, sleep_after=inf)
+    yield Policy(sleep_after=inf, spare=0.4)
 
 
 def changed(policy: Policy, break_even_s: float, rng: np.random.Generator) -> Policy:
     """A policy near by: its numbers a little off, and now and then another rule of sleep or cooling."""
-    numbers = np.array((*policy[:4], policy.spare)) + rng.normal(0.0, (0.5, 0.3, 0.5, 0.15, 0.1))
-    runtime, size, age, slowest, spare = numbers.tolist()
+    numbers = (policy.runtime, policy.size, policy.age, policy.slowest, policy.fastest, policy.spare)
+    moved = np.array(numbers) + rng.normal(0.0, (0.5, 0.3, 0.5, 0.15, 0.15, 0.1))
+    runtime, size, age, slowest, fastest, spare = moved.tolist()
     sleep_after, warm = policy.sleep_after, policy.warm
     if rng.random() < 0.25:
         sleep_after = float(rng.choice([0.0, break_even_s / 2.0, break_even_s, inf]))
     if rng.random() < 0.25:
         warm = not warm
-    slowest, spare = min(max(slowest, 0.0), 1.0), min(max(spare, 0.0), 0.8)
-    return Policy(runtime, size, age, slowest, sleep_after, warm, spare)
+    slowest, fastest = (min(max(each, 0.0), 1.0) for each in (slowest, fastest))
+    return Policy(runtime, size, age, slowest, sleep_after, warm, min(max(spare, 0.0), 0.8), fastest)
 
 
 def is_fair(found: Summary, easy: Summary) -> bool:
