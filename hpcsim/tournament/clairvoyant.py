@@ -74,6 +74,7 @@ ORDERS: Final = ((0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (1.0, 1.0, 0.0), (1.0, 0.0, 1
 class Clairvoyant:
     """EASY backfilling by a policy, with true runtimes in the place of walltimes, which keeps off nodes that will fail.
 
+    On a torus it starts jobs wherever there is a block, and the head's promise there is by walltimes.
     ``simulation`` is the one that it decides for, ``truth`` that of its beginning, ``failures`` are (second, units) of
     each failure of hardware to come, as ``to_fail`` finds them.
     """
