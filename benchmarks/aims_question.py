@@ -14,10 +14,12 @@ import argparse
 import csv
 import gzip
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from hpcsim.errors import InputError
 from hpcsim.tournament.blocks import complete_blocks
 from hpcsim.tournament.ceilings import BOUND, KEYS, PLAN, rows_of, with_ceilings
 from hpcsim.tournament.cells import Cells, read_cells
@@ -89,7 +91,7 @@ def count_rows(folder: Path) -> None:
 
 
 def main() -> None:
-    """Print the tables."""
+    """Print the tables; what is wrong with the input is told, with exit code 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path, nargs="?")
     parser.add_argument("--data", type=Path, help="count the rows of the files of the claims in this folder")
@@ -97,8 +99,15 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.data is not None:
         count_rows(asked.data)
-    if asked.directory is None:
-        return
+    if asked.directory is not None:
+        try:
+            page(asked)
+        except InputError as error:
+            parser.error(str(error))
+
+
+def page(asked: argparse.Namespace) -> None:
+    """Print the tables of a tournament."""
     cells = read_cells(asked.directory / "cells.csv")
     others = [name for name in dict.fromkeys(cells.column("scheduler")) if name != asked.of]
     rows = {tuple(row[key] for key in KEYS): row for row in rows_of(asked.directory / "ceilings.csv")}
@@ -108,8 +117,9 @@ def main() -> None:
     for metric, load, *_ in (*CLAIMS, *FAIR):
         tables[metric], windows = compared(cells, metric, load, asked.of, others)
         if around is not None and metric in METRICS:
-            plan, seen = compared(around, metric, load, PLAN, [asked.of, *others])
-            ceilings[metric] = plan, compared(around, metric, load, BOUND, [asked.of, *others])[0]
+            with suppress(InputError):  # no window is whole yet, at this load
+                plan, seen = compared(around, metric, load, PLAN, [asked.of, *others])
+                ceilings[metric] = plan, compared(around, metric, load, BOUND, [asked.of, *others])[0]
     heads = {metric: f"{what}, claimed {claim:+.1f} %" for metric, _, claim, what in CLAIMS}
     heads |= {metric: what for metric, _, what in FAIR}
     print(f"{asked.of} against each, in percent of that, with 95 % intervals; {windows} windows")

@@ -322,6 +322,9 @@ def test_rows_are_made_once_and_stand_beside_the_results(tmp_path, monkeypatch, 
     code, out, err = called("aims_ceilings", directory.root, "--tries", 1, "--load", "0.7")
     assert (code, out.count("\n")) == (0, 2)
     assert "all 2 cells are in" in err
+    code, out, _ = called("aims_question", directory.root)  # what is there is shown, though no load but one is whole
+    table = [line.split(" | ") for line in out.splitlines() if line.startswith("|")]
+    assert (code, sum("ceiling" in head for head in table[0])) == (0, len(METRICS) - 1)
     code, out, err = called("aims_ceilings", directory.root, "--tries", 1)
     assert (code, out.count("\n")) == (0, 2)
     assert all("saturation" in line for line in out.splitlines())
@@ -345,6 +348,11 @@ def test_rows_are_made_once_and_stand_beside_the_results(tmp_path, monkeypatch, 
     assert "window: found 'yesterday', expected one of" in err
     assert called("aims_ceilings", directory.root, "--tries", -1)[0] == 2
     assert called("aims_ceilings", "nothing")[0] == 2
+    (directory.root / "ceilings.csv").write_text("a,b\n")
+    code, _, err = called("aims_question", directory.root)
+    assert code == 2
+    assert "ceilings.csv:1: found a, b" in err
+    assert called("aims_question", tmp_path / "nothing")[0] == 2
 
 
 def test_another_file_is_refused(tmp_path):
