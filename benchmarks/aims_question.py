@@ -4,7 +4,8 @@
     python -m benchmarks.aims_question --data FOLDER
 
 DIR is the directory of ``hpcsim tournament aims-question``, which may have cells that are still to be run: compared are
-windows in which all have ended. FOLDER is where the four files of the claims lie: their rows are counted.
+windows in which all have ended. Where ``python -m benchmarks.aims_ceilings DIR`` has left ceilings, they stand beside
+the results. FOLDER is where the four files of the claims lie: their rows are counted.
 """
 
 from __future__ import annotations
@@ -12,12 +13,17 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from hpcsim.errors import InputError
 from hpcsim.tournament.blocks import complete_blocks
+from hpcsim.tournament.ceilings import BOUND, KEYS, PLAN, rows_of, with_ceilings
 from hpcsim.tournament.cells import Cells, read_cells
+from hpcsim.tournament.clairvoyant import METRICS
 from hpcsim.tournament.statistics import Estimate, judge
 
 CLAIMS = (
@@ -51,10 +57,22 @@ def compared(
     """How much more ``of`` has of a metric than each other, as a share of that; and in how many windows."""
     blocks = complete_blocks(cells, metric, load=load)
     found = {}
-    for other in others:
+    for other in others if of in blocks.schedulers else ():
         standings = {each.scheduler: each for each in judge(blocks, other).standings}
         found[other] = standings[of].relative
     return found, blocks.windows
+
+
+def totals(cells: Cells, metric: str) -> str:
+    """The sum of a metric over all cells, by scheduler."""
+    value_C, who = cells.values(metric), np.array(cells.column("scheduler"))
+    return ", ".join(f"{np.nansum(value_C[who == name]):,.0f} under {name}" for name in cells.schedulers)
+
+
+def ceiling(found: Mapping[str, Estimate], bound: Mapping[str, Estimate], other: str) -> str:
+    """How far from another scheduler plan and bound are, in percent of that."""
+    each = [of[other] for of in (found, bound) if other in of]
+    return " / ".join(f"{100 * of.value:+.1f}" if of.is_there else "-" for of in each) or "-"
 
 
 def count_rows(folder: Path) -> None:
@@ -73,7 +91,7 @@ def count_rows(folder: Path) -> None:
 
 
 def main() -> None:
-    """Print the tables."""
+    """Print the tables; what is wrong with the input is told, with exit code 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path, nargs="?")
     parser.add_argument("--data", type=Path, help="count the rows of the files of the claims in this folder")
@@ -81,23 +99,57 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.data is not None:
         count_rows(asked.data)
-    if asked.directory is None:
-        return
+    if asked.directory is not None:
+        try:
+            page(asked)
+        except InputError as error:
+            parser.error(str(error))
+
+
+def page(asked: argparse.Namespace) -> None:
+    """Print the tables of a tournament."""
     cells = read_cells(asked.directory / "cells.csv")
     others = [name for name in dict.fromkeys(cells.column("scheduler")) if name != asked.of]
-    tables, windows = {}, 0
+    rows = {tuple(row[key] for key in KEYS): row for row in rows_of(asked.directory / "ceilings.csv")}
+    around = with_ceilings(cells, rows) if rows else None  # of several rows of a cell the last counts
+    tables, windows, seen = {}, 0, 0
+    ceilings: dict[str, tuple[dict[str, Estimate], dict[str, Estimate]]] = {}
     for metric, load, *_ in (*CLAIMS, *FAIR):
         tables[metric], windows = compared(cells, metric, load, asked.of, others)
-    heads = [*(f"{what}, claimed {claim:+.1f} %" for _, _, claim, what in CLAIMS), *(what for _, _, what in FAIR)]
-    print(f"{asked.of} against each, in percent of that, with 95 % intervals; {windows} windows\n")
-    print(f"| against | {' | '.join(heads)} |")
-    print("|---" * (len(heads) + 1) + "|")
+        if around is not None and metric in METRICS:
+            with suppress(InputError):  # no window is whole yet, at this load
+                plan, seen = compared(around, metric, load, PLAN, [asked.of, *others])
+                ceilings[metric] = plan, compared(around, metric, load, BOUND, [asked.of, *others])[0]
+    heads = {metric: f"{what}, claimed {claim:+.1f} %" for metric, _, claim, what in CLAIMS}
+    heads |= {metric: what for metric, _, what in FAIR}
+    print(f"{asked.of} against each, in percent of that, with 95 % intervals; {windows} windows")
+    if ceilings:
+        print(f"Ceilings: a plan of one who knows all / what no schedule can beat, likewise; {seen} windows")
+    shown = [f"{head}{' | ceiling' if metric in ceilings else ''}" for metric, head in heads.items()]
+    print(f"\n| against | {' | '.join(shown)} |")
+    print("|---" * (len(heads) + len(ceilings) + 1) + "|")
     for other in others:
-        print(f"| {other} | {' | '.join(percent(found[other]) for found in tables.values())} |")
+        line = []
+        for metric, found in tables.items():
+            line += [percent(found[other]), *([ceiling(*ceilings[metric], other)] if metric in ceilings else [])]
+        print(f"| {other} | {' | '.join(line)} |")
     print()
     for metric, _load, claim, what in CLAIMS:
         reached = [name for name, each in tables[metric].items() if each.is_there and _holds(each, claim)]
         print(f"- {what}: {claim:+.1f} % is within or below the interval against {', '.join(reached) or 'nobody'}.")
+        if metric in ceilings:
+            bound = ceilings[metric][1]
+            beyond = [name for name in others if name in bound and bound[name].is_there and _less(bound[name], claim)]
+            if not any(each.is_there for of in ceilings[metric] for each in of.values()) and around is not None:
+                print(f"  In all there are {totals(around, metric)}.")  # somebody has none at all: there are no ratios
+            left, out = ceiling(*ceilings[metric], asked.of), ", ".join(beyond) or "nobody"
+            print(
+                f"  Above {asked.of} itself there is {left}; out of reach for any schedule is the claim against {out}."
+            )
+    if rows:
+        done, failed = (sum(float(row[f"{name}_node_hours"]) for row in rows.values()) for name in ("work", "failed"))
+        share = failed / (done + failed)
+        print(f"- Of the work of all jobs {100 * share:.1f} % is of programs that fail by themselves.")
     idle = cells.column("energy_split_kwh.idle"), cells.column("energy_facility_kwh"), cells.column("scheduler")
     shares = [float(a) / float(b) for a, b, who in zip(*idle, strict=True) if a and b and who == "backfilling"]
     if shares:
@@ -105,6 +157,11 @@ def main() -> None:
             f"- Of the energy under backfilling {100 * np.mean(shares):.1f} % is drawn by idle nodes, before cooling: "
             "what an order of jobs alone cannot save."
         )
+
+
+def _less(bound: Estimate, claim: float) -> bool:
+    """Whether a bound lies short of a claim."""
+    return 100 * bound.value < claim if claim > 0 else 100 * bound.value > claim
 
 
 def _holds(found: Estimate, claim: float) -> bool:

@@ -1,7 +1,7 @@
 """What GreenDRL takes from the grid against FIFO and EASY, with slack and without, beside a greedy oracle.
 
     python -m benchmarks.greendrl [--machine cooley] [--loads 0.5,0.85] [--spans 10] [--days 3] [--sun 1.5]
-    python -m benchmarks.greendrl --train [--steps N]       # trains, and writes schedulers/greendrl/trained
+    python -m benchmarks.greendrl --train [--steps N]       # hpcsim train greendrl, into schedulers/greendrl/trained
 
 Spans of days are spread over a year that no training has seen. All run until their last job has ended, so the work
 done is the same in every row; what each takes longer counts. Cuts are of the grid's kWh of all spans together, with
@@ -114,7 +114,7 @@ def cut(of: np.ndarray[Any, Any], against: np.ndarray[Any, Any]) -> str:
 def trained(steps: int | None) -> None:
     """Train by the default plan and write the weights that ship."""
     from hpcsim.schedulers.greendrl import trained as files
-    from hpcsim.training.greendrl import Plan, Seen, Trained, told_of, train
+    from hpcsim.training.greendrl import Plan, Seen, train_into
 
     plan = Plan() if steps is None else Plan(steps=steps)
     began = time.process_time()
@@ -123,10 +123,8 @@ def trained(steps: int | None) -> None:
         spent_s = time.process_time() - began
         print(f"{seen.steps:8,} steps, reward {seen.reward:7.3f}, {spent_s:5.0f} CPU s", flush=True)
 
-    def kept(best: Trained) -> None:
-        files.write(TRAINED, files.GENERAL, best.tensors, told_of(plan, best))
-
-    train(plan, told=told, kept=kept)
+    asked = " ".join(["hpcsim train greendrl", *plan.machines, f"--name {files.GENERAL} --steps {plan.steps}"])
+    print(train_into(TRAINED, files.GENERAL, plan, asked, told))
 
 
 def main() -> None:

@@ -183,10 +183,12 @@ def replay(
     check: bool = False,
     progress: Progress | None = None,
     source: Source | None = None,
+    begun: Progress = lambda simulation: None,
 ) -> Run:
     """Run a scenario that has been loaded against ``plugins``; see ``simulate``.
 
-    ``source`` is what ``source_of`` made of a scenario with the same jobs and machine.
+    ``source`` is what ``source_of`` made of a scenario with the same jobs and machine. ``begun`` is called with the
+    simulation at its first second: another scheduler may take over there.
     """
     clock = _Clock()
     telemetry: TelemetryFile | None = None
@@ -202,6 +204,7 @@ def replay(
 
     simulation, piece, scheduler, levers = made(loaded, plugins, readings, source)
     workload, nodes = piece.workload, simulation.nodes
+    begun(simulation)
     observers = parts.make_observers(loaded, plugins.offers["observers"])
     if observers:
         simulation.watch(observers)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+import hpcsim
+from hpcsim.cli import _exit_code, cli
 from hpcsim.plugin import SetCooling
 from hpcsim.replay import begin
 from hpcsim.results.energy import J_PER_KWH, power_curve
@@ -65,6 +70,15 @@ def test_the_drawn_share_of_jobs_may_wait_and_by_no_more_than_kappa_walltimes():
 def test_another_seed_draws_other_jobs():
     one, other = ([Deferring(0.5, HOUR_S, None, seed).latest_s(job(k)) > 0 for k in range(200)] for seed in (1, 2))
     assert 60 < np.sum(np.array(one) != other) < 140
+
+
+def test_a_span_without_jobs_begins_with_the_next_one(year):
+    whole = year.begin(0, 5.0, 1.0, {"scheduler.name": "easy", "window": None, "load": None})
+    submit_s = whole.workload.column("submit_s")
+    widest = int(np.diff(submit_s).argmax())
+    quiet_s, next_s = int(submit_s[widest]) + 1, int(submit_s[widest + 1])
+    assert year.with_jobs(quiet_s, 1e-5, 0.5) == next_s
+    assert year.with_jobs(quiet_s, 20.0, 0.5) == quiet_s
 
 
 # -- a slot ---------------------------------------------------------------------------------------
@@ -200,6 +214,75 @@ def test_the_same_plan_trains_the_same_network():
     assert one.seen == other.seen
     assert [each.steps for each in one.seen] == [0, 16]
     assert all(np.array_equal(one.tensors[name], other.tensors[name]) for name in network.shapes())
+
+
+def test_the_command_trains_by_the_plan_and_says_how_it_was_called(tmp_path, monkeypatch):
+    pytest.importorskip("stable_baselines3", reason="GreenDRL is trained with stable-baselines3")
+    from hpcsim.training import greendrl as training
+
+    asked = []
+
+    def noted(directory, name, plan, command, told):
+        asked.append((plan, command))
+        told(training.Seen(5, 1.25))
+        return directory / f"{name}.json"
+
+    monkeypatch.setattr(training, "train_into", noted)
+    shipped = training.Plan().machines
+    done = CliRunner().invoke(cli, ["train", "greendrl", *shipped, "-o", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert f"{tmp_path / 'mira.json'}" in done.output
+    assert "5 of 24,000 slots: reward +1.250 on days not learned from" in done.output
+    assert asked[0][0] == training.Plan()  # which the weights that ship were trained by
+    changes = "--seed 3 --load 0.5 --load 0.7 --signal price --sun 2 --rate 0.001 --steps 2000 --days 1"
+    changes += " --set scheduler.kappa=4 --set physics.heat=true"
+    CliRunner().invoke(cli, ["train", "greendrl", "theta", "cooley", "-o", str(tmp_path), *changes.split()])
+    plan, command = asked[1]
+    assert plan.machines == ("theta", "cooley") * 4
+    assert (plan.seed, plan.loads, plan.signals, plan.sun, plan.days) == (3, (0.5, 0.7), ("price",), 2.0, 1.0)
+    assert (plan.options, plan.overrides) == ((("kappa", 4),), (("physics.heat", True),))
+    assert (plan.steps, plan.watch_every) == (2000, 1)  # it is watched before it is over
+    CliRunner().invoke(cli, [*command.split()[1:], "-o", str(tmp_path)])
+    assert asked[2] == asked[1]
+
+
+def test_a_trained_network_is_written_with_its_plan_and_plays(tmp_path):
+    pytest.importorskip("stable_baselines3", reason="GreenDRL is trained with stable-baselines3")
+    from hpcsim.training.greendrl import Plan, train_into
+
+    plan = Plan(machines=("theta",), signals=("solar",), days=0.25, spans=1, watched=1, shown=1, imitated=20, steps=0,
+                rollout=16, batch=16, options=(("slack", 7200),), overrides=(("physics.heat", True),))  # fmt: skip
+    path = train_into(tmp_path, "mine", plan, "as asked")
+    told = json.loads(path.read_text())
+    assert (told["command"], told["steps"]) == ("as asked", 0)
+    assert told["plan"]["overrides"] == [["physics.heat", True]]
+    run = hpcsim.simulate("theta", {"jobs": 5, "scheduler": {"name": "greendrl", "weights": str(path)}})
+    assert run.summary["jobs"] == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nosuch"], "no scenario named 'nosuch'"),
+        (["bare"], "scenario bare: found no jobs, expected a profile"),
+        (["cooley", "--set", "trace=x.swf"], "scenario cooley: found a trace, expected a profile"),
+        (["cooley", "--set", "physics=null"], "physics"),
+        (["cooley", "--set", "scheduler.slak=1"], "greendrl has no such option. Did you mean 'slack'?"),
+        (["cooley", "--set", "scheduler.name=easy"], "a training of greendrl decides this by itself"),
+        (["cooley", "--set", "window.start=5"], "a training of greendrl decides this by itself"),
+        (["cooley", "--set", "slack"], "expected KEY=VALUE"),
+        (["cooley", "--name", "a/b"], "--name: should be the name of a file"),
+        (["cooley", "--name", "there"], "there.json: exists; remove it"),
+        (["cooley", "--signal", "wind"], "'wind' is not one of 'solar', 'carbon', 'price'"),
+        (["cooley", "--load", "0"], "0.0 is not in the range 0<x<=10"),
+        ([], "Missing argument 'SCENARIO...'"),
+    ],
+)
+def test_a_training_is_refused_before_it_begins(tmp_path, arguments, said, capsys):
+    pytest.importorskip("stable_baselines3", reason="GreenDRL is trained with stable-baselines3")
+    (tmp_path / "there.json").write_text("{}")
+    assert _exit_code(["train", "greendrl", *arguments, "-o", str(tmp_path)]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_the_rule_runs_what_the_sun_carries_and_lets_go_when_too_much_is_held():

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ from hpcsim.cli.needed import need
 
 if TYPE_CHECKING:
     from hpcsim.training.course import Round, Trained
+
+_AT_ONCE = 8  # days that GreenDRL plays at a time
+_OPTION = "scheduler."
 
 _scenarios = click.argument("scenarios", metavar="SCENARIO...", nargs=-1, required=True)
 _out = click.option(
@@ -127,6 +131,64 @@ def rlschert(
     asked = " ".join(["hpcsim train rlschert", *scenarios, f"--name {name} --seed {seed}", *keys])
     about = {"trained_on": list(scenarios), "seed": seed, "steps": found.steps, "score": round(found.score, 4)}
     click.echo(trained.write(out, name, found.tensors, {**about, "command": asked}))
+
+
+@train.command(short_help="Train a network of GreenDRL on days of scenarios.")
+@_scenarios
+@_out
+@_name
+@_seed
+@click.option("--steps", type=click.IntRange(0),
+              help="Slots to learn from, in whole rounds; the plan's own number unless given.")  # fmt: skip
+@click.option("--spans", type=click.IntRange(1), help="For each that plays; the plan's own number unless given.")
+@click.option("--days", type=click.FloatRange(0.1, 30), help="Length of a span.")
+@click.option("--load", "loads", type=click.FloatRange(0, 10, min_open=True), multiple=True,
+              help="Of spans, by chance; those of the plan unless given.")  # fmt: skip
+@click.option("--signal", "signals", type=click.Choice(["solar", "carbon", "price"]), multiple=True,
+              help="What is green, by turns; twice solar and once carbon unless given.")  # fmt: skip
+@click.option("--sun", type=click.FloatRange(0, 100, min_open=True),
+              help="kW of modules for a kW that the machine draws at full load.")  # fmt: skip
+@click.option("--rate", type=click.FloatRange(0, 0.1, min_open=True), help="Of learning.")
+@_settings
+def greendrl(
+    scenarios: tuple[str, ...], out: Path, name: str | None, seed: int, steps: int | None, spans: int | None,
+    days: float | None, loads: tuple[float, ...], signals: tuple[str, ...], sun: float | None, rate: float | None,
+    settings: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Train a network of GreenDRL on SCENARIO, or on several: it imitates a rule, then PPO improves it.
+
+    Each has a profile, of which years are drawn. At least eight are played at a time, the scenarios by turns; one that
+    is named twice is played twice as often. The weights are DIR/NAME.json and .safetensors, written whenever they are
+    better than before; a scenario uses them by scheduler: {name: greendrl, weights: DIR/NAME.json}.
+    """
+    need("torch", "safetensors")
+    need("gymnasium", "stable_baselines3", extra="train")
+    from hpcsim.training.greendrl import Plan, Seen, train_into
+
+    out, name = _target(out, name or Path(scenarios[0]).stem)
+    changed = _changed(settings)
+    plan = Plan(
+        machines=tuple(islice(cycle(scenarios), max(len(scenarios), _AT_ONCE))),
+        seed=seed,
+        options=tuple((key.removeprefix(_OPTION), value) for key, value in changed if key.startswith(_OPTION)),
+        overrides=tuple((key, value) for key, value in changed if not key.startswith(_OPTION)),
+    )
+    plan = plan._replace(steps=plan.steps if steps is None else steps, spans=spans or plan.spans)
+    plan = plan._replace(days=days or plan.days, sun=sun or plan.sun, rate=rate or plan.rate)
+    plan = plan._replace(signals=signals or plan.signals, loads=loads or plan.loads)
+    rollouts = plan.steps // (plan.rollout * len(plan.machines))
+    plan = plan._replace(watch_every=max(1, min(plan.watch_every, rollouts)))
+
+    def told(seen: Seen) -> None:
+        click.echo(
+            f"{seen.steps:,} of {plan.steps:,} slots: reward {seen.reward:+.3f} on days not learned from", err=True
+        )
+
+    keys = [f"--steps {plan.steps} --spans {plan.spans} --days {plan.days:g} --sun {plan.sun:g} --rate {plan.rate:g}"]
+    keys += [*(f"--load {load:g}" for load in loads), *(f"--signal {signal}" for signal in signals)]
+    keys += [f"--set {each}" for each in settings]
+    asked = " ".join(["hpcsim train greendrl", *scenarios, f"--name {name} --seed {seed}", *keys])
+    click.echo(train_into(out, name, plan, asked, told))
 
 
 def _target(out: Path, name: str) -> tuple[Path, str]:

@@ -289,6 +289,31 @@ class Cluster:
         watts: float = self._idle_w + self._dynamic_w_J[job_id] * speed**self.spec.power.speed_exponent
         return nodes * watts * seconds
 
+    # -- the truth, for who owns the simulation: no scheduler is told -----------------------------
+
+    def programs(self, job_J: Units) -> tuple[Floats, Floats]:
+        """What each of J jobs draws above idle on one node at full speed, in watts; how far it follows the clock."""
+        return np.array(self._dynamic_w_J)[job_J], np.array(self._beta_J)[job_J]
+
+    def stretches(self, job_J: Units, units_J: Units) -> tuple[Floats, Floats]:
+        """How much longer than undisturbed each of J jobs takes on so many units: at the least, and at the most.
+
+        At the least on the fastest units, side by side; at the most on the slowest, scattered over the machine.
+        """
+        class_U = np.ones(self.spec.units) if self._class_U is None else np.sort(self._class_U)
+        felt_J = 0.0 if self._felt_J is None else np.array(self._felt_J)[job_J]
+        return class_U[units_J - 1], class_U[-1] * (1.0 + felt_J * np.ones(len(job_J)))
+
+    @property
+    def limit_stretches(self) -> bool:
+        """Whether the walltime of a job is longer at a lower clock."""
+        return self._limit_stretches
+
+    @property
+    def outages(self) -> list[Outage]:
+        """The outages that are still to come, in order of their starts."""
+        return self._outages[::-1]
+
     def at_speed_1(self, job_id: int, seconds: int) -> int:
         """How long a job would run on nodes of speed 1 that has run so many ``seconds`` where it is, rounded down."""
         if self.classes is None or seconds < 0:

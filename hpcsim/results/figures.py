@@ -48,7 +48,7 @@ FIGURES: Final = (
     ),
     Figure(("utilisation",), "", "busy node-seconds of the interval / (nodes of the machine * its seconds)"),
     Figure(("throughput_jobs_per_h",), "jobs/h", "jobs that ended as `completed` in the interval / its hours"),
-    Figure(("throughput_node_h_per_h",), "nodes", "their nodes times nominal runtime / its hours"),
+    Figure(("throughput_node_h_per_h",), "nodes", "their `nodes` times nominal runtime / its hours"),
     Figure(("makespan_s",), "s", "last `end_s` - first `submit_s` of J"),
     Figure(("seed_energy_per_job_kwh",), "kWh", "energy of the run / jobs; `null` where the scenario models no power"),
     Figure(("seed_fault_prediction_accuracy",), "", "share of right predictions of the fault twin; `null` without one"),

@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Final
 
+import numpy as np
+
 from hpcsim.engine.simulation import Simulation
+from hpcsim.errors import InputError
 from hpcsim.plugin.loader import Plugins, load_plugins
 from hpcsim.replay import Source, made, source_of
 from hpcsim.scenario.load import LoadedScenario, load_scenario
@@ -40,18 +43,37 @@ class Year:
 
     def __init__(self, scenario: str, seed: int, sun: float, overrides: Mapping[str, Any] = CALM) -> None:
         self.scenario, self.seed = scenario, seed
-        self._overrides = {"days": YEAR_DAYS, "seed": seed, **overrides}
+        self._overrides = {"days": YEAR_DAYS, **overrides, "seed": seed}
         self._sun = sun
+
+    def refuse_unfit(self, overrides: Mapping[str, Any]) -> None:
+        """Raise InputError where the scenario does not hold with ``overrides``, or has no profile or no physics."""
+        loaded = self._load(self._overrides | dict(overrides))
+        scenario = loaded.scenario
+        if scenario.profile is None or scenario.trace is not None:
+            found = "a trace" if scenario.trace is not None else "no jobs"
+            raise InputError(f"{loaded.place()}: scenario {scenario.name}: found {found}, expected a profile, of which "
+                             "a year can be drawn")  # fmt: skip
+        if scenario.physics is None:
+            raise InputError(f"{loaded.place()}: scenario {scenario.name}: has no physics, so no energy to be saved")
 
     def begin(self, start_s: int, days: float, load: float, overrides: Mapping[str, Any]) -> Simulation:
         """The simulation of about ``days`` days of jobs at ``load`` from second ``start_s`` of the year on.
 
         Within a year some days are busier than others: the span is stretched so that it offers that load.
         """
-        span_s = days * DAY_S * load / self._natural_load
-        window = {"window.start": start_s, "window.end": int(start_s + span_s), "load": load}
+        window = {"window.start": start_s, "window.end": int(start_s + self._span_s(days, load)), "load": load}
         loaded = self._load(self._overrides | self._plant | window | dict(overrides))
         return made(loaded, self._plugins, source=self._source).simulation
+
+    def with_jobs(self, start_s: int, days: float, load: float) -> int:
+        """The second from which to begin such a span so that it has jobs: ``start_s``, or when the next one comes."""
+        submit_s = self._source[0].column("submit_s")
+        first_s = int(submit_s[np.searchsorted(submit_s, start_s)])
+        return start_s if first_s < int(start_s + self._span_s(days, load)) else first_s
+
+    def _span_s(self, days: float, load: float) -> float:
+        return days * DAY_S * load / self._natural_load
 
     @cached_property
     def _plugins(self) -> Plugins:

@@ -12,6 +12,7 @@ from gymnasium.spaces import Box, MultiDiscrete
 
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.view import View
+from hpcsim.errors import InputError
 from hpcsim.results.energy import power_curve
 from hpcsim.schedulers.greendrl.greendrl import GreenDRL
 from hpcsim.schedulers.greendrl.network import COOLING, LEVELS
@@ -109,8 +110,18 @@ class GreenSlots(gymnasium.Env[Floats32, npt.NDArray[np.int64]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Floats32, dict[str, Any]]:
-        """Begin the next span; all are played once before any is again."""
+        """Begin the next span in which there is a choice; all are played once before any is again.
+
+        Raises InputError where all are over before the first whole slot.
+        """
         super().reset(seed=seed)
+        for _ in self._spans:
+            self._begin_next()
+            if self._view is not None:
+                return self._observed(), {}
+        raise InputError(f"all {len(self._spans)} spans are over before a slot of {SLOT_S} s begins: give more days")
+
+    def _begin_next(self) -> None:
         if not self._order:
             self._order = self.np_random.permutation(len(self._spans)).tolist()
         place = self._order.pop()
@@ -125,7 +136,6 @@ class GreenSlots(gymnasium.Env[Floats32, npt.NDArray[np.int64]]):
         self._scale_j = 1000.0 * span.year.peak_kw * SLOT_S
         self._at = 0
         self._next_slot()
-        return self._observed(), {}
 
     def step(self, action: npt.NDArray[np.int64]) -> Step:
         """Choose for the slot that begins now, and go on to the next."""

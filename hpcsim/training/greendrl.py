@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from hpcsim.errors import InputError
+from hpcsim.schedulers.greendrl import trained as files
 from hpcsim.schedulers.greendrl.greendrl import Chooser
 from hpcsim.schedulers.greendrl.network import LEVELS, WIDTH, choose
-from hpcsim.training.green_days import DAY_S, YEAR_DAYS, Year
+from hpcsim.training.green_days import CALM, DAY_S, YEAR_DAYS, Year
 from hpcsim.training.green_rule import by_rule
 from hpcsim.training.green_slots import GreenSlots, Span
 
@@ -37,12 +39,15 @@ TEST_YEAR: Final = 3000
 """The first seeds of the years of which days are trained on, watched, and kept for tests."""
 
 
-class Plan(NamedTuple):
-    """What is trained on. Each of ``machines`` is a packaged scenario, played by one environment at a time.
+_DECIDED: Final = {"scheduler", "scheduler.name", "scheduler.signal", "scheduler.slot", "seed", "days", "jobs", "load"}
 
-    ``signals`` go round with the spans. A rule plays ``shown`` spans on each machine, and the network imitates it for
-    ``imitated`` steps, with labels ``smoothed`` so that it still tries other things. ``furthest`` is the divergence at
-    which the epochs of an update end. The other names are those of PPO.
+
+class Plan(NamedTuple):
+    """What is trained on. Each of ``machines`` is a scenario, with ``overrides``, played by one environment at a time.
+
+    ``signals`` go round with the spans; ``options`` are those of the scheduler. A rule plays ``shown`` spans on each
+    machine, and the network imitates it for ``imitated`` steps, with labels ``smoothed`` so that it still tries other
+    things. ``furthest`` is the divergence at which the epochs of an update end. The other names are those of PPO.
     """
 
     machines: tuple[str, ...] = ("mira", "theta", "cooley", "mira", "theta", "mira", "theta", "cooley")
@@ -68,6 +73,7 @@ class Plan(NamedTuple):
     clip: float = 0.2
     entropy: float = 0.003
     options: tuple[tuple[str, Any], ...] = ()
+    overrides: tuple[tuple[str, Any], ...] = ()
 
 
 class Seen(NamedTuple):
@@ -87,15 +93,16 @@ class Trained(NamedTuple):
 
 def spans_of(machine: str, first_year: int, count: int, plan: Plan, rng: np.random.Generator) -> list[Span]:
     """So many spans of days spread over years of a machine; ``first_year`` is the seed of the first."""
+    overrides = {**CALM, **dict(plan.overrides)}
     year_of: dict[tuple[int, bool], Year] = {}
     found = []
     for k in range(count):
         signal = plan.signals[k % len(plan.signals)]
         place = k % 2, signal == "solar"
-        year = year_of.setdefault(place, Year(machine, first_year + place[0], plan.sun if place[1] else 0.0))
+        year = year_of.setdefault(place, Year(machine, first_year + place[0], plan.sun if place[1] else 0.0, overrides))
         day = (k + rng.random()) * (YEAR_DAYS - 30) / count
         load = plan.loads[int(rng.integers(len(plan.loads)))]
-        found.append(Span(year, int(day * DAY_S), plan.days, load, signal))
+        found.append(Span(year, year.with_jobs(int(day * DAY_S), plan.days, load), plan.days, load, signal))
     return found
 
 
@@ -110,11 +117,19 @@ def train(
     ``told`` is called whenever the network was watched, and ``kept`` with what there is whenever it was better than
     before, so that nothing is lost by an end before its time.
 
-    Raises InputError where stable-baselines3 is not installed, when this module is imported.
+    Raises InputError where a scenario or an option is wrong, and where stable-baselines3 is not installed, when this
+    module is imported.
     """
     plan = plan or Plan()
-    torch.set_num_threads(1)
     options = dict(plan.options)
+    named = {f"scheduler.{key}": value for key, value in options.items()}
+    for key in (*named, *dict(plan.overrides)):
+        if key in _DECIDED or key.startswith("window"):
+            raise InputError(f"{key}: a training of greendrl decides this by itself; it cannot be set")
+    named["scheduler.name"] = "greendrl"
+    for machine in dict.fromkeys(plan.machines):
+        Year(machine, TRAINING_YEAR, 0.0, {**CALM, **dict(plan.overrides)}).refuse_unfit(named)
+    torch.set_num_threads(1)
     environments = []
     for number, machine in enumerate(plan.machines):
         rng = np.random.default_rng([plan.seed, number])
@@ -213,6 +228,23 @@ def mean_reward(playing: GreenSlots, chooser: Chooser) -> float:
             numbers_F, reward, is_over, is_cut, _ = playing.step(np.array(chooser(numbers_F)))
             total += reward
     return total / playing.count
+
+
+def train_into(
+    directory: Path, name: str, plan: Plan, command: str, told: Callable[[Seen], None] = lambda seen: None
+) -> Path:
+    """Train by ``plan`` and write the weights whenever they are better than before; the path of their JSON file.
+
+    ``command`` is what they were asked for by, which is kept with them. Raises as ``train`` does.
+    """
+    written: list[Path] = []
+
+    def kept(best: Trained) -> None:
+        about = {"command": command, **told_of(plan, best)}
+        written.append(files.write(directory, name, best.tensors, about))
+
+    train(plan, told=told, kept=kept)
+    return written[-1]
 
 
 def told_of(plan: Plan, trained: Trained) -> dict[str, Any]:
