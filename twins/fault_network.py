@@ -131,16 +131,18 @@ def _lstm(tensors: Mapping[str, npt.NDArray[Any]], layer: int, steps: Singles) -
     The numbers of input, forget and output are halved for that: sigmoid(x) = tanh(x / 2) / 2 + 1/2.
     """
     into, back, bias = (_gates(tensors[f"{name}{layer}"]) for name in ("input", "state", "bias"))
-    rows = into @ steps
-    rows += bias[:, None]
-    hidden = cell = np.zeros((HIDDEN, steps.shape[2]), np.float32)
-    told = np.empty((len(steps), *hidden.shape), np.float32)
-    for row, hidden_now in zip(rows, told, strict=True):
-        row += back @ hidden
+    told = np.empty((len(steps), HIDDEN, steps.shape[2]), np.float32)
+    row, recalled = np.empty((2, 4 * HIDDEN, steps.shape[2]), np.float32)
+    opened = row[: 3 * HIDDEN]
+    enter, forget, leave, new = row.reshape(4, HIDDEN, -1)
+    hidden = cell = np.zeros_like(new)
+    for step, hidden_now in zip(steps, told, strict=True):
+        np.matmul(into, step, out=row)
+        row += bias[:, None]
+        row += np.matmul(back, hidden, out=recalled)
         np.tanh(row, out=row)
-        enter, forget, leave, new = row.reshape(4, HIDDEN, -1)
-        row[: 3 * HIDDEN] *= 0.5
-        row[: 3 * HIDDEN] += 0.5
+        opened *= 0.5
+        opened += 0.5
         cell = forget * cell + enter * new
         hidden = np.multiply(leave, np.tanh(cell), out=hidden_now)
     return told

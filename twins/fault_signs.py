@@ -39,6 +39,7 @@ _LEAST: Final = 1e-6  # of a probability that is told
 _FEWEST: Final = 3  # readings of an hour
 _SWEEPS: Final = 40
 _CHUNK: Final = 4096
+_AT_ONCE: Final = 64  # units whose errors, a row of K numbers each, stay in the cache
 
 
 class Signs(NamedTuple):
@@ -122,12 +123,17 @@ def likelihood(signs: Signs, seen: Seen, shapes: Singles) -> Singles:
     size = weight @ (shapes * shapes).T - lasting * of_shape**2
     log = np.float32(signs.warm_k) * told - np.float32(signs.warm_k**2 / 2) * size
     log -= np.float32(signs.errors_per_h) * shapes.sum(1)
-    row, hour = np.nonzero(seen.errors)
-    if row.size:
-        excess = np.float32(signs.errors_per_h) * shapes.T[hour] / seen.base[row, None].astype(np.float32)
-        each = seen.errors[row, hour, None] * np.log1p(excess)
-        first = np.flatnonzero(np.diff(row, prepend=-1))
-        log[row[first]] += np.add.reduceat(each, first, axis=0)
+    by_hour = np.ascontiguousarray((np.float32(signs.errors_per_h) * shapes).T)
+    for begin in range(0, len(log), _AT_ONCE):
+        part = slice(begin, begin + _AT_ONCE)
+        row, hour = np.nonzero(seen.errors[part])
+        if row.size:
+            each = by_hour[hour]
+            each /= seen.base[part][row, None].astype(np.float32)
+            np.log1p(each, out=each)
+            each *= seen.errors[part][row, hour, None]
+            first = np.flatnonzero(np.diff(row, prepend=-1))
+            log[part][row[first]] += np.add.reduceat(each, first, axis=0)
     return np.asarray(log, np.float32)
 
 
