@@ -137,9 +137,7 @@ class History:
         job = end.job
         failed = np.array([end.state == "failed"])
         kept = _kept(np.array([end.runtime_s]), np.array([job.walltime]), failed)[0]
-        for key in keys_of(job):
-            if key is not None:
-                self._ends.put(key, kept, end.now, job.id)
+        self._ends.put(keys_of(job), kept, end.now, job.id)
 
     def ends_like(self, job: Job) -> int:
         """How many ends became known of the user of ``job``; of its shape where the user has no name."""
@@ -217,7 +215,9 @@ def _request(jobs: Columns) -> Floats:
     return _side_by_side(columns)
 
 
-def _statistics(last: Floats, count_J: Int64s, last_end_s: Int64s, submit_s: Int64s, walltime_s: Int64s) -> Floats:
+def _statistics(
+    last: Floats, count_J: Int64s, last_end_s: Int64s | Floats, submit_s: Int64s, walltime_s: Int64s
+) -> Floats:
     """What the last ends of one group, (J, K, 4), say of J jobs, (J, 12): runtimes are logs relative to the walltime.
 
     Where nothing is known, jobs run as long as they may.
