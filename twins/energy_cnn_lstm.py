@@ -288,7 +288,7 @@ class EnergyCNNLSTM:
     def _rows_of(self, jobs: Sequence[Job], view: View) -> Int64s:
         """The rows of jobs, those predicted that are new, or due again as 1, 2, 4, 8 ... more of their users ended."""
         fresh = self._remembered.fresh
-        new = [job for job in jobs if job.id not in fresh]
+        new = list({job.id: job for job in jobs if job.id not in fresh}.values())  # at several speeds it is there again
         if new:
             from . import network
             from .energy_network import about_jobs, answer_of
