@@ -20,7 +20,7 @@ from .drift import drift
 from .energy_ahead import Jobs
 from .energy_features import JOB_NAMES, EnergyHistory, Node, drawn, tells
 from .energy_state import EVERY_S, HORIZONS_S, MOST_WAITING, SAMPLES, STATE_NAMES, Moment, Racks, Sample
-from .features import Floats, Int64s
+from .features import Floats, Int64s, unlike
 from .performance_ensemble import COVERAGE, group
 from .remembered import Remembered
 from .weights import TRAINED
@@ -302,7 +302,9 @@ class EnergyCNNLSTM:
             self._grow(self._remembered.rows)
             output = about_jobs(used.runtime, used.watts, features, x)
             walltime_s = np.array([job.walltime for job in new], np.int64)
-            self._output[place], self._answer[place] = output, np.stack(answer_of(output, walltime_s), axis=1)
+            first, of = unlike([(said.tobytes(), job.walltime) for said, job in zip(output, new, strict=True)])
+            answer = np.stack(answer_of(output[first], walltime_s[first]), axis=1)
+            self._output[place], self._answer[place] = output, answer[of]
         return np.array([fresh[job.id] for job in jobs], np.int64)
 
     def _grow(self, rows: int) -> None:
