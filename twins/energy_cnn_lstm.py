@@ -36,6 +36,7 @@ BETA, BETA_DEVIATION = 0.55, 0.25
 """How far runtimes follow the clock, of a job unknown: 0.1 to 0.3 where memory limits, up to 1 where computing does."""
 
 _EVERY: Final = 50  # ends from one calibration to the next
+_LATELY_S: Final = 3600  # after a question, in which the next one does not have to wait for what it is told
 _NORMAL_90: Final = NormalDist().inv_cdf((1 + COVERAGE) / 2)
 _LEAST_STRETCH, _MOST_STRETCH = 0.2, 5.0
 _H: Final = len(HORIZONS_S)
@@ -143,6 +144,7 @@ class EnergyCNNLSTM:
         self._history = EnergyHistory()
         self._untold: list[Ended] = []  # since somebody asked
         self._readings: list[Readings] = []  # likewise
+        self._asked_s = 0
         self._samples: list[Sample] = []
         self._remembered = Remembered(group)
         self._output = np.zeros((0, 0, 0), np.float32)
@@ -159,8 +161,10 @@ class EnergyCNNLSTM:
     # -- what it is told ------------------------------------------------------------------------
 
     def ended(self, end: Ended) -> None:
-        """Learn of a job that has ended, when somebody asks."""
+        """Learn of a job that has ended: when somebody asks, and at once where somebody has lately."""
         self._untold.append(end)
+        if self._spec is not None and end.now - self._asked_s <= _LATELY_S:
+            self._learn_all(Node.of(self._spec))
         if end.now != self._last_end_s:
             self._last_end_s, self._freed = end.now, 0
         self._freed += end.job.nodes
@@ -239,12 +243,15 @@ class EnergyCNNLSTM:
             self._system_scores = used.system_scores.T.tolist()
             self._calibrate_jobs()
             self._calibrate_system()
-        spec = self._known_spec
-        node = Node.of(spec)
+        node = Node.of(self._known_spec)
+        self._asked_s = view.now
+        self._learn_all(node)
+        return node
+
+    def _learn_all(self, node: Node) -> None:
         for end in self._untold:
             self._learn(end, node)
         self._untold.clear()
-        return node
 
     @property
     def _known_spec(self) -> MachineSpec:

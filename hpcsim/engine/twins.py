@@ -8,7 +8,7 @@ has not happened yet.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from math import isfinite, nan
+from math import inf, isfinite, nan
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -301,6 +301,8 @@ def _fault_in(answer: object, question: str, count: int) -> str | None:
             found = f"{values.dtype} of shape {values.shape}" if isinstance(values, np.ndarray) else repr(values)
             return f"{name} {found}, expected an array of {count} float64"
     of_all = np.array(answer)
+    if of_all.min() >= 0 and of_all.max() < inf and (question not in AT_MOST_1 or answer[0].max() <= 1):
+        return None
     for name, values, least, most in zip(
         Prediction._fields, of_all, of_all.min(1).tolist(), of_all.max(1).tolist(), strict=True
     ):
