@@ -413,8 +413,8 @@ def test_who_asks_every_hour_does_not_wait_for_the_look_and_is_told_the_same(tmp
     told_once = once.fault(np.arange(U), 7200, None)
     assert all(map(np.array_equal, told_often, told_once))
     assert looks[id(once)] == [True]
-    # Asked in hours 0 to 4, it looks when hours 1 to 6 begin, and then only when it is asked again.
-    assert looks[id(often)] == 6 * [False] + [True]
+    # Asked in hours 0 to 4, it looks when hours 1 to 5 begin, and then only when it is asked again.
+    assert looks[id(often)] == 5 * [False] + [True]
 
 
 def test_weights_of_a_file_answer_in_a_run(tmp_path):

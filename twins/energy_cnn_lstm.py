@@ -20,7 +20,7 @@ from .drift import drift
 from .energy_ahead import Jobs
 from .energy_features import JOB_NAMES, EnergyHistory, Node, drawn, tells
 from .energy_state import EVERY_S, HORIZONS_S, MOST_WAITING, SAMPLES, STATE_NAMES, Moment, Racks, Sample
-from .features import Floats, Int64s, unlike
+from .features import Floats, Int64s, once
 from .performance_ensemble import COVERAGE, group
 from .remembered import Remembered
 from .weights import TRAINED
@@ -309,9 +309,9 @@ class EnergyCNNLSTM:
             self._grow(self._remembered.rows)
             output = about_jobs(used.runtime, used.watts, features, x)
             walltime_s = np.array([job.walltime for job in new], np.int64)
-            first, of = unlike([(said.tobytes(), job.walltime) for said, job in zip(output, new, strict=True)])
-            answer = np.stack(answer_of(output[first], walltime_s[first]), axis=1)
-            self._output[place], self._answer[place] = output, answer[of]
+            said = [(each.tobytes(), job.walltime) for each, job in zip(output, new, strict=True)]
+            self._output[place] = output
+            self._answer[place] = once(said, lambda some: np.stack(answer_of(output[some], walltime_s[some]), axis=1))
         return np.array([fresh[job.id] for job in jobs], np.int64)
 
     def _grow(self, rows: int) -> None:

@@ -25,7 +25,6 @@ Int64s = npt.NDArray[np.int64]
 
 KIND: Final = "fault-lstm"
 _OF: Final = "fault"  # what files of weights are called after
-_EXPECTS_H: Final = 2  # after it was asked, to be asked again
 
 
 class Network(NamedTuple):
@@ -60,10 +59,10 @@ class FaultLSTM:
 
     It is told every 5 minutes what the sensors of all units read, and keeps of that the features of
     ``fault_features``. Only when it is asked does it look for signs of a fault, and the network and a logistic
-    regression at all units, once an hour. Who has asked in the last two hours does not wait for that: it looks as soon
-    as an hour is over. Averaged, both say of each unit the rate of failures in spans of time to come, of which the
-    probability within any horizon follows; that is calibrated on months of a machine that were not learned from.
-    Before the first hour is over, all units are as likely to fail.
+    regression at all units, once an hour. Who asks every hour does not wait for that: it looks as soon as an hour is
+    over in which it was asked. Averaged, both say of each unit the rate of failures in spans of time to come, of
+    which the probability within any horizon follows; that is calibrated on months of a machine that were not learned
+    from. Before the first hour is over, all units are as likely to fail.
 
     Of programs, see ``job_failure.JobFailure``.
 
@@ -117,8 +116,7 @@ class FaultLSTM:
             self._health = Health(len(readings.unit))
         health = self._health
         health.hear(readings)
-        is_expected = health.intervals - self._asked <= _EXPECTS_H
-        if is_expected and self._asked_of is not None and health.intervals != self._looked:
+        if self._asked_of is not None and self._asked == health.intervals - 1 and self._looked < health.intervals:
             self._look(health, read(self._asked_of))
 
     def fault(self, units: Int64s, horizon_s: int, view: View) -> Prediction:

@@ -9,7 +9,7 @@ Shapes: J jobs, F features, G groups, K last ends of a group.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -146,9 +146,10 @@ class History:
 
     def features(self, jobs: Sequence[Job], utc_of_zero: int, machine_nodes: int) -> Floats:
         """Features of J jobs that wait, (J, F), by all ends that are known by now."""
-        first, of = unlike([job[2:] for job in jobs])  # all but id and name
-        if len(first) < len(jobs):
-            return self.features([jobs[place] for place in first], utc_of_zero, machine_nodes)[of]
+        rows = [job[2:] for job in jobs]  # all but id and name
+        return once(rows, lambda some: self._features([jobs[place] for place in some], utc_of_zero, machine_nodes))
+
+    def _features(self, jobs: Sequence[Job], utc_of_zero: int, machine_nodes: int) -> Floats:
         row_JG = np.array([[self._ends.row(key) for key in keys_of(job)] for job in jobs], np.int64)
         numbers = np.array([job[2:5] + job[9:11] for job in jobs], np.int64)
         submit_s, nodes, walltime_s, cores, gpus = numbers.T
@@ -166,15 +167,17 @@ class History:
         return np.concatenate([_request(columns), of_groups.reshape(len(jobs), -1)], axis=1)
 
 
-def unlike(rows: Sequence[Hashable]) -> tuple[list[int], list[int]]:
-    """The places of rows of which no two are alike, and for each row the number of the one like it among these.
+def once(rows: Sequence[Hashable], said: Callable[[list[int]], Floats]) -> Floats:
+    """What is ``said`` of J rows, given the places of some of them; of rows that are alike it is said but once.
 
-    Whoever submits many jobs at once submits them alike, and what is said of one of them is said of all.
+    Whoever submits many jobs at once submits them alike.
     """
-    number: dict[Hashable, int] = {}
-    of = [number.setdefault(row, len(number)) for row in rows]
-    places = dict(zip(reversed(of), range(len(of) - 1, -1, -1), strict=True))
-    return [places[each] for each in range(len(number))], of
+    if len(rows) == 1:
+        return said([0])
+    first: dict[Hashable, int] = {}
+    of = [first.setdefault(row, place) for place, row in enumerate(rows)]
+    some = list(first.values())
+    return said(some)[np.searchsorted(some, of)]
 
 
 def keys_of(job: Job) -> tuple[tuple[Any, ...] | None, ...]:

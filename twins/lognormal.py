@@ -53,14 +53,14 @@ class _Below:
 
     def __init__(self, mixture: Mixture) -> None:
         self._members = mixture.weight.shape[1]
-        self._weight, self._mean, self._deviation = (part.reshape(len(part), 1, -1) for part in mixture[:3])
+        self._weight, self.mean, self.deviation = (part.reshape(len(part), 1, -1) for part in mixture[:3])
 
     def __call__(self, log_s: Floats) -> Floats:
-        each = log_s[:, :, None] - self._mean
-        each /= self._deviation
+        each = log_s[:, :, None] - self.mean
+        each /= self.deviation
         ndtr(each, out=each)
         each *= self._weight
-        return np.asarray(each.sum(2) / self._members)
+        return np.asarray(np.add.reduce(each, 2) / self._members)
 
 
 def below(mixture: Mixture, log_s: Floats) -> Floats:
@@ -116,8 +116,8 @@ def log_moments(mixture: Mixture) -> tuple[Floats, Floats]:
 def quantiles(mixture: Mixture, level: Floats, elapsed_s: Floats | None = None) -> Floats:
     """The runtimes in seconds that J jobs stay below with the probabilities ``level``, (J, Q), given what they ran."""
     cdf_of = _Below(mixture)
-    spread = 6.0 * mixture.deviation
-    low = np.maximum((mixture.mean - spread).min((1, 2)), 0.0)  # no job runs less than a second
+    spread = 6.0 * cdf_of.deviation[:, 0]
+    low = np.maximum((cdf_of.mean[:, 0] - spread).min(1), 0.0)  # no job runs less than a second
     low = np.minimum(low, mixture.limit)
     if elapsed_s is not None:
         begun = np.minimum(np.log(np.maximum(elapsed_s, 1.0)), mixture.limit)
@@ -125,8 +125,8 @@ def quantiles(mixture: Mixture, level: Floats, elapsed_s: Floats | None = None) 
         low = np.maximum(low, begun)
         level = gone[:, None] + level * (1.0 - gone[:, None])
         level = np.where((gone > 1.0 - _SURELY_OVER)[:, None], 1.0, level)
-    high = np.maximum(np.minimum((mixture.mean + spread).max((1, 2)), mixture.limit), low)
-    ends = cdf_of(np.stack([low, high, mixture.limit], axis=1))
+    high = np.maximum(np.minimum((cdf_of.mean[:, 0] + spread).max(1), mixture.limit), low)
+    ends = cdf_of(np.array((low, high, mixture.limit)).T)
     high = np.where(ends[:, 1] < level.max(1), mixture.limit, high)
     left, span = (np.repeat(each[:, None], level.shape[1], 1) for each in (low, high - low))
     for _ in range(_ROUNDS):
@@ -151,7 +151,7 @@ def _place(cdf_of: _Below, left: Floats, span: Floats, level: Floats) -> Int64s:
     def missed(points: Int64s) -> Int64s:
         log_s = left[..., None] + span[..., None] * _GRID[points]
         cdf = cdf_of(log_s.reshape(len(left), -1)).reshape(log_s.shape)
-        return np.asarray((cdf < level[..., None]).sum(2))
+        return np.asarray(np.add.reduce(cdf < level[..., None], 2, np.int64))
 
     last = len(_GRID) - 1
     if len(left) < _FEW:

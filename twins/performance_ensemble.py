@@ -18,7 +18,7 @@ from hpcsim.plugin import Ended, InputError, Job, Options, Prediction, View
 
 from . import weights as files
 from .drift import SURE, drift
-from .features import COUNTED, NAMES, History, unlike
+from .features import COUNTED, NAMES, History, once
 from .remembered import Remembered
 from .sensitivity import Sensitivity
 from .weights import TRAINED
@@ -213,10 +213,14 @@ class RuntimeEnsemble:
         walltime_s = np.array([job.walltime for job in jobs], np.int64)
         rows = np.array([self._remembered.place(job, self._history.ends_like(job)) for job in jobs])
         self._grow(self._remembered.rows)
-        first, of = unlike([(said.tobytes(), job.walltime) for said, job in zip(output, jobs, strict=True)])
-        parts = (first[begin : begin + _CHUNK] for begin in range(0, len(first), _CHUNK))
-        answer = np.concatenate([self._answers(output[part], walltime_s[part], None) for part in parts])
-        self._output[rows], self._answer[rows] = output, answer[of]
+        self._output[rows] = output
+
+        def answers(some: list[int]) -> npt.NDArray[np.float64]:
+            parts = (some[begin : begin + _CHUNK] for begin in range(0, len(some), _CHUNK))
+            return np.concatenate([self._answers(output[part], walltime_s[part], None) for part in parts])
+
+        said = [(each.tobytes(), job.walltime) for each, job in zip(output, jobs, strict=True)]
+        self._answer[rows] = once(said, answers)
 
     def _grow(self, rows: int) -> None:
         from . import network
