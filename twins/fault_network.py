@@ -114,11 +114,15 @@ def _log_rates(tensors: Mapping[str, npt.NDArray[Any]], sequence: Singles, slow:
     steps = _lstm(tensors, 1, _lstm(tensors, 0, np.ascontiguousarray(sequence.transpose(1, 2, 0))))
     last, units = steps[-1], len(slow)
     heads = (len(steps), HEADS, HIDDEN // HEADS, units)
-    score = ((tensors["key"] @ steps) * (tensors["query"] @ last)).reshape(heads).sum(2)
+    each = tensors["key"] @ steps
+    each *= tensors["query"] @ last
+    score = each.reshape(heads).sum(2)
     score *= np.float32((HIDDEN // HEADS) ** -0.5)
     weight = np.exp(score - score.max(0))
     weight /= weight.sum(0)
-    found = ((tensors["value"] @ steps).reshape(heads) * weight[:, :, None]).sum(0).reshape(HIDDEN, units)
+    np.matmul(tensors["value"], steps, out=each)
+    each.reshape(heads)[:] *= weight[:, :, None]
+    found = each.sum(0)
     joined = np.concatenate([last, found, slow.T])
     hidden = np.maximum(tensors["dense"] @ joined + tensors["dense_bias"][:, None], 0.0)
     rates = tensors["rates"] @ hidden + tensors["rates_bias"][:, None]

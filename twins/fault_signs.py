@@ -119,9 +119,14 @@ def likelihood(signs: Signs, seen: Seen, shapes: Singles) -> Singles:
     pull = weight * seen.warm_k
     lasting = (_OFFSET_K**2 / (1.0 + _OFFSET_K**2 * weight.sum(1)))[:, None].astype(np.float32)
     of_shape = weight @ shapes.T
-    told = pull @ shapes.T - lasting * of_shape * pull.sum(1)[:, None]
-    size = weight @ (shapes * shapes).T - lasting * of_shape**2
-    log = np.float32(signs.warm_k) * told - np.float32(signs.warm_k**2 / 2) * size
+    told, size = pull @ shapes.T, weight @ (shapes * shapes).T
+    told -= lasting * of_shape * pull.sum(1)[:, None]
+    of_shape *= of_shape
+    of_shape *= lasting
+    size -= of_shape
+    told *= np.float32(signs.warm_k)
+    size *= np.float32(signs.warm_k**2 / 2)
+    log = told - size
     log -= np.float32(signs.errors_per_h) * shapes.sum(1)
     by_hour = np.ascontiguousarray((np.float32(signs.errors_per_h) * shapes).T)
     for begin in range(0, len(log), _AT_ONCE):
@@ -148,9 +153,11 @@ def told(signs: Signs, seen: Seen) -> Singles:
 
 def _told(signs: Signs, seen: Seen) -> Singles:
     often = np.where(_LEFT < 0, _NOTHING, 1.0) * _HOURS * signs.leads[_LEAD]
-    log = likelihood(signs, seen, _SHAPES) + np.log(often) + np.log(seen.rate)[:, None]
+    log = likelihood(signs, seen, _SHAPES) + np.log(often)
+    log += np.log(seen.rate)[:, None]
     most = np.maximum(log.max(1), 0.0)[:, None]
-    share = np.exp(log - most).astype(np.float32)
+    log -= most
+    share = np.exp(log, out=log).astype(np.float32)
     groups = share @ _GROUPS / (share.sum(1, keepdims=True) + np.exp(-most))
     return np.asarray(np.log(np.maximum(groups, _LEAST)), np.float32)
 
