@@ -36,8 +36,7 @@ def beliefs(view: View, jobs: Sequence[Job], speeds: Sequence[float], options: N
         dynamic_w = options.load * (power.cpu_dyn_w + power.gpu_dyn_w)
         active_JL = node_s_JL * (idle_w + dynamic_w * speed_L**power.speed_exponent)
         if "energy" in view.twins:
-            joules = [view.twins.energy(jobs, speed).mean for speed in speeds]
-            active_JL = np.column_stack(joules)
+            active_JL = view.twins.energy(jobs, speed_L[:, None]).mean.T.copy()
     loss_JL = np.zeros(runtime_JL.shape)
     if len(speeds) > 1:
         rate = _failures(view, int(walltime_J.max()), options.node_mtbf_h)

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pytest
 
 import hpcsim
-from hpcsim.engine.twins import Ended
+from hpcsim.engine.twins import Ended, Twins
 from hpcsim.engine.view import View
 from hpcsim.errors import InputError
 from hpcsim.machine.catalogue import load_machine
 from hpcsim.plugin import Readings
 from hpcsim.plugin.loader import load_plugins
-from hpcsim.replay import replay
+from hpcsim.replay import begin, replay
 from hpcsim.scenario.load import load_scenario
 from hpcsim.schedulers.backfilling import EASY
 from hpcsim.twins import (
@@ -393,6 +393,18 @@ def test_training_is_the_same_each_time_also_after_it_was_stopped(recorded, tmp_
                        (whole.system.network.fitted, resumed.system.network.fitted)):  # fmt: skip
         assert one.losses == other.losses
         assert all(np.array_equal(value, other.tensors[name]) for name, value in one.tensors.items())
+
+
+def test_jobs_at_several_speeds_are_predicted_once_and_answered_as_by_a_call_for_each():
+    simulation = begin("polaris", {"days": 2, "twins.energy": "energy-cnn-lstm"})
+    simulation.run(86_400)
+    view, jobs = View(simulation), list(simulation.workload.jobs(len(simulation.workload) - 40))
+    together, apart = (copy.deepcopy(simulation.twins["energy"]) for _ in range(2))
+    both = Twins({"energy": together}, view).energy(jobs, [[1.0], [0.7]])
+    each = [Twins({"energy": apart}, view).energy(jobs, speed) for speed in (1.0, 0.7)]
+    assert all(np.array_equal(part, np.stack(parts)) for part, parts in zip(both, zip(*each, strict=True), strict=True))
+    assert (both.mean[1] < both.mean[0]).any()
+    assert len(together._remembered.fresh) == len(apart._remembered.fresh) == 40
 
 
 # -- weights --------------------------------------------------------------------------------------

@@ -45,6 +45,12 @@ def samples(count, seed=1):
         yield number * SENSES_EVERY_S, state, job, watts * rng.normal(1, 0.01, U), celsius, rng.poisson(0.02, U)
 
 
+def readings(some):
+    nothing = np.zeros(U)
+    for time, state, job, watts, celsius, errors in some:
+        yield Readings(np.full(U, time), np.arange(U), state, job, celsius, None, watts, nothing, None, errors)
+
+
 def told(health, some):
     for each in some:
         health.tell(*each)
@@ -57,9 +63,8 @@ def told(health, some):
 def test_nothing_later_than_the_sample_enters_and_a_twin_hears_what_training_is_told():
     every = list(samples(1000))
     early, late = told(Health(U), every[:700]), Health(U)
-    for time, state, job, watts, celsius, errors in every[:700]:
-        zeros = np.zeros(U)
-        late.hear(Readings(np.full(U, time), np.arange(U), state, job, celsius, None, watts, zeros, None, errors))
+    for each in readings(every[:700]):
+        late.hear(each)
     assert np.array_equal(early.sequence(), late.sequence())
     assert np.array_equal(early.described(PLAIN), late.described(PLAIN))
     before = early.sequence().copy(), early.described(PLAIN)
@@ -388,6 +393,28 @@ def test_too_little_to_learn_from_is_told():
         LEARNER.records(Recorded(run.tables, run.manifest, run.telemetry_file.table))
     with pytest.raises(InputError, match=r"needs a scenario with machine.model and physics"):
         LEARNER.records(Recorded(run.tables, run.manifest))
+
+
+def test_who_asks_every_hour_does_not_wait_for_the_look_and_is_told_the_same(tmp_path, monkeypatch):
+    options = FaultLSTM.Options.model_validate({"weights": str(kept(tmp_path))})
+    often, once = FaultLSTM(options), FaultLSTM(options)
+    looks = {id(often): [], id(once): []}
+    look = FaultLSTM._look
+    monkeypatch.setattr(FaultLSTM, "_look", lambda self, *known: (looks[id(self)].append(asking), look(self, *known)))
+    hours, asking = 9, False
+    for number, each in enumerate(readings(samples(hours * PER_INTERVAL + 3))):
+        for twin in (often, once):
+            twin.sensed(each)
+        if (number % PER_INTERVAL == 2 and number < 5 * PER_INTERVAL) or number == hours * PER_INTERVAL + 2:
+            asking = True
+            told_often = often.fault(np.arange(U), 7200, None)
+            asking = False
+    asking = True
+    told_once = once.fault(np.arange(U), 7200, None)
+    assert all(map(np.array_equal, told_often, told_once))
+    assert looks[id(once)] == [True]
+    # Asked in hours 0 to 4, it looks when hours 1 to 5 begin, and then only when it is asked again.
+    assert looks[id(often)] == 5 * [False] + [True]
 
 
 def test_weights_of_a_file_answer_in_a_run(tmp_path):

@@ -74,6 +74,19 @@ def test_moments_and_quantiles_are_those_of_samples_of_the_same_mixture_that_hav
         assert found[job] == pytest.approx(np.quantile(runtimes, levels[job]), rel=0.03)
 
 
+@pytest.mark.parametrize("elapsed_s", [None, 200.0])
+def test_many_jobs_have_the_same_quantiles_to_the_last_bit_as_each_of_them_alone(elapsed_s):
+    mixture = Mixture(*(np.concatenate(parts) for parts in zip(*map(drawn, range(40)), strict=True)))
+    jobs = len(mixture.limit)
+    levels = np.random.default_rng(1).random((jobs, 4))
+    elapsed = None if elapsed_s is None else np.full(jobs, elapsed_s)
+    found = lognormal.quantiles(mixture, levels, elapsed)
+    for job in range(jobs):
+        one = np.array([job])
+        alone = lognormal.quantiles(mixture.take(one), levels[one], None if elapsed is None else elapsed[one])
+        assert np.array_equal(found[one], alone)
+
+
 def test_a_job_that_outlived_all_that_was_believed_runs_until_its_walltime():
     mixture = Mixture(*(np.full((1, 5, 3), value) for value in (1 / 3, 3.0, 0.1)), np.log([3600.0]))
     long = np.array([3000.0])

@@ -155,6 +155,20 @@ def test_a_fork_and_a_restored_simulation_go_on_hearing(tmp_path, whole, file):
         assert attempts_table(each) == attempts_table(whole)  # the answers stand there as reasons
 
 
+def test_twins_that_hear_in_the_same_seconds_hear_what_each_would_hear_alone(tmp_path, file, whole):
+    quick = tmp_path / "quick.py"
+    quick.write_text(file.read_text().replace("senses_every_s = 1700", "senses_every_s = 600"))
+    alone = {key: value for key, value in BOTH.items() if key not in ("twins.fault", "scheduler")}
+    wanted = heard(whole) | heard(finished(begin("polaris", alone, plugins=quick)))
+    parent = begin("polaris", BOTH, plugins=quick)
+    parent.run(parent.start + 20_000)
+    parent.save(tmp_path / "snapshot")
+    fork = parent.fork()
+    assert len(fork.site.cluster.heat.sensed) == len(parent.site.cluster.heat.sensed) == 1
+    for each in (fork.fork(), fork, parent, resume(tmp_path / "snapshot", plugins=quick)):
+        assert heard(finished(each)) == wanted
+
+
 def test_nobody_is_told_what_only_might_happen(file):
     simulation = begin("polaris", BOTH, plugins=file)
     simulation.run(simulation.start + 20_000)

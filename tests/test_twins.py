@@ -374,6 +374,15 @@ def test_one_speed_or_one_wattage_stands_for_all():
     assert asked(lambda twins, jobs: twins.fault(np.array([1, 2]), 4)).mean.tolist() == [0.25, 0.5]
 
 
+def test_several_speeds_in_one_question_are_answered_side_by_side():
+    each = asked(lambda twins, jobs: twins.energy(jobs, [[0.5, 1.0], [0.25, 0.5], [1.0, 1.0]]))
+    assert each.mean.tolist() == [[0.5, 2.0], [0.25, 1.0], [1.0, 2.0]]
+    both = asked(lambda twins, jobs: twins.energy(jobs, [[1.0], [0.5]]))
+    assert [part.tolist() for part in both] == [[[1.0, 2.0], [0.5, 1.0]], *2 * [[[1.0, 1.0], [0.5, 0.5]]]]
+    assert asked(lambda twins, jobs: twins.energy(jobs, [[1.0]])).mean.shape == (1, 2)
+    assert asked(lambda twins, jobs: twins.energy([], [[1.0], [0.5]])).mean.shape == (2, 0)
+
+
 def test_nobody_is_asked_about_nothing():
     class Never:
         name, api = "never", 1
@@ -405,6 +414,10 @@ def test_a_twin_may_answer_what_belongs_to_its_question():
         (
             lambda twins, jobs: twins.energy(jobs, [1, 1, 1]),
             r"ValueError: view.twins: speeds should be one number or 2",
+        ),
+        (
+            lambda twins, jobs: twins.energy(jobs, [[1, 1, 1]]),
+            r"ValueError: view.twins: speeds should be one number or 2 of them, found shape \(1, 3\)",
         ),
         (lambda twins, jobs: twins.energy(jobs, 1.5), r"ValueError: view.twins.energy: speeds should be in \(0, 1\]"),
         (lambda twins, jobs: twins.fault([0.5], 60), r"ValueError: view.twins.fault: units should be a list of unit n"),

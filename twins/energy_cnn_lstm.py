@@ -20,7 +20,7 @@ from .drift import drift
 from .energy_ahead import Jobs
 from .energy_features import JOB_NAMES, EnergyHistory, Node, drawn, tells
 from .energy_state import EVERY_S, HORIZONS_S, MOST_WAITING, SAMPLES, STATE_NAMES, Moment, Racks, Sample
-from .features import Floats, Int64s
+from .features import Floats, Int64s, once
 from .performance_ensemble import COVERAGE, group
 from .remembered import Remembered
 from .weights import TRAINED
@@ -36,6 +36,7 @@ BETA, BETA_DEVIATION = 0.55, 0.25
 """How far runtimes follow the clock, of a job unknown: 0.1 to 0.3 where memory limits, up to 1 where computing does."""
 
 _EVERY: Final = 50  # ends from one calibration to the next
+_LATELY_S: Final = 3600  # after a question, in which the next one does not have to wait for what it is told
 _NORMAL_90: Final = NormalDist().inv_cdf((1 + COVERAGE) / 2)
 _LEAST_STRETCH, _MOST_STRETCH = 0.2, 5.0
 _H: Final = len(HORIZONS_S)
@@ -143,6 +144,7 @@ class EnergyCNNLSTM:
         self._history = EnergyHistory()
         self._untold: list[Ended] = []  # since somebody asked
         self._readings: list[Readings] = []  # likewise
+        self._asked_s = 0
         self._samples: list[Sample] = []
         self._remembered = Remembered(group)
         self._output = np.zeros((0, 0, 0), np.float32)
@@ -159,8 +161,10 @@ class EnergyCNNLSTM:
     # -- what it is told ------------------------------------------------------------------------
 
     def ended(self, end: Ended) -> None:
-        """Learn of a job that has ended, when somebody asks."""
+        """Learn of a job that has ended: when somebody asks, and at once where somebody has lately."""
         self._untold.append(end)
+        if self._spec is not None and end.now - self._asked_s <= _LATELY_S:
+            self._learn_all(Node.of(self._spec))
         if end.now != self._last_end_s:
             self._last_end_s, self._freed = end.now, 0
         self._freed += end.job.nodes
@@ -239,12 +243,15 @@ class EnergyCNNLSTM:
             self._system_scores = used.system_scores.T.tolist()
             self._calibrate_jobs()
             self._calibrate_system()
-        spec = self._known_spec
-        node = Node.of(spec)
+        node = Node.of(self._known_spec)
+        self._asked_s = view.now
+        self._learn_all(node)
+        return node
+
+    def _learn_all(self, node: Node) -> None:
         for end in self._untold:
             self._learn(end, node)
         self._untold.clear()
-        return node
 
     @property
     def _known_spec(self) -> MachineSpec:
@@ -288,7 +295,7 @@ class EnergyCNNLSTM:
     def _rows_of(self, jobs: Sequence[Job], view: View) -> Int64s:
         """The rows of jobs, those predicted that are new, or due again as 1, 2, 4, 8 ... more of their users ended."""
         fresh = self._remembered.fresh
-        new = [job for job in jobs if job.id not in fresh]
+        new = list({job.id: job for job in jobs if job.id not in fresh}.values())  # at several speeds it is there again
         if new:
             from . import network
             from .energy_network import about_jobs, answer_of
@@ -302,7 +309,9 @@ class EnergyCNNLSTM:
             self._grow(self._remembered.rows)
             output = about_jobs(used.runtime, used.watts, features, x)
             walltime_s = np.array([job.walltime for job in new], np.int64)
-            self._output[place], self._answer[place] = output, np.stack(answer_of(output, walltime_s), axis=1)
+            said = [(each.tobytes(), job.walltime) for each, job in zip(output, new, strict=True)]
+            self._output[place] = output
+            self._answer[place] = once(said, lambda some: np.stack(answer_of(output[some], walltime_s[some]), axis=1))
         return np.array([fresh[job.id] for job in jobs], np.int64)
 
     def _grow(self, rows: int) -> None:

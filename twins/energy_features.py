@@ -111,10 +111,7 @@ class EnergyHistory:
         if end.state in COUNTED and end.runtime_s >= end.job.walltime:
             self._overruns.append(end.runtime_s / end.job.walltime)
         if tells(end):
-            kept = np.array([drawn(end, node)])
-            for key in keys_of(end.job):
-                if key is not None:
-                    self._watts.put(key, kept, end.now, end.job.id)
+            self._watts.put(keys_of(end.job), np.array([drawn(end, node)]), end.now, end.job.id)
 
     @property
     def overruns(self) -> Floats:

@@ -120,13 +120,13 @@ class Health:
                   readings.corrected_errors)  # fmt: skip
 
     def sequence(self) -> Singles:
-        """The last intervals of every unit, the latest last: (U, INTERVALS, len(SEQUENCE))."""
+        """The last intervals of every unit, the latest last, in half precision: (U, INTERVALS, len(SEQUENCE))."""
         return self._last(INTERVALS)
 
     def described(self, signs: Signs) -> Singles:
         """``DESCRIBED`` of every unit: (U, len(DESCRIBED))."""
         slow = self.slow.astype(np.float16)
-        return np.concatenate([slow, told(signs, seen(self._last(HOURS).astype(np.float16), slow))], 1)
+        return np.concatenate([slow, told(signs, seen(self._last(HOURS), slow))], 1)
 
     def _last(self, intervals: int) -> Singles:
         which = (self.intervals - intervals + np.arange(intervals)) % HOURS
@@ -153,10 +153,11 @@ class Health:
         self._warm[1] += settled
         self._most_w = max(self._most_w, float(self._watts.max()))
         hot = np.where(down, 0.0, np.maximum(np.nan_to_num(self._celsius) - 50.0, 0.0) / 10.0)
-        self._ring[(self.intervals - 1) % HOURS] = (
+        hour = (
             np.log1p(errors), warm_k / np.maximum(settled, 1.0), settled / PER_INTERVAL,
             self._watts.mean(0) / self._most_w, hot.mean(0), down.mean(0),
         )  # fmt: skip
+        self._ring[(self.intervals - 1) % HOURS] = np.array(hour, np.float32).astype(np.float16)
         self.slow = self._slow()
 
     def _fade(self, hours: float) -> None:
@@ -209,17 +210,19 @@ def seen(sequence: npt.NDArray[Any], slow: npt.NDArray[Any]) -> Seen:
     Where nothing was watched yet, nothing was seen. What came before a repair is over with it. Warmth that rises by
     more than ``_RISES_K`` an hour is cut off there: work came and went between two readings.
     """
-    each = sequence.astype(np.float32)
+    each = sequence.astype(np.float32, copy=False)
     down = each[..., _DOWN_SHARE] > 0
     over = np.logical_or.accumulate(down[:, ::-1], 1)[:, ::-1]
     errors = np.where(over, np.float32(0), np.rint(np.expm1(each[..., _ERRORS])))
     readings = np.where(over, np.float32(0), np.rint(PER_INTERVAL * each[..., _SETTLED]))
-    warm_k = each[..., _WARMTH]
+    warm_k = each[..., _WARMTH].copy("K")
+    is_read = readings > 0
     most = np.zeros(len(warm_k), np.float32)
     for hour in range(warm_k.shape[1]):
         most += np.float32(_RISES_K)
-        warm_k[:, hour] = np.minimum(warm_k[:, hour], most)
-        most = np.where(readings[:, hour] > 0, np.maximum(warm_k[:, hour], 0), most)
+        cut_k = warm_k[:, hour]
+        np.minimum(cut_k, most, out=cut_k)
+        np.copyto(most, np.maximum(cut_k, 0), where=is_read[:, hour])
     base, rate = (np.exp(slow[:, column].astype(np.float64)) for column in (_BASE, _RATE))
     return Seen(errors, warm_k, readings, base, rate)
 

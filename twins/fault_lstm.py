@@ -59,7 +59,8 @@ class FaultLSTM:
 
     It is told every 5 minutes what the sensors of all units read, and keeps of that the features of
     ``fault_features``. Only when it is asked does it look for signs of a fault, and the network and a logistic
-    regression at all units, once an hour. Averaged, they say of each the rate of failures in spans of time to come, of
+    regression at all units, once an hour. Who asks every hour does not wait for that: it looks as soon as an hour is
+    over in which it was asked. Averaged, both say of each unit the rate of failures in spans of time to come, of
     which the probability within any horizon follows; that is calibrated on months of a machine that were not learned
     from. Before the first hour is over, all units are as likely to fail.
 
@@ -99,7 +100,8 @@ class FaultLSTM:
         self._programs = JobFailure(options.job_weights)
         self._health: Health | None = None
         self._log_rate = np.zeros((0, 0), np.float32)
-        self._looked = -1  # how many hours were over when the network looked last
+        self._looked = self._asked = 0  # how many hours were over when it looked, and was asked, last
+        self._asked_of: Path | None = None  # the weights by which it answered then
 
     def ended(self, end: Ended) -> None:
         """Learn of a job that has ended."""
@@ -112,12 +114,17 @@ class FaultLSTM:
     def sensed(self, readings: Readings) -> None:
         if self._health is None:
             self._health = Health(len(readings.unit))
-        self._health.hear(readings)
+        health = self._health
+        health.hear(readings)
+        if self._asked_of is not None and self._asked == health.intervals - 1 and self._looked < health.intervals:
+            self._look(health, read(self._asked_of))
 
     def fault(self, units: Int64s, horizon_s: int, view: View) -> Prediction:
-        known = read(self._path(view))
+        self._asked_of = self._path(view)
+        known = read(self._asked_of)
         horizon_h = horizon_s / HOUR_S
         health = self._health
+        self._asked = 0 if health is None else health.intervals
         if health is None or not health.intervals:
             expected_U = np.full(len(units), known.usual_per_h * horizon_h)
             log_h, calibrated = np.log(expected_U), expected_U
@@ -135,7 +142,7 @@ class FaultLSTM:
 
     def _look(self, health: Health, known: Network) -> None:
         first = len(SEQUENCE)
-        x = network.scaled(health.sequence().astype(np.float16), known.center[:first], known.scale[:first])
+        x = network.scaled(health.sequence(), known.center[:first], known.scale[:first])
         described = health.described(Signs.unpacked(known.tensors["signs"])).astype(np.float16)
         z = network.scaled(described, known.center[first:], known.scale[first:])
         self._log_rate = network.log_rates(known.tensors, x, z)
@@ -152,3 +159,6 @@ class FaultLSTM:
         twin = copy.copy(self)
         twin._health, twin._programs = copy.deepcopy((self._health, self._programs), memo)
         return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_asked_of": None}

@@ -114,11 +114,15 @@ def _log_rates(tensors: Mapping[str, npt.NDArray[Any]], sequence: Singles, slow:
     steps = _lstm(tensors, 1, _lstm(tensors, 0, np.ascontiguousarray(sequence.transpose(1, 2, 0))))
     last, units = steps[-1], len(slow)
     heads = (len(steps), HEADS, HIDDEN // HEADS, units)
-    score = ((tensors["key"] @ steps) * (tensors["query"] @ last)).reshape(heads).sum(2)
+    each = tensors["key"] @ steps
+    each *= tensors["query"] @ last
+    score = each.reshape(heads).sum(2)
     score *= np.float32((HIDDEN // HEADS) ** -0.5)
     weight = np.exp(score - score.max(0))
     weight /= weight.sum(0)
-    found = ((tensors["value"] @ steps).reshape(heads) * weight[:, :, None]).sum(0).reshape(HIDDEN, units)
+    np.matmul(tensors["value"], steps, out=each)
+    each.reshape(heads)[:] *= weight[:, :, None]
+    found = each.sum(0)
     joined = np.concatenate([last, found, slow.T])
     hidden = np.maximum(tensors["dense"] @ joined + tensors["dense_bias"][:, None], 0.0)
     rates = tensors["rates"] @ hidden + tensors["rates_bias"][:, None]
@@ -131,16 +135,18 @@ def _lstm(tensors: Mapping[str, npt.NDArray[Any]], layer: int, steps: Singles) -
     The numbers of input, forget and output are halved for that: sigmoid(x) = tanh(x / 2) / 2 + 1/2.
     """
     into, back, bias = (_gates(tensors[f"{name}{layer}"]) for name in ("input", "state", "bias"))
-    rows = into @ steps
-    rows += bias[:, None]
-    hidden = cell = np.zeros((HIDDEN, steps.shape[2]), np.float32)
-    told = np.empty((len(steps), *hidden.shape), np.float32)
-    for row, hidden_now in zip(rows, told, strict=True):
-        row += back @ hidden
+    told = np.empty((len(steps), HIDDEN, steps.shape[2]), np.float32)
+    row, recalled = np.empty((2, 4 * HIDDEN, steps.shape[2]), np.float32)
+    opened = row[: 3 * HIDDEN]
+    enter, forget, leave, new = row.reshape(4, HIDDEN, -1)
+    hidden = cell = np.zeros_like(new)
+    for step, hidden_now in zip(steps, told, strict=True):
+        np.matmul(into, step, out=row)
+        row += bias[:, None]
+        row += np.matmul(back, hidden, out=recalled)
         np.tanh(row, out=row)
-        enter, forget, leave, new = row.reshape(4, HIDDEN, -1)
-        row[: 3 * HIDDEN] *= 0.5
-        row[: 3 * HIDDEN] += 0.5
+        opened *= 0.5
+        opened += 0.5
         cell = forget * cell + enter * new
         hidden = np.multiply(leave, np.tanh(cell), out=hidden_now)
     return told

@@ -39,6 +39,7 @@ _LEAST: Final = 1e-6  # of a probability that is told
 _FEWEST: Final = 3  # readings of an hour
 _SWEEPS: Final = 40
 _CHUNK: Final = 4096
+_AT_ONCE: Final = 64  # units whose errors, a row of K numbers each, stay in the cache
 
 
 class Signs(NamedTuple):
@@ -118,16 +119,26 @@ def likelihood(signs: Signs, seen: Seen, shapes: Singles) -> Singles:
     pull = weight * seen.warm_k
     lasting = (_OFFSET_K**2 / (1.0 + _OFFSET_K**2 * weight.sum(1)))[:, None].astype(np.float32)
     of_shape = weight @ shapes.T
-    told = pull @ shapes.T - lasting * of_shape * pull.sum(1)[:, None]
-    size = weight @ (shapes * shapes).T - lasting * of_shape**2
-    log = np.float32(signs.warm_k) * told - np.float32(signs.warm_k**2 / 2) * size
+    told, size = pull @ shapes.T, weight @ (shapes * shapes).T
+    told -= lasting * of_shape * pull.sum(1)[:, None]
+    of_shape *= of_shape
+    of_shape *= lasting
+    size -= of_shape
+    told *= np.float32(signs.warm_k)
+    size *= np.float32(signs.warm_k**2 / 2)
+    log = told - size
     log -= np.float32(signs.errors_per_h) * shapes.sum(1)
-    row, hour = np.nonzero(seen.errors)
-    if row.size:
-        excess = np.float32(signs.errors_per_h) * shapes.T[hour] / seen.base[row, None].astype(np.float32)
-        each = seen.errors[row, hour, None] * np.log1p(excess)
-        first = np.flatnonzero(np.diff(row, prepend=-1))
-        log[row[first]] += np.add.reduceat(each, first, axis=0)
+    by_hour = np.ascontiguousarray((np.float32(signs.errors_per_h) * shapes).T)
+    for begin in range(0, len(log), _AT_ONCE):
+        part = slice(begin, begin + _AT_ONCE)
+        row, hour = np.nonzero(seen.errors[part])
+        if row.size:
+            each = by_hour[hour]
+            each /= seen.base[part][row, None].astype(np.float32)
+            np.log1p(each, out=each)
+            each *= seen.errors[part][row, hour, None]
+            first = np.flatnonzero(np.diff(row, prepend=-1))
+            log[part][row[first]] += np.add.reduceat(each, first, axis=0)
     return np.asarray(log, np.float32)
 
 
@@ -142,9 +153,11 @@ def told(signs: Signs, seen: Seen) -> Singles:
 
 def _told(signs: Signs, seen: Seen) -> Singles:
     often = np.where(_LEFT < 0, _NOTHING, 1.0) * _HOURS * signs.leads[_LEAD]
-    log = likelihood(signs, seen, _SHAPES) + np.log(often) + np.log(seen.rate)[:, None]
+    log = likelihood(signs, seen, _SHAPES) + np.log(often)
+    log += np.log(seen.rate)[:, None]
     most = np.maximum(log.max(1), 0.0)[:, None]
-    share = np.exp(log - most).astype(np.float32)
+    log -= most
+    share = np.exp(log, out=log).astype(np.float32)
     groups = share @ _GROUPS / (share.sum(1, keepdims=True) + np.exp(-most))
     return np.asarray(np.log(np.maximum(groups, _LEAST)), np.float32)
 

@@ -9,7 +9,7 @@ Shapes: J jobs, F features, G groups, K last ends of a group.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -137,9 +137,7 @@ class History:
         job = end.job
         failed = np.array([end.state == "failed"])
         kept = _kept(np.array([end.runtime_s]), np.array([job.walltime]), failed)[0]
-        for key in keys_of(job):
-            if key is not None:
-                self._ends.put(key, kept, end.now, job.id)
+        self._ends.put(keys_of(job), kept, end.now, job.id)
 
     def ends_like(self, job: Job) -> int:
         """How many ends became known of the user of ``job``; of its shape where the user has no name."""
@@ -148,6 +146,10 @@ class History:
 
     def features(self, jobs: Sequence[Job], utc_of_zero: int, machine_nodes: int) -> Floats:
         """Features of J jobs that wait, (J, F), by all ends that are known by now."""
+        rows = [job[2:] for job in jobs]  # all but id and name
+        return once(rows, lambda some: self._features([jobs[place] for place in some], utc_of_zero, machine_nodes))
+
+    def _features(self, jobs: Sequence[Job], utc_of_zero: int, machine_nodes: int) -> Floats:
         row_JG = np.array([[self._ends.row(key) for key in keys_of(job)] for job in jobs], np.int64)
         numbers = np.array([job[2:5] + job[9:11] for job in jobs], np.int64)
         submit_s, nodes, walltime_s, cores, gpus = numbers.T
@@ -163,6 +165,19 @@ class History:
             self._ends.kept[row], self._ends.count[row], self._ends.end_s[row, 0], group_submit_s, group_walltime_s
         )
         return np.concatenate([_request(columns), of_groups.reshape(len(jobs), -1)], axis=1)
+
+
+def once(rows: Sequence[Hashable], said: Callable[[list[int]], Floats]) -> Floats:
+    """What is ``said`` of J rows, given the places of some of them; of rows that are alike it is said but once.
+
+    Whoever submits many jobs at once submits them alike.
+    """
+    if len(rows) == 1:
+        return said([0])
+    first: dict[Hashable, int] = {}
+    of = [first.setdefault(row, place) for place, row in enumerate(rows)]
+    some = list(first.values())
+    return said(some)[np.searchsorted(some, of)]
 
 
 def keys_of(job: Job) -> tuple[tuple[Any, ...] | None, ...]:
@@ -217,7 +232,9 @@ def _request(jobs: Columns) -> Floats:
     return _side_by_side(columns)
 
 
-def _statistics(last: Floats, count_J: Int64s, last_end_s: Int64s, submit_s: Int64s, walltime_s: Int64s) -> Floats:
+def _statistics(
+    last: Floats, count_J: Int64s, last_end_s: Int64s | Floats, submit_s: Int64s, walltime_s: Int64s
+) -> Floats:
     """What the last ends of one group, (J, K, 4), say of J jobs, (J, 12): runtimes are logs relative to the walltime.
 
     Where nothing is known, jobs run as long as they may.

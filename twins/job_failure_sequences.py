@@ -101,9 +101,7 @@ class LastJobs:
         job = end.job
         numbers = (end.runtime_s, end.state == "failed", job.nodes, job.walltime, *self._codes(job))
         kept = _kept(*(np.array([number]) for number in numbers))[0]
-        if job.user:
-            self._ends.put(job.user, kept, end.now, job.id)
-        self._ends.put((job.nodes, job.walltime), kept, end.now, job.id)
+        self._ends.put((job.user or None, (job.nodes, job.walltime)), kept, end.now, job.id)
 
     def sequences(self, jobs: Sequence[Job]) -> Sequences:
         """The sequences of J jobs that wait, by all ends that are known by now."""
@@ -152,7 +150,9 @@ def _kept(
     return np.stack(columns, axis=-1).astype(np.float64)
 
 
-def _sequences(of: Int64s, first: Int64s, kept: Floats, end_s: Int64s, known: Int64s, jobs: Columns) -> Sequences:
+def _sequences(
+    of: Int64s, first: Int64s, kept: Floats, end_s: Int64s | Floats, known: Int64s, jobs: Columns
+) -> Sequences:
     """From the last ends of each of J jobs, the newest first; ``first`` is a job of each of S sequences."""
     length = np.minimum(known, LENGTH)
     place = length[:, None] - 1 - np.arange(LENGTH)  # so that the oldest comes first

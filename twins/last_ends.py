@@ -7,8 +7,8 @@ Shapes: J jobs, K last ends of a group, C numbers that are kept of an end.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Any, Final, NamedTuple
+from collections.abc import Hashable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
 
-_ARRAYS: Final = ("kept", "end_s", "job", "count")
+_END_S, _JOB = -2, -1
 
 
 class Gathered(NamedTuple):
@@ -51,41 +51,49 @@ def gathered(
 
 
 class LastEnds:
-    """The ends of groups that became known in a run so far. Row 0 is that of groups of which none is known."""
+    """The ends of groups that became known in a run so far. Row 0 is that of groups of which none is known.
+
+    ``kept`` (rows, K, C) is what is kept of their last ends, ``end_s`` (rows, K) when they were told, in whole seconds,
+    and ``count`` (rows,) how many ends there were in all.
+    """
 
     def __init__(self, last: int, numbers: int) -> None:
         self._row: dict[Hashable, int] = {}
-        self.kept = np.zeros((64, last, numbers))
-        self.end_s = np.zeros((64, last), np.int64)
-        self.job = np.zeros((64, last), np.int64)
         self.count = np.zeros(64, np.int64)
+        self._have(np.zeros((64, last, numbers + 2)))
+
+    def _have(self, told: Floats) -> None:
+        """Of each end what is kept, then its second, then its job: side by side, so that one shift makes room."""
+        self._told = told
+        self.kept, self.end_s = told[..., :_END_S], told[..., _END_S]
 
     def copy(self) -> LastEnds:
         """Another that goes its own way."""
         twin = LastEnds(*self.kept.shape[1:])
-        twin._row = self._row.copy()
-        for name in _ARRAYS:
-            setattr(twin, name, getattr(self, name).copy())
+        twin._row, twin.count = self._row.copy(), self.count.copy()
+        twin._have(self._told.copy())
         return twin
 
     def row(self, key: Hashable) -> int:
         """The row of a group."""
         return self._row.get(key, 0)
 
-    def put(self, key: Hashable, kept: Floats, end_s: int, job: int) -> None:
-        """Learn of an end of a group."""
-        row = self._row.setdefault(key, len(self._row) + 1)
-        if row == len(self.count):
-            for name in _ARRAYS:
-                array: npt.NDArray[Any] = getattr(self, name)
-                setattr(self, name, np.concatenate([array, np.zeros_like(array)]))
-        last = self.end_s.shape[1]
-        place = 0
-        while place < min(last, self.count[row]) and self.end_s[row, place] == end_s and self.job[row, place] > job:
-            place += 1
-        self.count[row] += 1
-        if place == last:
-            return
-        for rows, value in ((self.kept[row], kept), (self.end_s[row], end_s), (self.job[row], job)):
-            rows[place + 1 :] = rows[place:-1]  # numpy takes care that they overlap
-            rows[place] = value
+    def put(self, keys: Iterable[Hashable], kept: Floats, end_s: int, job: int) -> None:
+        """Learn of an end of some groups; None is no group."""
+        told = np.array([*kept.tolist(), end_s, job])
+        for key in keys:
+            if key is None:
+                continue
+            row = self._row.setdefault(key, len(self._row) + 1)
+            if row == len(self.count):
+                self.count = np.concatenate([self.count, np.zeros_like(self.count)])
+                self._have(np.concatenate([self._told, np.zeros_like(self._told)]))
+            ends = self._told[row]
+            known = min(len(ends), int(self.count[row]))
+            self.count[row] += 1
+            place = 0
+            while place < known and ends[place, _END_S] == end_s and ends[place, _JOB] > job:
+                place += 1
+            if place < len(ends):
+                ends[place + 1 :] = ends[place:-1]  # numpy takes care that they overlap
+                ends[place] = told

@@ -15,9 +15,12 @@ import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
 Floats = npt.NDArray[np.float64]
+Int64s = npt.NDArray[np.int64]
 
 _GRID: Final = np.linspace(0.0, 1.0, 12)
+_EVERY: Final = np.arange(len(_GRID))
 _ROUNDS: Final = 3  # each narrows a quantile to one part of the grid; between its ends the line is straight enough
+_FEW: Final = 8  # jobs of which the whole grid is sooner looked at than first each third of its points
 _SURELY_OVER: Final = 1e-9  # survival below which nothing is believed of what is left
 
 
@@ -45,12 +48,24 @@ class Moments(NamedTuple):
     epistemic: Floats
 
 
+class _Below:
+    """``below`` of a mixture, to be asked again and again."""
+
+    def __init__(self, mixture: Mixture) -> None:
+        self._members = mixture.weight.shape[1]
+        self._weight, self.mean, self.deviation = (part.reshape(len(part), 1, -1) for part in mixture[:3])
+
+    def __call__(self, log_s: Floats) -> Floats:
+        each = log_s[:, :, None] - self.mean
+        each /= self.deviation
+        ndtr(each, out=each)
+        each *= self._weight
+        return np.asarray(np.add.reduce(each, 2) / self._members)
+
+
 def below(mixture: Mixture, log_s: Floats) -> Floats:
     """The probability that ln X is at most each of (J, Q) values, were there no walltime."""
-    weight, mean, deviation = (part.reshape(len(part), 1, -1) for part in mixture[:3])
-    members = mixture.weight.shape[1]
-    result: Floats = (weight * ndtr((log_s[:, :, None] - mean) / deviation)).sum(2) / members
-    return result
+    return _Below(mixture)(log_s)
 
 
 def moments(mixture: Mixture, elapsed_s: Floats | None = None) -> Moments:
@@ -100,32 +115,49 @@ def log_moments(mixture: Mixture) -> tuple[Floats, Floats]:
 
 def quantiles(mixture: Mixture, level: Floats, elapsed_s: Floats | None = None) -> Floats:
     """The runtimes in seconds that J jobs stay below with the probabilities ``level``, (J, Q), given what they ran."""
-    spread = 6.0 * mixture.deviation
-    low = np.maximum((mixture.mean - spread).min((1, 2)), 0.0)  # no job runs less than a second
+    cdf_of = _Below(mixture)
+    spread = 6.0 * cdf_of.deviation[:, 0]
+    low = np.maximum((cdf_of.mean[:, 0] - spread).min(1), 0.0)  # no job runs less than a second
     low = np.minimum(low, mixture.limit)
     if elapsed_s is not None:
         begun = np.minimum(np.log(np.maximum(elapsed_s, 1.0)), mixture.limit)
-        gone = np.where(elapsed_s > 0, below(mixture, begun[:, None])[:, 0], 0.0)
+        gone = np.where(elapsed_s > 0, cdf_of(begun[:, None])[:, 0], 0.0)
         low = np.maximum(low, begun)
         level = gone[:, None] + level * (1.0 - gone[:, None])
         level = np.where((gone > 1.0 - _SURELY_OVER)[:, None], 1.0, level)
-    high = np.maximum(np.minimum((mixture.mean + spread).max((1, 2)), mixture.limit), low)
-    ends = below(mixture, np.stack([low, high, mixture.limit], axis=1))
+    high = np.maximum(np.minimum((cdf_of.mean[:, 0] + spread).max(1), mixture.limit), low)
+    ends = cdf_of(np.array((low, high, mixture.limit)).T)
     high = np.where(ends[:, 1] < level.max(1), mixture.limit, high)
-    left, right = np.repeat(low[:, None], level.shape[1], 1), np.repeat(high[:, None], level.shape[1], 1)
+    left, span = (np.repeat(each[:, None], level.shape[1], 1) for each in (low, high - low))
     for _ in range(_ROUNDS):
-        grid = left[..., None] + (right - left)[..., None] * _GRID
-        cdf = below(mixture, grid.reshape(len(left), -1)).reshape(grid.shape)
-        place = np.minimum(np.maximum((cdf < level[..., None]).sum(2), 1), len(_GRID) - 1)
-        width = (right - left) / (len(_GRID) - 1)
-        left, right = left + width * (place - 1), left + width * place
-    row, column = np.arange(left.shape[0])[:, None], np.arange(left.shape[1])
-    under, over = cdf[row, column, place - 1], cdf[row, column, place]
-    share = np.clip((level - under) / np.maximum(over - under, 1e-300), 0.0, 1.0)
+        start, whole = left, span
+        place = _place(cdf_of, start, whole, level)
+        width = whole / (len(_GRID) - 1)
+        left = start + width * (place - 1)
+        span = start + width * place - left
+    both = start[..., None] + whole[..., None] * _GRID[place[..., None] - _EVERY[1::-1]]
+    found = cdf_of(both.reshape(len(start), -1)).reshape(both.shape)
+    under, over = found[..., 0], found[..., 1]
+    share = np.minimum(np.maximum((level - under) / np.maximum(over - under, 1e-300), 0.0), 1.0)
     unlimited = ends[:, 2:] < level
-    inside = np.where(level <= ends[:, :1], low[:, None], left + share * (right - left))
+    inside = np.where(level <= ends[:, :1], low[:, None], left + share * span)
     result: Floats = np.exp(np.where(unlimited, mixture.limit[:, None], inside))
     return result
+
+
+def _place(cdf_of: _Below, left: Floats, span: Floats, level: Floats) -> Int64s:
+    """The first point of the grid, from 1 on, that the distribution function has reached ``level`` at, (J, Q)."""
+
+    def missed(points: Int64s) -> Int64s:
+        log_s = left[..., None] + span[..., None] * _GRID[points]
+        cdf = cdf_of(log_s.reshape(len(left), -1)).reshape(log_s.shape)
+        return np.asarray(np.add.reduce(cdf < level[..., None], 2, np.int64))
+
+    last = len(_GRID) - 1
+    if len(left) < _FEW:
+        return np.asarray(np.minimum(np.maximum(missed(_EVERY), 1), last))
+    third = 3 * missed(_EVERY[3:last:3])
+    return np.asarray(np.minimum(third + 1 + missed(third[..., None] + _EVERY[1:3]), last))
 
 
 def drawn(mixture: Mixture, level: Floats, elapsed_s: Floats | None = None) -> Floats:

@@ -18,7 +18,7 @@ from hpcsim.plugin import Ended, InputError, Job, Options, Prediction, View
 
 from . import weights as files
 from .drift import SURE, drift
-from .features import COUNTED, NAMES, History
+from .features import COUNTED, NAMES, History, once
 from .remembered import Remembered
 from .sensitivity import Sensitivity, usually_longer
 from .weights import TRAINED
@@ -214,9 +214,13 @@ class RuntimeEnsemble:
         rows = np.array([self._remembered.place(job, self._history.ends_like(job)) for job in jobs])
         self._grow(self._remembered.rows)
         self._output[rows] = output
-        for begin in range(0, len(jobs), _CHUNK):
-            part = slice(begin, begin + _CHUNK)
-            self._answer[rows[part]] = self._answers(output[part], walltime_s[part], None)
+
+        def answers(some: list[int]) -> npt.NDArray[np.float64]:
+            parts = (some[begin : begin + _CHUNK] for begin in range(0, len(some), _CHUNK))
+            return np.concatenate([self._answers(output[part], walltime_s[part], None) for part in parts])
+
+        said = [(each.tobytes(), job.walltime) for each, job in zip(output, jobs, strict=True)]
+        self._answer[rows] = once(said, answers)
 
     def _grow(self, rows: int) -> None:
         from . import network

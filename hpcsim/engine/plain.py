@@ -42,7 +42,7 @@ from hpcsim.machine.queue_rules import Pool, Queue
 from hpcsim.machine.queues import Admission, Turn
 from hpcsim.machine.recorded import RecordedPlaces
 from hpcsim.machine.shares import Part, SharedUnit, Shares
-from hpcsim.machine.telemetry import Telemetry, WatchedHeat
+from hpcsim.machine.telemetry import Telemetry, Watch, WatchedHeat
 from hpcsim.machine.temperatures import Temperatures
 from hpcsim.machine.torus import TorusBlocks
 from hpcsim.workload.job import Job, Workload
@@ -59,7 +59,8 @@ KEPT: Final[dict[type, frozenset[str]]] = {
         Temperatures: "racks _mode_n",
         Course: "_every_s",
         ClosedLoop: "_thinking _next jobs",
-        Telemetry: "_interval_s _cluster _behaviour take _resting_w _units _room _batch _filled",
+        Telemetry: "_interval_s _cluster _behaviour take _units _room _batch _filled",
+        Watch: "_cluster _resting_w _seen_s _seen",
         PowerLog: "n _most _joined _by_block",
         Crossings: "_n _idle_w thresholds_c _w_per_inlet_k",
         FailureProcess: "_spec _units _units_per_rack _block_sizes _block_cdf _proneness_U _errors_per_s_U "
@@ -84,8 +85,8 @@ KEPT: Final[dict[type, frozenset[str]]] = {
 """The classes whose objects have a state, and what of them never changes or follows from the rest."""
 
 FOLLOWS: Final = frozenset(
-    ["_most", "_joined", "_by_block", "_sizes", "telemetry", "sensed", "stops", "special", "held", "refused", "alone",
-     "open_nodes", "period"]
+    ["_most", "_joined", "_by_block", "_sizes", "telemetry", "sensed", "_seen_s", "_seen", "stops", "special", "held",
+     "refused", "alone", "open_nodes", "period"]
 )  # fmt: skip
 """What of these follows from the rest, and may differ in simulations that are made alike."""
 

@@ -11,7 +11,7 @@ import simpy
 from hpcsim.engine.twins import broken
 from hpcsim.machine.cluster import Cluster
 from hpcsim.machine.readings import Readings
-from hpcsim.machine.telemetry import Telemetry
+from hpcsim.machine.telemetry import Telemetry, Watch
 from hpcsim.workload.behaviour import Behaviour
 
 if TYPE_CHECKING:
@@ -54,8 +54,12 @@ def sensors_for(
 ) -> dict[str, Telemetry]:
     """The sensors of those of ``twins`` (by question) that want to be told of them: all units, with noise.
 
-    The readings have no taker yet: see ``telling``.
+    The readings have no taker yet: see ``telling``. Those of one interval share what they watch.
     """
+    watches: dict[int, Watch] = {}
+    for twin in twins.values():
+        if hasattr(twin, "senses_every_s") and twin.senses_every_s not in watches:
+            watches[twin.senses_every_s] = Watch(cluster)
     return {
         question: Telemetry(
             cluster,
@@ -68,6 +72,7 @@ def sensors_for(
             take=_to_nobody,
             rows=1,
             name=f"telemetry of twins.{question}",
+            watch=watches[twin.senses_every_s],
         )
         for question, twin in twins.items()
         if hasattr(twin, "senses_every_s")

@@ -26,7 +26,7 @@ from hpcsim.machine.places import FREE, Places
 from hpcsim.machine.pools import NodePools
 from hpcsim.machine.queue_rules import Pool
 from hpcsim.machine.recorded import RecordedPlaces
-from hpcsim.machine.telemetry import Telemetry, WatchedHeat
+from hpcsim.machine.telemetry import Telemetry, Watch, WatchedHeat
 from hpcsim.workload.job import Job, Workload
 
 if TYPE_CHECKING:
@@ -110,9 +110,10 @@ class Site:
 
     def sense_as(self, other: Site) -> None:
         """Have the twins of its simulation, which was forked from that of ``other``, told as those of that one."""
+        watches: dict[int, Watch] = {}
         for question, each in other.sensors.items():
             twin = self._simulation.twins[question]
-            self.sensors[question] = each.on_copy(self.cluster, telling(self._simulation, twin))
+            self.sensors[question] = each.on_copy(self.cluster, telling(self._simulation, twin), watches)
         self._sample()
 
     def wake_on(self, signals: Collection[str]) -> None:

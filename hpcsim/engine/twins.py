@@ -8,7 +8,7 @@ has not happened yet.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from math import isfinite, nan
+from math import inf, isfinite, nan
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -98,7 +98,10 @@ class EnergyTwin(Protocol):
     answers: Literal["energy"]
 
     def energy(self, jobs: Sequence[Job], speeds: Float64s, view: View) -> Prediction:
-        """Joules at the wall of its nodes that each of J jobs would take, at its speed relative to nominal."""
+        """Joules at the wall of its nodes that each of J jobs would take, at its speed relative to nominal.
+
+        A job is there once for each speed at which it is asked about.
+        """
         ...
 
 
@@ -173,11 +176,17 @@ class Twins:
         return self._asked("sensitivity", len(jobs), list(jobs))
 
     def energy(self, jobs: Collection[Job], speeds: npt.ArrayLike = 1.0) -> Prediction:
-        """Joules at the wall of its nodes that each of J jobs would take, at J speeds (or one) in (0, 1]."""
-        speeds_J = _spread(speeds, len(jobs), "speeds")
-        if not np.all((speeds_J > 0) & (speeds_J <= 1)):
+        """Joules at the wall of its nodes that each of J jobs would take, at J speeds (or one) in (0, 1].
+
+        S speeds for each job, (S, J) or (S, 1), are answered with arrays of (S, J), at less cost than by S calls.
+        """
+        asked = np.asarray(speeds, np.float64)
+        rows = len(asked) if asked.ndim == 2 and asked.shape[1] in (1, len(jobs)) else None
+        speeds_SJ = _spread(asked, len(jobs), "speeds") if rows is None else np.broadcast_to(asked, (rows, len(jobs)))
+        if not np.all((speeds_SJ > 0) & (speeds_SJ <= 1)):
             raise ValueError(f"view.twins.energy: speeds should be in (0, 1], found {speeds!r}")
-        return self._asked("energy", len(jobs), list(jobs), speeds_J)
+        answer = self._asked("energy", speeds_SJ.size, list(jobs) * (rows or 1), speeds_SJ.flatten())
+        return answer if rows is None else Prediction(*(each.reshape(speeds_SJ.shape) for each in answer))
 
     def power(self, horizons_s: Sequence[int]) -> Prediction:
         """Watts at the wall of all nodes together in each of H horizons, whole seconds from 1 on; without cooling."""
@@ -292,6 +301,8 @@ def _fault_in(answer: object, question: str, count: int) -> str | None:
             found = f"{values.dtype} of shape {values.shape}" if isinstance(values, np.ndarray) else repr(values)
             return f"{name} {found}, expected an array of {count} float64"
     of_all = np.array(answer)
+    if of_all.min() >= 0 and of_all.max() < inf and (question not in AT_MOST_1 or answer[0].max() <= 1):
+        return None
     for name, values, least, most in zip(
         Prediction._fields, of_all, of_all.min(1).tolist(), of_all.max(1).tolist(), strict=True
     ):

@@ -83,7 +83,7 @@ class Speed:
 
     def _to_slow(self, view: View, jobs: list[Job]) -> set[int]:
         if self._memory_bound and jobs:
-            slow_J, full_J = (view.twins.energy(jobs, speed).mean for speed in (self._clock(view), 1.0))
+            slow_J, full_J = view.twins.energy(jobs, [[self._clock(view)], [1.0]]).mean
             return {job.id for job, less in zip(jobs, slow_J < full_J, strict=True) if less}
         return {job.id for job in jobs}
 

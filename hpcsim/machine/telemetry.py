@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -80,6 +80,84 @@ class WatchedHeat(Heat):
         return twin
 
 
+class Present(NamedTuple):
+    """What is so of U units in a second: state, job, watts of one of its nodes, and degrees of a node and of a GPU."""
+
+    state_U: npt.NDArray[np.int8]
+    job_U: Units
+    node_w_U: Floats
+    node_c_U: Floats | None
+    gpu_c_U: Floats | None
+
+
+class Watch:
+    """Watches ``cluster`` for sensors that are read in the same seconds: what is so is found out once for all of them.
+
+    The temperature of a cluster whose heat is no ``WatchedHeat`` is unknown.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._resting_w = np.array([cluster.watts_in.get(state, 0.0) for state in STATES])
+        self._heat = cluster.heat.watch() if isinstance(cluster.heat, WatchedHeat) else None
+        self._seen_s = -1
+        self._seen: Present | None = None
+
+    @property
+    def feels_nodes(self) -> bool:
+        """Whether temperatures of nodes are known."""
+        return self._heat is not None
+
+    @property
+    def feels_gpus(self) -> bool:
+        """Whether those of GPUs are."""
+        return self._heat is not None and self._heat.racks.has_gpus
+
+    def on_copy(self, cluster: Cluster) -> Watch:
+        """One that watches a copy of the cluster from now on."""
+        twin = copy.copy(self)
+        twin._cluster, twin._heat = cluster, copy.deepcopy(self._heat)
+        twin.stay_told()
+        return twin
+
+    def stay_told(self) -> None:
+        """Have the temperatures told of what the cluster does, if they are not."""
+        heat, own = self._cluster.heat, self._heat
+        if own is not None and isinstance(heat, WatchedHeat) and not any(each is own for each in heat.sensed):
+            heat.sensed.append(own)
+
+    def at(self, now: int) -> Present:
+        """What is so at ``now``, when all that happens in this second has happened; leave the arrays as they are."""
+        if self._seen is None or self._seen_s != now:
+            node_c_U, gpu_c_U = self._warmth(now)
+            self._seen_s, self._seen = now, Present(*self._doing(), node_c_U, gpu_c_U)
+        return self._seen
+
+    def _warmth(self, now: int) -> tuple[Floats | None, Floats | None]:
+        heat, units = self._heat, self._cluster.spec.units
+        if heat is None:
+            return None, None
+        heat.advance(now)
+        warmth = heat.node_c_N[:units], heat.gpu_c_N[:units] if heat.racks.has_gpus else None
+        heat.restart_log()  # what is in the log is in the temperatures now
+        return warmth
+
+    def _doing(self) -> tuple[npt.NDArray[np.int8], Units, Floats]:
+        """Of every unit: its state, its job, and what one of its nodes draws."""
+        cluster, places = self._cluster, self._cluster.places
+        state_U = np.where(places.up_U, np.int8(_IDLE), np.int8(_DOWN))
+        state_U[places.asleep_U] = _ASLEEP
+        state_U[cluster.units_between] = _WAKING
+        node_w_U = self._resting_w[state_U]
+        job_U = np.full(state_U.size, -1)
+        for execution in cluster.executions.values():
+            units = execution.units
+            state_U[units] = _BUSY
+            job_U[units] = execution.job_id
+            node_w_U[units] = execution.watts / execution.nodes
+        return state_U, job_U, node_w_U
+
+
 class Telemetry:
     """The sensors of ``cluster``, read at second ``start`` and every ``interval_s`` after it.
 
@@ -91,8 +169,9 @@ class Telemetry:
     take : is given the readings, whole samples at a time, as soon as there are ``rows``, by default
         ``BATCH_ROWS`` (or those of one sample, if that is more); no more are kept here.
     name : of its streams of random numbers.
+    watch : of the cluster, shared with other telemetry of the same seconds; None: its own.
 
-    The temperature of a cluster whose heat is no ``WatchedHeat`` is unknown, as are corrected errors without failures.
+    Corrected errors are unknown without failures.
     """
 
     def __init__(
@@ -108,6 +187,7 @@ class Telemetry:
         take: Callable[[Readings], None],
         rows: int | None = None,
         name: str = "telemetry",
+        watch: Watch | None = None,
     ) -> None:
         if not 1 <= interval_s <= LONGEST_INTERVAL_S:
             raise ValueError(f"an interval of {interval_s} s; it should be 1 to {LONGEST_INTERVAL_S}")
@@ -116,8 +196,7 @@ class Telemetry:
         self._cluster = cluster
         self._behaviour = behaviour
         self.take = take
-        self._resting_w = np.array([cluster.watts_in.get(state, 0.0) for state in STATES])
-        self._heat = cluster.heat.watch() if isinstance(cluster.heat, WatchedHeat) else None
+        self._watch = Watch(cluster) if watch is None else watch
         self._units = np.arange(cluster.spec.units)
         if units is not None:
             self._units = np.sort(stream(seed, f"{name}: units").choice(self._units, units, replace=False))
@@ -128,42 +207,41 @@ class Telemetry:
         self._batch = self._empty_batch()
         self._filled = 0
 
-    def on_copy(self, cluster: Cluster, take: Callable[[Readings], None]) -> Telemetry:
-        """The same sensors of a copy of the cluster, from now on; only where no readings are kept here."""
+    def on_copy(self, cluster: Cluster, take: Callable[[Readings], None], watches: dict[int, Watch]) -> Telemetry:
+        """The same sensors of a copy of the cluster, from now on; only where no readings are kept here.
+
+        ``watches`` are the copies of watches that are there already, by the id of what they are copies of.
+        """
         twin = copy.copy(self)
         twin._cluster, twin.take = cluster, take
+        if id(self._watch) not in watches:
+            watches[id(self._watch)] = self._watch.on_copy(cluster)
+        twin._watch = watches[id(self._watch)]
         twin._batch = self._empty_batch()
         twin._noise = None if self._noise is None else copied(self._noise)
         twin._errors = copied(self._errors)
-        if self._heat is not None:
-            twin._heat = copy.deepcopy(self._heat)
-        twin.stay_told()
         return twin
 
     def stay_told(self) -> None:
-        """Have the temperatures told of what the cluster does, if they are not."""
-        if self._heat is not None and isinstance(self._cluster.heat, WatchedHeat):
-            self._cluster.heat.sensed.append(self._heat)
+        """Have its watch told of what the cluster does, if it is not."""
+        self._watch.stay_told()
 
     def sample(self, now: int) -> None:
         """Read the sensors at ``now``, which is ``next_s``; everything that happens in this second has happened."""
         begin, units, batch = self._filled, self._units, self._batch
         self._filled = end = begin + units.size
         self.next_s = now + self._interval_s
-        state_U, job_U, node_w_U = self._doing()
+        present = self._watch.at(now)
         batch.time_s[begin:end] = now
         batch.unit[begin:end] = units
-        batch.state[begin:end] = state_U[units]
-        batch.job[begin:end] = job_U[units]
-        batch.node_w[begin:end] = node_w_U[units]
+        batch.state[begin:end] = present.state_U[units]
+        batch.job[begin:end] = present.job_U[units]
+        batch.node_w[begin:end] = present.node_w_U[units]
         if self._cluster.shares is not None:
             self._read_shared(self._cluster.shares, begin)
-        if self._heat is not None and batch.node_c is not None:
-            self._heat.advance(now)
-            batch.node_c[begin:end] = self._heat.node_c_N[units]
-            if batch.gpu_c is not None:
-                batch.gpu_c[begin:end] = self._heat.gpu_c_N[units]
-            self._heat.restart_log()  # what is in the log is in the temperatures now
+        for celsius, celsius_U in ((batch.node_c, present.node_c_U), (batch.gpu_c, present.gpu_c_U)):
+            if celsius is not None and celsius_U is not None:
+                celsius[begin:end] = celsius_U[units]
         failures = self._cluster.failures
         if failures is not None and batch.corrected_errors is not None:
             # A failure that is due comes late where the next that happens is a scheduling pass. What comes after it is
@@ -176,7 +254,7 @@ class Telemetry:
                 self._counted_s = known_s
             if batch.node_c is not None:
                 signs = failures.precursors(known_s)
-                drift_k_U = np.zeros(state_U.size)
+                drift_k_U = np.zeros(present.state_U.size)
                 drift_k_U[signs.units] = DRIFT_K * signs.strength
                 batch.node_c[begin:end] += drift_k_U[units]
         if end == self._room:
@@ -196,21 +274,6 @@ class Telemetry:
             _add_noise(full, full.state == _BUSY, self._noise)
         self.take(full)
 
-    def _doing(self) -> tuple[npt.NDArray[np.int8], Units, Floats]:
-        """Of every unit: its state, its job, and what one of its nodes draws."""
-        cluster, places = self._cluster, self._cluster.places
-        state_U = np.where(places.up_U, np.int8(_IDLE), np.int8(_DOWN))
-        state_U[places.asleep_U] = _ASLEEP
-        state_U[cluster.units_between] = _WAKING
-        node_w_U = self._resting_w[state_U]
-        job_U = np.full(state_U.size, -1)
-        for execution in cluster.executions.values():
-            units = execution.units
-            state_U[units] = _BUSY
-            job_U[units] = execution.job_id
-            node_w_U[units] = execution.watts / execution.nodes
-        return state_U, job_U, node_w_U
-
     def _read_shared(self, shares: Shares, begin: int) -> None:
         """Put what jobs do together on shared nodes into the sample that begins at a row: no single job is there."""
         batch, behaviour = self._batch, self._behaviour
@@ -225,14 +288,14 @@ class Telemetry:
                     batch.gpu_util[row] = behaviour.gpu_util_J[jobs] @ shares.gpu_share_J[jobs]
 
     def _empty_batch(self) -> Readings:
-        rows, heat = self._room, self._heat
+        rows, watch = self._room, self._watch
         return Readings(
             time_s=np.zeros(rows, np.int64),
             unit=np.zeros(rows, np.int64),
             state=np.zeros(rows, np.int8),
             job=np.zeros(rows, np.int64),
-            node_c=np.zeros(rows) if heat is not None else None,
-            gpu_c=np.zeros(rows) if heat is not None and heat.racks.has_gpus else None,
+            node_c=np.zeros(rows) if watch.feels_nodes else None,
+            gpu_c=np.zeros(rows) if watch.feels_gpus else None,
             node_w=np.zeros(rows),
             cpu_util=np.zeros(rows),
             gpu_util=np.zeros(rows) if self._cluster.spec.gpus_per_node else None,
