@@ -53,7 +53,12 @@ def weights(tmp_path_factory):
     tensors = drawn(np.random.default_rng(4), shapes())
     tensors["advantage"] = tensors["advantage"] * 50
     return trained.write(
-        tmp_path, "mine", tensors, np.array([400.0, 0.01, 0.2]), np.array([400.0, 36.0, 2.0]), {"dueling": True}
+        tmp_path,
+        "mine",
+        tensors,
+        np.array([400.0, 0.01, 0.2]),
+        np.array([400.0, 36.0, 2.0]),
+        {"dueling": True, "aversion": 0.5},
     )
 
 

@@ -468,3 +468,14 @@ def test_it_is_judged_on_powers_that_it_did_not_learn():
     unseen = thermal_evaluation.unseen_of(found.fit)
     assert unseen.holds(np.array([unseen.low_w + 1, unseen.above_w + 1])).all()
     assert not unseen.holds(np.array([unseen.low_w - 1, unseen.high_w + 1])).any()
+
+
+def test_several_things_asked_of_one_unit_are_answered_each_by_itself():
+    """As one at a time: hotter for more watts, and not all for the last of them."""
+    sim = replay.begin("cooley", {"days": 0.1, "seed": 3, "twins": {"thermal": "thermal-rc"}})
+    sim.run(3600)
+    twins, watts = View(sim).twins, np.array([200.0, 500.0, 350.0])
+    together = twins.thermal(np.full(3, 7), watts, 1800).mean
+    alone = [twins.thermal(np.array([7]), watts[[k]], 1800).mean[0] for k in range(3)]
+    assert together == pytest.approx(alone, abs=1e-5)
+    assert together[0] < together[2] < together[1]

@@ -167,6 +167,8 @@ class ThermalRC:
         n = machine.units_per_rack
         rack = np.unique(units // n)
         at = np.searchsorted(rack, units // n), units % n
+        if len(np.unique(units)) < len(units):  # asked several things of one unit, each has a rack of its own
+            rack, at = units // n, (np.arange(len(units)), units % n)
         racks = _racks(rack, above_k.astype(np.float32), node_w, nodes.factor, n)
         more_w = np.zeros_like(racks.watts)
         more_w[at] = watts - node_w[units]

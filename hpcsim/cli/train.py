@@ -226,6 +226,7 @@ def _about(found: Trained) -> dict[str, Any]:
         "rounds": [each._asdict() for each in found.rounds if each.score is not None],
         "cpu_s": found.cpu_s,
         "dueling": found.dueling,
+        "aversion": found.aversion,
     }
 
 

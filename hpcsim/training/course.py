@@ -36,6 +36,8 @@ LOADS: Final = (0.7, 0.9, 1.2)
 FIRST_SEED: Final = 10_000
 """Months of training have seeds from here on: those of evaluations are below."""
 
+_AVERSIONS: Final = (2.0, 4.0)  # that are tried in the end besides the plan's
+_NEVER: Final = 1000.0  # deviations: the rule is always better
 _LEAST: Final = 0.01  # of a usual hour: what is below is as good
 _CHECKED_SEED: Final = 9_000
 _MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each tensor
@@ -70,7 +72,7 @@ class Plan(NamedTuple):
     epsilon: tuple[float, float] = (0.2, 0.02)
     imitate: tuple[float, float] = (1.0, 0.01)
     ahead_s: int = 7200
-    aversion: float = 0.5
+    aversion: float = 1.0
     anchor: bool = True
     objective: int | None = None
     uncertainty: bool = True
@@ -99,7 +101,8 @@ class Round(NamedTuple):
 class Trained(NamedTuple):
     """The best network, what an hour usually costs, how the rounds went, and how well the best one did.
 
-    ``cpu_s`` are the CPU seconds of learner and workers, all in all; those before a stop are not in it.
+    ``aversion`` is how many deviations better than the rule an action had best to be. ``cpu_s`` are the CPU seconds of
+    learner and workers, all in all; those before a stop are not in it.
     """
 
     tensors: dict[str, npt.NDArray[np.float32]]
@@ -108,6 +111,7 @@ class Trained(NamedTuple):
     rounds: list[Round]
     score: float
     parts: tuple[float, ...]
+    aversion: float
     cpu_s: float
     dueling: bool
 
@@ -137,10 +141,14 @@ def train(
             if checkpoint is not None and done.score is not None:
                 course.leave(checkpoint)
             told(done)
+        course.hold()
         best = course.best
     spent = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = sum(each.ru_utime + each.ru_stime for each in spent)
-    return Trained(best[2], course.usual_O, course.rates_O, course.rounds, best[0], best[1], cpu_s, plan.recipe.dueling)
+    return Trained(
+        best[2], course.usual_O, course.rates_O, course.rounds, best[0], best[1], course.aversion, cpu_s,
+        plan.recipe.dueling,
+    )  # fmt: skip
 
 
 class _Course:
@@ -150,6 +158,7 @@ class _Course:
         self._plan, self._pool = plan, pool
         self.number = 0
         self._is_measured = False
+        self.aversion = plan.aversion if plan.uncertainty else 0.0
         self.rounds: list[Round] = []
         self.usual_O, self.rates_O, self._rule_O = np.ones(3), np.ones(3), np.ones((plan.checked, 3))
         self.best: tuple[float, tuple[float, ...], dict[str, npt.NDArray[np.float32]]] = (np.inf, (), {})
@@ -205,16 +214,35 @@ class _Course:
         self.rounds.append(done)
         return done
 
+    def hold(self) -> None:
+        """Find how much better than the rule an action had best to be, by the best network where it is checked.
+
+        A network that is better than the rule by no such measure is held to the rule.
+        """
+        plan = self._plan
+        if not (plan.uncertainty and plan.anchor and plan.checked):
+            return
+        tensors = self.best[2]
+        found = {plan.aversion: self.best[:2]} | {each: self._scored(tensors, each) for each in _AVERSIONS}
+        found[_NEVER] = 1.0, (1.0, 1.0, 1.0)
+        self.aversion = min(found, key=lambda each: found[each][0])
+        self.best = *found[self.aversion], tensors
+
     def _judge(self) -> tuple[float, tuple[float, ...]]:
-        plan, tensors = self._plan, self.learner.arrays()
-        orders = [self._order("network", _CHECKED_SEED + k) for k in range(plan.checked)]
-        hourly_O = np.array([self._hourly(played) for played in self._play(orders, tensors, keep=False)])
-        ratios_O = np.log(np.maximum(hourly_O, _LEAST) / np.maximum(self._rule_O, _LEAST)).mean(0)
-        parts = tuple(np.exp(ratios_O).tolist())
-        score = float(np.exp(self._weights() @ ratios_O))
+        tensors = self.learner.arrays()
+        score, parts = self._scored(tensors, self._plan.aversion)
         if score < self.best[0]:
             self.best = score, parts, tensors
         return score, parts
+
+    def _scored(self, tensors: Tensors, aversion: float) -> tuple[float, tuple[float, ...]]:
+        """How good a network is on the episodes that it never learns from, and its parts."""
+        plan = self._plan
+        orders = [self._order("network", _CHECKED_SEED + k, aversion=aversion) for k in range(plan.checked)]
+        hourly_O = np.array([self._hourly(played) for played in self._play(orders, tensors, keep=False)])
+        ratios_O = np.log(np.maximum(hourly_O, _LEAST) / np.maximum(self._rule_O, _LEAST)).mean(0)
+        parts = tuple(np.exp(ratios_O).tolist())
+        return float(np.exp(self._weights() @ ratios_O)), parts
 
     def _hourly(self, played: Played) -> Floats:
         """What an episode cost in an hour, in usual hours, with what no schedule changes: 1 is usual."""
@@ -226,7 +254,7 @@ class _Course:
         only = self._plan.objective
         return np.array(BEGIN) if only is None else np.eye(3)[only]
 
-    def _order(self, who: Who, seed: int, *, epsilon: float = 0.0) -> Order:
+    def _order(self, who: Who, seed: int, *, epsilon: float = 0.0, aversion: float = 0.0) -> Order:
         plan = self._plan
         rng = np.random.default_rng([seed, 3])
         scenario = plan.scenarios[seed % len(plan.scenarios)]
@@ -242,7 +270,7 @@ class _Course:
         recipe = self.learner.recipe
         return Order(
             scenario, month | dict(plan.overrides), who, seed, exact, (kwh, slowdown, lost), epsilon,
-            aversion=plan.aversion if plan.uncertainty else 0.0, kappa=recipe.kappa, anchor=plan.anchor,
+            aversion=aversion if plan.uncertainty else 0.0, kappa=recipe.kappa, anchor=plan.anchor,
             dueling=recipe.dueling, ahead_s=plan.ahead_s, options=options,
         )  # fmt: skip
 

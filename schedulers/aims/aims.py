@@ -96,8 +96,11 @@ class Aims:
             description="whether an action is taken that the rule would not take only if it is better than the rule's, "
             "less the aversion",
         )
-        aversion: float = Field(
-            0.5, ge=0, description="standard deviations of the ensemble that an action is marked down"
+        aversion: float | None = Field(
+            None,
+            ge=0,
+            description="standard deviations of the ensemble that an action is marked down; the network's own "
+            "unless given",
         )
         patience: int = Field(
             86_400, ge=0, description="seconds after which nodes are kept for the job that has waited longest; 0: never"
@@ -158,6 +161,7 @@ class Aims:
         chosen: list[tuple[Job, int, float, str]] = []
         rests = sleeps and room.free >= view.unit_nodes
         if not rests and all(job.nodes > room.reach for job in view.queue):
+            self._beliefs.of(view.queue, view)  # not all in the pass in which nodes are free again
             return chosen, 0
         self._seen = seen = Pass(
             view, room, self._beliefs, self._rhythm, self.objectives.weights, hourly_O,
@@ -225,7 +229,7 @@ class Aims:
         q_AHO = values(network.tensors, state, dueling=network.dueling)
         usual = by_rule(state) if self._options.anchor else None
         found = worth(q_AHO, state, self.objectives.weights, self._options.kappa, usual)
-        chosen = best(found, self._options.aversion)
+        chosen = best(found, network.aversion if self._options.aversion is None else self._options.aversion)
         self._journal.note(now, self.seen.jobs, state.job_JF[:, _FITS] > 0, q_AHO, found, chosen)
         return chosen
 

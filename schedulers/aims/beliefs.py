@@ -98,14 +98,14 @@ class Beliefs:
         column["runtime_doubt"][:], column["runtime_epistemic"][:] = _relative(runtime)
         column["clock"][:] = 1.0
         if "energy" in twins:
-            energy = twins.energy(jobs)
+            speed = 1.0 if view.machine is None else max(_ASKED_SPEED, view.machine.power.least_speed)
+            both = twins.energy(jobs, [[1.0], [speed]] if speed < 1.0 else [[1.0]])
+            energy = Prediction(*(part[0] for part in both))
             column["energy_kwh"][:] = energy.mean / J_PER_KWH
             column["energy_doubt"][:] = _relative(energy)[0]
-            speed = _ASKED_SPEED if view.machine is None else max(_ASKED_SPEED, view.machine.power.least_speed)
-            if speed < 1.0 and view.machine is not None:
+            if speed < 1.0:
                 column["beta"][:] = twins.sensitivity(jobs).mean if "sensitivity" in twins else _BETA
-                slow = twins.energy(jobs, speed)
-                _learn_clocks(column, slow.mean / np.maximum(energy.mean, 1.0), speed, view)
+                _learn_clocks(column, both.mean[1] / np.maximum(energy.mean, 1.0), speed, view)
         if "job_failure" in twins:
             fails = twins.job_failure(jobs)
             column["fails"][:], column["fails_epistemic"][:] = fails.mean, fails.epistemic

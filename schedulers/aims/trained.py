@@ -24,13 +24,15 @@ class Network(NamedTuple):
     """The tensors of a network by name, and what was usual in training.
 
     ``usual`` are the mean rates of the objectives; ``hourly_O`` is what an hour cost in kWh, slowdown and node-hours,
-    by which rewards were divided. ``dueling`` says whether the value of the state is in what it says of actions.
+    by which rewards were divided. ``dueling`` says whether the value of the state is in what it says of actions, and
+    ``aversion`` how many deviations better than the rule an action had best to be.
     """
 
     tensors: dict[str, npt.NDArray[np.float32]]
     usual: npt.NDArray[np.float64]
     hourly_O: npt.NDArray[np.float64]
     dueling: bool
+    aversion: float
 
 
 def named(machine: str | None) -> str:
@@ -47,7 +49,10 @@ def read(name: str) -> Network:
 def _read(path: Path) -> Network:
     tensors, about = files.load(path, KIND, shapes(), _FEATURES)
     usual, hourly = (_three(path, about, name) for name in ("usual", "hourly"))
-    return Network(tensors, usual, hourly, about.get("dueling") is not False)
+    aversion = about.get("aversion")
+    if not isinstance(aversion, float) or not aversion >= 0.0:
+        raise InputError(f"{path}: aversion should be a number that is not negative, found {aversion!r}")
+    return Network(tensors, usual, hourly, about.get("dueling") is not False, aversion)
 
 
 def _three(path: Path, about: Mapping[str, Any], name: str) -> npt.NDArray[np.float64]:
