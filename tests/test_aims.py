@@ -301,8 +301,7 @@ def test_what_a_start_is_believed_to_cost_is_in_closed_form():
     sim = begin("polaris", {"days": 0.2, "seed": 3, "scheduler": {"name": "aims", "policy": "rule"}})
     sim.run(1800)
     view, beliefs = View(sim), Beliefs()
-    beliefs.risk_U = np.full(view.machine.units, 0.01)
-    beliefs.risk_U[:3] = 0.001, 0.002, 0.003
+    beliefs.believe_risks(np.append([0.001, 0.002, 0.003], np.full(view.machine.units - 3, 0.01)))
     known = {
         "nodes": np.array([2.0, 10.0]), "runtime_s": np.array([3600.0, 7200.0]), "beta": np.array([0.5, 0.0]),
         "clock": np.array([0.5, 0.6]), "dynamic_w": np.array([1000.0, 400.0]),

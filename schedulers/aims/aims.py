@@ -328,8 +328,7 @@ class _Hour:
         self._all += self._rates * (now - self._at)
         self._at = now
         busy = sum(each.job.nodes for each in view.running.values())
-        risk = float(beliefs.risk_U.mean()) if beliefs.risk_U.size else 0.0
-        self._rates[:] = facility_w / 1000.0, beliefs.waiting_rate(view.queue), busy * risk
+        self._rates[:] = facility_w / 1000.0, beliefs.waiting_rate(view.queue), busy * beliefs.mean_risk
 
     def mean(self) -> Floats:
         """The mean rates since the first pass."""

@@ -30,6 +30,7 @@ COLUMNS: Final = (
 """Of those that are not plain: ``dynamic_w`` of a node above idle at full speed; ``beta``, how far the runtime follows
 the clock; the ``clock`` of least energy, and the share of the energy that is saved at it."""
 
+_SURE: Final = 0.999  # the greatest probability of a failure that is believed
 _ASKED_SPEED: Final = 0.9  # at which the twin of energy is asked a second time
 _BETA: Final = 0.55  # of jobs of which no twin tells it
 _MOST_DYNAMIC: Final = 0.95  # of the watts of a node
@@ -44,6 +45,9 @@ class Beliefs:
         self._known_at = -RISK_S
         self.risk_U: Floats = np.zeros(0)
         """Probability of each unit to go out of service within ``AHEAD_S``; nothing where no twin tells."""
+        self.mean_risk = 0.0
+        self.rate_U: Floats = np.zeros(0)
+        """The same as failures in a second."""
         self.margin_k = 0.0
         """How far the hottest node is below the limit at which it is slowed down; 0 where heat is not modelled."""
 
@@ -76,9 +80,14 @@ class Beliefs:
             return
         self._known_at = view.now
         if "fault" in view.twins:
-            self.risk_U = view.twins.fault(np.arange(machine.units), AHEAD_S).mean
+            self.believe_risks(view.twins.fault(np.arange(machine.units), AHEAD_S).mean)
         if "thermal" in view.twins:
             self.margin_k = float(machine.thermal.cpu_throttle_c - view.node_c.max())
+
+    def believe_risks(self, risk_U: Floats) -> None:
+        """Take units to go out of service within ``AHEAD_S`` with these probabilities."""
+        self.risk_U, self.mean_risk = risk_U, float(risk_U.mean())
+        self.rate_U = -np.log1p(-np.minimum(risk_U, _SURE)) / AHEAD_S
 
     def _learn(self, jobs: Sequence[Job], view: View) -> None:
         first = len(self._row)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from hpcsim.plugin import Room, View
 
-from .beliefs import AHEAD_S, J_PER_KWH, Beliefs
+from .beliefs import J_PER_KWH, Beliefs
 from .network import Floats32
 from .shape import CLOCKS, MODES, OBJECTIVES, PLACES
 
@@ -63,13 +63,13 @@ class Costs:
             kwh_JC = nodes_J[:, None] * beyond * (1.0 + view.power.overhead) / J_PER_KWH
             self._table[:, :, 0] = (-kwh_JC / hourly_O[0])[:, _CLOCK_M]
         self._delayed_JM = (longer_JC * nodes_J[:, None] / max(view.up_nodes, 1) / hourly_O[1])[:, _CLOCK_M]
-        risk_U = beliefs.risk_U
-        if risk_U.size and len(nodes_J):
-            rate = np.sort(-np.log1p(-np.minimum(risk_U[view.free_units(room)] if places > 1 else risk_U, 0.999)))
+        rate_U = beliefs.rate_U
+        if rate_U.size and len(nodes_J):
+            rate = np.sort(rate_U[view.free_units(room)] if places > 1 else rate_U)
             units_J = np.ceil(nodes_J / view.unit_nodes).astype(int)
             safest_J = np.append(0.0, np.cumsum(rate))[np.minimum(units_J, len(rate))]
             usual_J = units_J * (rate.mean() if len(rate) else 0.0)
-            rate_JP = np.stack([usual_J, safest_J], 1)[:, : len(PLACES)] / AHEAD_S
+            rate_JP = np.stack([usual_J, safest_J], 1)[:, : len(PLACES)]
             odds = -np.expm1(-rate_JP[:, _PLACE_M] * self.runtime_JC[:, _CLOCK_M])
             lost_JM = odds * nodes_J[:, None] * self.runtime_JC[:, _CLOCK_M] / 2.0 / _HOUR_S
             self._table[:, :, 2] = -lost_JM / hourly_O[2]

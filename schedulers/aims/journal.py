@@ -30,8 +30,11 @@ class Journal:
         """A choice: ``fits`` says which jobs would start, and not have nodes kept for them."""
         if not self._most:
             return
-        others = np.argsort(-worth.mean_A, kind="stable")[: self._most + 1].tolist()
-        listed = [chosen, *(each for each in others if each != chosen and np.isfinite(worth.mean_A[each]))]
+        found = np.flatnonzero(np.isfinite(worth.mean_A))
+        if len(found) > self._most + 1:
+            found = found[np.argpartition(-worth.mean_A[found], self._most)[: self._most + 1]]
+        others = found[np.argsort(-worth.mean_A[found], kind="stable")].tolist()
+        listed = [chosen, *(each for each in others if each != chosen)]
         for action in listed[: self._most + 1]:
             place, mode = divmod(action, len(MODES))
             if place < len(jobs):

@@ -89,7 +89,7 @@ class Pass:
         seen = _visible(area)
         self.jobs: list[Job] = [queue[place] for place in seen]
         self._room, self._now = room, view.now
-        known_as = {name: known[seen, number] for name, number in _KNOWN.items()}
+        known_as = dict(zip(COLUMNS, np.ascontiguousarray(known[seen].T), strict=True))
         self._costs = Costs(known_as, view, room, beliefs, hourly_O, sleeps=sleeps, places=places)
         self.speed_JC = self._costs.speed_JC
         slowed_J = (self.speed_JC[:, -1:] < _NEARLY_FULL) & speeds
@@ -140,7 +140,7 @@ class Pass:
         column["slowdown"][:] = np.log((waited + runtime) / runtime) / 10.0
         if beliefs.risk_U.size:
             units = self._nodes_J / view.unit_nodes
-            column["node_faults"][:] = np.minimum(units * beliefs.risk_U.mean() * runtime / AHEAD_S, 1.0)
+            column["node_faults"][:] = np.minimum(units * beliefs.mean_risk * runtime / AHEAD_S, 1.0)
         column["warmth"][:] = known_as["warmth_k"] / 50.0
         column["may_outlast"][:] = 1.0
         column["first"][:] = place == 0
@@ -177,7 +177,7 @@ class Pass:
             put("asleep", view.asleep_nodes / nodes)
             put("down", view.down_nodes / nodes)
             if beliefs.risk_U.size:
-                put("faults_lately", min(float(beliefs.risk_U.mean()) * 100.0, 1.0))
+                put("faults_lately", min(beliefs.mean_risk * 100.0, 1.0))
         hour, day = view.utc_s / _HOUR_S % 24 / 24, view.utc_s / 86_400.0 % 7 / 7
         put("hour_sin", sin(2 * pi * hour))
         put("hour_cos", cos(2 * pi * hour))
