@@ -7,7 +7,8 @@ import torch
 from hpcsim.replay import begin
 from hpcsim.results.energy import J_PER_KWH, power_curve
 from hpcsim.schedulers.aims import learning
-from hpcsim.schedulers.aims.choosing import worth
+from hpcsim.schedulers.aims.choosing import best, worth
+from hpcsim.schedulers.aims.expert import by_rule
 from hpcsim.schedulers.aims.learning import Learner, Recipe
 from hpcsim.schedulers.aims.network import State, drawn, values
 from hpcsim.schedulers.aims.replay import Outcome, Replay, Step
@@ -86,7 +87,7 @@ def test_double_learning_lets_one_network_choose_and_the_other_judge():
     later = learning.flat([each.later for each in outcomes], 1.0)
     both = {}
     for double in (True, False):
-        learner = Learner(tensors(5), Recipe(double=double))
+        learner = Learner(tensors(5), Recipe(double=double, anchor=False))
         learner.target = {name: torch.from_numpy(value) for name, value in tensors(6).items()}
         both[double] = learner._wanted(outcomes)
         judged = learning.values(learner.target, later, dueling=True).q_AHO
@@ -95,6 +96,23 @@ def test_double_learning_lets_one_network_choose_and_the_other_judge():
         assert torch.allclose(both[double], judged[chosen])
     by_weights = [(each.mean(1) @ torch.tensor(DEFAULT)).mean() for each in both.values()]
     assert by_weights[0] < by_weights[1]  # the maximum over its own errors is too good
+
+
+def test_what_a_state_is_worth_is_by_the_action_that_a_run_would_take():
+    """Of a hundred actions that are alike one always looks better; a run takes the rule's, unless sure of another."""
+    rng = np.random.default_rng(14)
+    outcomes = [step(rng, (0, 0, 0), discount=1.0, jobs=40).near for _ in range(20)]
+    worth_of = {}
+    for anchor, aversion in ((False, 0.0), (True, 1000.0), (True, 1.0)):
+        learner = Learner(tensors(5), Recipe(anchor=anchor, aversion=aversion))
+        worth_of[aversion] = learner._wanted(outcomes)
+        if aversion:
+            for each, found in zip(outcomes, worth_of[aversion], strict=True):
+                q = values(tensors(5), each.later)
+                told = worth(q, each.later, np.array(DEFAULT), 1.0, by_rule(each.later))
+                assert found.numpy() == pytest.approx(q[best(told, aversion)], abs=1e-4)
+    means = [float((each.mean(1) @ torch.tensor(DEFAULT)).mean()) for each in worth_of.values()]
+    assert means[0] > means[2] >= means[1]
 
 
 def test_the_rule_is_imitated_by_a_margin():

@@ -62,7 +62,7 @@ class Plan(NamedTuple):
     shown: int = 12
     show_epsilon: float = 0.1
     imitated: int = 1500
-    rounds: int = 12
+    rounds: int = 8
     at_once: int = 4
     updates: int = 250
     check_every: int = 4
@@ -163,7 +163,9 @@ class _Course:
         self.usual_O, self.rates_O, self._rule_O = np.ones(3), np.ones(3), np.ones((plan.checked, 3))
         self.best: tuple[float, tuple[float, ...], dict[str, npt.NDArray[np.float32]]] = (np.inf, (), {})
         rng = np.random.default_rng([plan.seed, 1])
-        recipe = plan.recipe if plan.uncertainty else plan.recipe._replace(kappa=0.0)
+        recipe = plan.recipe._replace(anchor=plan.anchor, aversion=plan.aversion)
+        if not plan.uncertainty:
+            recipe = recipe._replace(kappa=0.0, aversion=0.0)
         self.learner = Learner(drawn(rng, shapes()), recipe)
         # What the rule showed is never forgotten.
         self.replays = [Replay(plan.capacity, plan.alpha, np.random.default_rng([plan.seed, 2, k])) for k in range(2)]

@@ -18,10 +18,10 @@ _AREA, _FITS = (OF_JOB.index(name) for name in ("area", "fits"))
 def by_rule(state: State) -> int:
     """The action that the rule takes in ``state``."""
     jobs, modes = len(state.job_JF), len(MODES)
-    open_jobs = np.flatnonzero(state.legal_JM.any(1)).tolist()
-    if not open_jobs:
+    open_J = state.legal_JM.any(1)
+    if not open_J.any():
         return jobs * modes + int(state.legal_R.argmax())
-    place: int = min(open_jobs, key=lambda j: (state.job_JF[j, _AREA], j))
+    place = int(np.where(open_J, state.job_JF[:, _AREA], np.inf).argmin())
     if not state.job_JF[place, _FITS]:
         return place * modes
     worth_M = state.believed_JMO[place] @ state.all_G[-len(OBJECTIVES) :]

@@ -23,6 +23,7 @@ import torch
 from torch.nn import functional
 
 from .choosing import surer
+from .expert import by_rule
 from .network import BELIEVED, Floats32, State
 from .replay import Outcome, Replay
 from .shape import HEADS, MODES, OBJECTIVES
@@ -34,7 +35,8 @@ class Recipe(NamedTuple):
     """How to learn.
 
     ``margin`` is by how much what the rule chose is to be better; ``doubt`` weighs the squares of what is added to
-    beliefs, so that chance teaches little. The booleans are for ablations: what is worth how much.
+    beliefs, so that chance teaches little. ``anchor`` and ``aversion`` are those by which actions will be chosen. The
+    other booleans are for ablations: what is worth how much.
     """
 
     batch: int = 128
@@ -46,6 +48,8 @@ class Recipe(NamedTuple):
     margin: float = 0.05
     doubt: float = 0.05
     beta: float = 0.4  # of importance weights, to begin with; it goes to 1
+    anchor: bool = True
+    aversion: float = 1.0
     dueling: bool = True
     double: bool = True
 
@@ -153,6 +157,13 @@ def weighed(q_AHO: torch.Tensor, batch: Flat) -> torch.Tensor:
     return (q_AHO.mean(1) * batch.weights_AO).sum(1)
 
 
+def lead(q_AHO: torch.Tensor, batch: Flat, usual_B: torch.Tensor, aversion: float) -> torch.Tensor:
+    """By how much each action is better than the usual one of its state, less ``aversion`` deviations of the heads."""
+    scalar_AH = (q_AHO * batch.weights_AO.unsqueeze(1)).sum(2)
+    beyond_AH = scalar_AH - scalar_AH[usual_B][batch.state_A]
+    return beyond_AH.mean(1) - aversion * beyond_AH.std(1, correction=0)
+
+
 def best_of_each(scalar_A: torch.Tensor, batch: Flat) -> torch.Tensor:
     """The place of the best action of each state; the first of equals."""
     states = len(batch.all_BG)
@@ -208,9 +219,9 @@ class Learner:
         scalar = weighed(q, now)
         margin = torch.full_like(scalar, recipe.margin)
         margin[chosen_A] = 0.0
-        lead = scalar.new_full((len(steps),), -torch.inf).scatter_reduce(0, now.state_A, scalar + margin, "amax")
+        most = scalar.new_full((len(steps),), -torch.inf).scatter_reduce(0, now.state_A, scalar + margin, "amax")
         of_rule = torch.tensor([step.of_rule for step in steps], dtype=torch.float32)
-        imitation = ((lead - scalar[chosen_A]) * of_rule).sum() / of_rule.sum().clamp(min=1.0)
+        imitation = ((most - scalar[chosen_A]) * of_rule).sum() / of_rule.sum().clamp(min=1.0)
         self.optimizer.zero_grad()
         (loss + imitate * imitation).backward()  # type: ignore[no-untyped-call]  # torch has no types for it
         torch.nn.utils.clip_grad_norm_(self.tensors.values(), recipe.longest)
@@ -228,14 +239,19 @@ class Learner:
         """What choices with these outcomes are worth, ``(B, heads, objectives)``.
 
         The best action behind them is chosen by this network and judged by the target network (double), or both by the
-        latter.
+        latter. It is chosen as it will be in runs: of many actions whose values are unsure one always looks good, and
+        whoever took that for what a state is worth would learn to keep jobs waiting, to have many actions.
         """
         recipe = self.recipe
         later = flat([outcome.later for outcome in outcomes], recipe.kappa)
         with torch.no_grad():
             judged = values(self.target, later, dueling=recipe.dueling).q_AHO
             judge = values(self.tensors, later, dueling=recipe.dueling).q_AHO if recipe.double else judged
-            best = judged[best_of_each(weighed(judge, later), later)]
+            worth = weighed(judge, later)
+            if recipe.anchor:
+                usual = [_rank(outcome.later, by_rule(outcome.later)) for outcome in outcomes]
+                worth = lead(judge, later, torch.from_numpy(later.first_B + usual), recipe.aversion)
+            best = judged[best_of_each(worth, later)]
             reward = torch.from_numpy(np.stack([outcome.reward_O for outcome in outcomes]))
             discount = torch.tensor([outcome.discount for outcome in outcomes])
             return reward.unsqueeze(1) + discount[:, None, None] * best
