@@ -242,6 +242,15 @@ def test_a_warm_start_continues_what_was_running():
     assert timeline[0] == {"time_s": 50, "queue": 1, "running": 1, "busy_nodes": 6}
 
 
+def test_a_warm_start_continues_what_was_running_even_if_it_names_a_job_that_runs_on():
+    after = [None, [0], [1]]
+    jobs, attempts, _ = run(
+        workload((0, 100, 2), (10, 90, 2), (60, 1, 1), after=after), fcfs(), start=50, running_at_start={0: 20, 1: 30}
+    )
+    assert [(job["start_s"], job["end_s"]) for job in jobs] == [(20, 120), (30, 120), (120, 121)]
+    assert len(attempts) == 3
+
+
 BAD = [
     ("twice", lambda view: [Start(job) for job in view.queue for _ in "ab"], r"started job j0, which is running"),
     ("overbooked", lambda view: [Start(job) for job in view.queue], r"started job j1 on 8 nodes, but only 2 are free"),

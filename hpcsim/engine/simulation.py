@@ -257,18 +257,19 @@ class Simulation:
 
     def _take_in(self, job: Job) -> None:
         """A job has been submitted."""
-        if self.observers is not None and self.state[job.id] == FUTURE:
+        if self.state[job.id] != FUTURE:
+            return  # it has been on the machine from the start
+        if self.observers is not None:
             self.observers.tell("submitted", job, self.now)
         if job.nodes > self.largest_job:
             self.refuse(job.id, "larger than the machine" if job.nodes > self.nodes else "larger than any block")
         elif self.sharing is not None and job.cores and self.sharing.shares.too_large(job):
             self.refuse(job.id, "larger than a node")
         elif self.centre is not None:
-            if self.state[job.id] == FUTURE:  # else it has been on the machine from the start
-                self.centre.submit(job)
+            self.centre.submit(job)
         elif job.after is not None:
             self._wait_for_others(job)
-        elif self.state[job.id] == FUTURE:
+        else:
             self.queue.add(job)
 
     def submit(self, job: Job) -> None:
