@@ -259,6 +259,7 @@ class Simulation:
         """A job has been submitted."""
         if self.state[job.id] != FUTURE:
             return  # it has been on the machine from the start
+        self.ledger.came(self.now)
         if self.observers is not None:
             self.observers.tell("submitted", job, self.now)
         if job.nodes > self.largest_job:
@@ -483,6 +484,7 @@ class Simulation:
     def _continue(self, job: Job, began: int) -> None:
         """Put on the machine a job that has been running since ``began``, before the first second."""
         self.state[job.id] = RUNNING
+        self.ledger.came(self.now)
         if self.centre is not None:
             job = job._replace(queue=self.centre.admission.found_running(job, self.now))
         self._run(job, began, self.now, "running at the start")
@@ -526,6 +528,7 @@ class Simulation:
 
     def _finished(self, job_id: int, state: int) -> None:
         self.state[job_id] = state
+        self.ledger.left(self.now)
         if self.closed_loop is not None:
             self.closed_loop.ended(self, job_id)
         if job_id not in self._followers:
