@@ -655,6 +655,8 @@ class Simulation:
     def run(self, until: int | None = None) -> None:
         """Simulate up to second ``until`` (not included), or until nothing is left to happen.
 
+        Once every job has ended the clock stands still, and so does the machine: ``now`` is the end of the run.
+
         Raises BadDecision or SchedulerError where the scheduler is at fault; the simulation is void then.
         """
         self._close_pass()
@@ -662,8 +664,10 @@ class Simulation:
             self.env.run()
             self._refuse_a_stall()
         elif until > self.now:
-            self.env.run(until=until)
-            self.now = until
+            if until > self.env.now:
+                self.env.run(until=until)
+            if not self.is_over:  # else the run ended with its last job
+                self.now = until
         self.ledger.settle(self.now)
 
     def step(self) -> View | None:
