@@ -58,11 +58,11 @@ def check(simulation: Simulation, jobs: pa.Table, attempts: pa.Table, timeline: 
     )
 
     # a node failure ends a job only where it is lost for it; else the job comes back, as after a preemption
-    state = np.array(attempts.column("state").to_pylist(), object)
-    job_state = np.array(jobs.column("state").to_pylist(), object)
-    ends = np.bincount(job[~np.isin(state, ["preempted", "running", "node_failed"])], minlength=jobs.num_rows)
-    ends += (np.bincount(job[state == "node_failed"], minlength=jobs.num_rows) > 0) & (job_state == "node_failed")
-    should = (~np.isin(job_state, ["rejected", *UNFINISHED])).astype(np.int64)
+    comes_back = _is(attempts, "preempted", "running", "node_failed")
+    ends = np.bincount(job[~comes_back], minlength=jobs.num_rows)
+    lost = np.bincount(job[_is(attempts, "node_failed")], minlength=jobs.num_rows) > 0
+    ends += lost & _is(jobs, "node_failed")
+    should = (~_is(jobs, "rejected", *UNFINISHED)).astype(np.int64)
     job_name = jobs.column("job_id")
     _demand(ends == should, lambda i: f"job {job_name[i]} ended {ends[i]} times instead of {should[i]}")
 
@@ -110,8 +110,7 @@ def _check_flow(simulation: Simulation, jobs: pa.Table, timeline: pa.Table) -> N
     now, count = simulation.now, jobs.num_rows
     came = np.maximum(simulation.submit_s[:count], simulation.start)
     left = jobs.column("end_s").fill_null(now).to_numpy().copy()
-    state = np.array(jobs.column("state").to_pylist(), object)
-    never = np.isin(state, ["rejected", "unsubmitted"])
+    never = _is(jobs, "rejected", "unsubmitted")
     left[never] = came[never]
     late = simulation.rejected_late
     left[[*late]] = [*late.values()]
@@ -126,6 +125,13 @@ def _check_flow(simulation: Simulation, jobs: pa.Table, timeline: pa.Table) -> N
         last = timeline.column(column)[-1].as_py()
         if last != found:
             raise InvariantBroken(f"t={now}: the timeline ends with {column} {last}, the simulation with {found}")
+
+
+def _is(table: pa.Table, *states: str) -> npt.NDArray[np.bool_]:
+    """Which rows are in one of these states."""
+    column = table.column("state").combine_chunks()
+    those: npt.NDArray[np.bool_] = np.isin(column.dictionary.to_pylist(), states)[column.indices.to_numpy()]
+    return those
 
 
 def _integral(simulation: Simulation, timeline: pa.Table, column: str) -> int:
