@@ -24,6 +24,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.env_speed
 	$(BIN)/python -m benchmarks.fork
 	$(BIN)/python -m benchmarks.seeing
+	$(BIN)/python -m benchmarks.checking
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

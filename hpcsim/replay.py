@@ -229,7 +229,9 @@ def replay(
         timeline_table(simulation),
     )
     if check:
+        clock.lap("results")
         check_laws(simulation, jobs, attempts, timeline)
+        clock.lap("check")
     measured_to = piece.measured_to
     if not simulation.is_over:  # stopped by ``until``: nothing is known of what comes later
         measured_to = simulation.now if measured_to is None else min(measured_to, simulation.now)
@@ -386,7 +388,7 @@ class _Clock:
 
     def lap(self, part: str) -> None:
         now = time.process_time()
-        self._cpu_s[part] = round(now - self._last, 4)
+        self._cpu_s[part] = round(self._cpu_s.get(part, 0.0) + now - self._last, 4)
         self._last = now
 
     def timing(self, simulation: Simulation) -> dict[str, Any]:

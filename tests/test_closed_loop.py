@@ -150,6 +150,7 @@ def test_a_fork_and_a_restored_simulation_go_on_as_the_first(tmp_path_factory, s
 
 
 @settings(deadline=None, max_examples=60)
+@example([(0, 1, 1, 60, "a"), (66, 1, 1, 1, "b"), (70, 1, 1, 1, "a")], 30)  # the last comes at 11, before the second
 @given(rows, st.integers(1, 900))
 def test_a_stopped_run_tells_who_has_not_submitted_yet(some, at):
     whole, part = made(some), made(some)

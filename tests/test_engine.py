@@ -202,6 +202,13 @@ def test_until_stops_with_jobs_running_and_waiting():
     assert timeline[-1] == {"time_s": 1, "queue": 1, "running": 1, "busy_nodes": 10}
 
 
+def test_a_run_ends_with_its_last_job_even_if_it_might_go_on_for_longer():
+    simulation = Simulation(workload((0, 10, 10), (1, 1, 10)), fcfs(), nodes=10)
+    for until, now in ((5, 5), (40, 11), (30, 11), (50, 11)):
+        simulation.run(until)
+        assert simulation.now == now
+
+
 def test_passes_only_at_multiples_of_the_interval():
     jobs, *_ = run(workload((0, 10, 10), (1, 7, 10), (61, 1, 1)), fcfs(), pass_interval=60)
     assert [job["start_s"] for job in jobs] == [0, 60, 120]
@@ -240,6 +247,15 @@ def test_a_warm_start_continues_what_was_running():
     jobs, _, timeline = run(workload((0, 100, 6), (10, 5, 10), (60, 1, 1)), fcfs(), start=50, running_at_start={0: 20})
     assert [(job["start_s"], job["end_s"]) for job in jobs] == [(20, 120), (120, 125), (125, 126)]
     assert timeline[0] == {"time_s": 50, "queue": 1, "running": 1, "busy_nodes": 6}
+
+
+def test_a_warm_start_continues_what_was_running_even_if_it_names_a_job_that_runs_on():
+    after = [None, [0], [1]]
+    jobs, attempts, _ = run(
+        workload((0, 100, 2), (10, 90, 2), (60, 1, 1), after=after), fcfs(), start=50, running_at_start={0: 20, 1: 30}
+    )
+    assert [(job["start_s"], job["end_s"]) for job in jobs] == [(20, 120), (30, 120), (120, 121)]
+    assert len(attempts) == 3
 
 
 BAD = [

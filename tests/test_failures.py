@@ -92,6 +92,14 @@ def test_the_same_seed_gives_the_same_failures_and_another_one_others() -> None:
     assert once != other
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_machine_that_starts_later_fails_as_much_later(seed: int) -> None:
+    """Also where a failure from before the start, at a second below 0 for one of the two, repeats."""
+    often = replace(MIRA, mean_gap_h=5.0)
+    early, late = (failed(mira(seed, often, start), start + 40 * DAY_S) for start in (0, YEAR_S))
+    assert [each._replace(time=each.time + YEAR_S) for each in early] == late
+
+
 def test_a_deep_copy_goes_on_identically() -> None:
     hot = at(all_units_c=75.0)
     process = mira()

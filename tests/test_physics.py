@@ -321,6 +321,15 @@ def test_an_outage_ends_the_jobs_on_its_nodes(requeues, states):
         assert (attempts[1]["start_s"], attempts[1]["end_s"]) == (600, 1600)
 
 
+def test_what_is_in_repair_when_the_last_job_ends_is_so_until_then_and_no_longer():
+    sim = simulation(workload((0, 100, 10, 100)), easy(), outages=[Outage(50, 150, 40, "outage")])
+    sim.run(1000)
+    sim.site.cluster.settle(sim.now)
+    assert sim.now == 100
+    assert sim.site.cluster.node_seconds["down"] == 40 * 50
+    assert power_curve(sim, sim.site).end_s == 100
+
+
 def test_a_job_that_two_outages_of_one_second_hit_fails_once():
     outages = [Outage(400, 600, 40, "outage"), Outage(400, 700, 40, "outage")]
     sim = simulation(workload((0, 1000, 126, 1000)), easy(), outages=outages)

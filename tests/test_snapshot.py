@@ -131,7 +131,7 @@ def test_what_cannot_be_read_is_refused_with_a_sentence(tmp_path):
         (tmp_path, make(), "cannot be read: Is a directory"),
         (tmp_path / "cut", make(), "not a whole snapshot of hpcsim"),
         (tmp_path / "text", make(), "not a whole snapshot of hpcsim"),
-        (altered("v1", header(version=1)), make(), "found version 1 of snapshots, expected 2"),
+        (altered("v1", header(version=1)), make(), "found version 1 of snapshots, expected 3"),
         (altered("other", header(format="png")), make(), "not a whole snapshot of hpcsim"),
         (good, make(seed=2), "a snapshot of another simulation; made otherwise: the workload"),
         (good, make(nodes=500), "made otherwise: "),

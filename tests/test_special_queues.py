@@ -68,7 +68,8 @@ def workload(*jobs: tuple[Any, ...]) -> Workload:
 
 def simulation(jobs: Workload, scheduler: Scheduler, queues: QueueRules, **options: Any) -> Simulation:
     outages, checkpointing = options.pop("outages", ()), options.pop("checkpointing", None)
-    cluster = Cluster(SPEC, draw_behaviour(jobs, 1), policy=options.pop("policy", "packed"), start=0, outages=outages)
+    policy, start = options.pop("policy", "packed"), options.get("start", 0)
+    cluster = Cluster(SPEC, draw_behaviour(jobs, 1), policy=policy, start=start, outages=outages)
     site = Site(cluster, jobs, overrun="kill", requeues=True, checkpointing=checkpointing)
     admission = Admission(queues, 0, nodes=NODES, over_limit="hold")
     return Simulation(jobs, scheduler, nodes=NODES, overrun="kill", site=site, admission=admission, **options)

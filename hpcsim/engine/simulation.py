@@ -257,18 +257,20 @@ class Simulation:
 
     def _take_in(self, job: Job) -> None:
         """A job has been submitted."""
-        if self.observers is not None and self.state[job.id] == FUTURE:
+        if self.state[job.id] != FUTURE:
+            return  # it has been on the machine from the start
+        self.ledger.came(self.now)
+        if self.observers is not None:
             self.observers.tell("submitted", job, self.now)
         if job.nodes > self.largest_job:
             self.refuse(job.id, "larger than the machine" if job.nodes > self.nodes else "larger than any block")
         elif self.sharing is not None and job.cores and self.sharing.shares.too_large(job):
             self.refuse(job.id, "larger than a node")
         elif self.centre is not None:
-            if self.state[job.id] == FUTURE:  # else it has been on the machine from the start
-                self.centre.submit(job)
+            self.centre.submit(job)
         elif job.after is not None:
             self._wait_for_others(job)
-        elif self.state[job.id] == FUTURE:
+        else:
             self.queue.add(job)
 
     def submit(self, job: Job) -> None:
@@ -482,6 +484,7 @@ class Simulation:
     def _continue(self, job: Job, began: int) -> None:
         """Put on the machine a job that has been running since ``began``, before the first second."""
         self.state[job.id] = RUNNING
+        self.ledger.came(self.now)
         if self.centre is not None:
             job = job._replace(queue=self.centre.admission.found_running(job, self.now))
         self._run(job, began, self.now, "running at the start")
@@ -525,6 +528,7 @@ class Simulation:
 
     def _finished(self, job_id: int, state: int) -> None:
         self.state[job_id] = state
+        self.ledger.left(self.now)
         if self.closed_loop is not None:
             self.closed_loop.ended(self, job_id)
         if job_id not in self._followers:
@@ -651,6 +655,8 @@ class Simulation:
     def run(self, until: int | None = None) -> None:
         """Simulate up to second ``until`` (not included), or until nothing is left to happen.
 
+        Once every job has ended the clock stands still, and so does the machine: ``now`` is the end of the run.
+
         Raises BadDecision or SchedulerError where the scheduler is at fault; the simulation is void then.
         """
         self._close_pass()
@@ -658,8 +664,10 @@ class Simulation:
             self.env.run()
             self._refuse_a_stall()
         elif until > self.now:
-            self.env.run(until=until)
-            self.now = until
+            if until > self.env.now:
+                self.env.run(until=until)
+            if not self.is_over:  # else the run ended with its last job
+                self.now = until
         self.ledger.settle(self.now)
 
     def step(self) -> View | None:

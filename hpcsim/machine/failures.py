@@ -30,7 +30,7 @@ import copy
 from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
-from math import gamma, inf, log
+from math import floor, gamma, inf, log
 from typing import NamedTuple
 
 import numpy as np
@@ -267,7 +267,7 @@ class FailureProcess:
             before_s = next_repair_s
         self._push(
             Candidate(
-                int(time),
+                floor(time),  # also of negative seconds, so that a later start shifts all
                 0,
                 place,
                 block_of(place, size, self._units, self._units_per_rack),

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hpcsim.engine.simulation import Simulation
 from hpcsim.errors import InvariantBroken
-from hpcsim.results.shared import busy_nodes, parts_in_use
+from hpcsim.results.shared import busy_nodes
 from hpcsim.results.tables import UNFINISHED
-from hpcsim.workload.job import Int64s
 
-if TYPE_CHECKING:
-    from hpcsim.engine.site import Site
+_NEVER = 2**62  # a second that does not come
 
 
 def check(simulation: Simulation, jobs: pa.Table, attempts: pa.Table, timeline: pa.Table) -> None:
     """Raise InvariantBroken if the run broke a law.
 
-    Busy nodes are never more than the machine has; no job starts before it was submitted or is on the machine
-    twice at once; every job ends exactly once (or is rejected, or the run was stopped early); node-seconds of all
-    attempts come to what the ledger integrated while the simulation ran. On a machine with places every attempt has as
-    many units as its nodes need, and no unit is held by two attempts at once, but by jobs that share it: these
-    never take more of it than there is.
+    Busy nodes are never more than the machine has; no job starts before it was submitted, or before those ended that it
+    waits for, or is on the machine twice at once; every job ends exactly once (or is rejected, or the run was stopped
+    early). Attempts, timeline and the ledger, which integrated while the simulation ran, agree on the node-seconds, and
+    jobs, timeline and ledger on how long jobs were there: Little's law. What more holds on a machine with places
+    and power is in ``check_machine``.
+
+    References
+    ----------
+    Little (1961), A proof for the queuing formula L = lambda W.
+    Stidham (1974), A last word on L = lambda W.
     """
     busy = timeline.column("busy_nodes").to_numpy()
     time = timeline.column("time_s").to_numpy()
@@ -55,59 +58,92 @@ def check(simulation: Simulation, jobs: pa.Table, attempts: pa.Table, timeline: 
     )
 
     # a node failure ends a job only where it is lost for it; else the job comes back, as after a preemption
-    state = np.array(attempts.column("state").to_pylist(), object)
-    job_state = np.array(jobs.column("state").to_pylist(), object)
-    ends = np.bincount(job[~np.isin(state, ["preempted", "running", "node_failed"])], minlength=jobs.num_rows)
-    ends += (np.bincount(job[state == "node_failed"], minlength=jobs.num_rows) > 0) & (job_state == "node_failed")
-    should = (~np.isin(job_state, ["rejected", *UNFINISHED])).astype(np.int64)
+    comes_back = _is(attempts, "preempted", "running", "node_failed")
+    ends = np.bincount(job[~comes_back], minlength=jobs.num_rows)
+    lost = np.bincount(job[_is(attempts, "node_failed")], minlength=jobs.num_rows) > 0
+    ends += lost & _is(jobs, "node_failed")
+    should = (~_is(jobs, "rejected", *UNFINISHED)).astype(np.int64)
     job_name = jobs.column("job_id")
     _demand(ends == should, lambda i: f"job {job_name[i]} ended {ends[i]} times instead of {should[i]}")
 
-    taken = simulation.attempts.taken
+    _check_order(simulation, jobs)
+    booked, ran = simulation.ledger.busy_node_seconds, np.where(over, end, simulation.now)
     came_busy, went_busy = busy_nodes(simulation)
-    booked = int(np.sum(went_busy * np.where(over, end, simulation.now) - came_busy * taken))
-    if booked != simulation.ledger.busy_node_seconds:
-        raise InvariantBroken(
-            f"the attempts add up to {booked} node-seconds, the ledger integrated {simulation.ledger.busy_node_seconds}"
-        )
+    _agree(
+        "node-seconds",
+        the_ledger=booked,
+        the_attempts=int(np.sum(went_busy * ran - came_busy * simulation.attempts.taken)),
+        the_timeline=_integral(simulation, timeline, "busy_nodes"),
+    )
+    _check_flow(simulation, jobs, timeline)
     if simulation.site is not None:
-        _check_units(simulation, simulation.site, attempts, taken, np.where(over, end, simulation.now + 1))
+        from hpcsim.results.check_machine import check_machine  # with the machine floor, for few runs
+
+        check_machine(simulation, simulation.site, jobs, attempts)
 
 
-def _check_units(simulation: Simulation, site: Site, attempts: pa.Table, taken: Int64s, free_from: Int64s) -> None:
-    """Every attempt has its nodes from ``taken`` to ``free_from``, and no other has one of them then."""
-    spec, name = site.cluster.spec, attempts.column("job_id")
-    units_of = site.units
-    count = np.array([units.size for units in units_of], np.int64)
-    nodes = attempts.column("nodes").to_numpy()
-    _demand(count * spec.unit_nodes == nodes, lambda i: f"job {name[i]} has {count[i]} units for {nodes[i]} nodes")
-    lasting = np.flatnonzero(taken < free_from)
-    row = np.concatenate([lasting, lasting])
-    is_start = np.arange(row.size) < lasting.size
-    time = np.where(is_start, taken[row], free_from[row])
-    holder_U = np.full(spec.units, -1, np.int64)
-    parts_A, used_U = parts_in_use(simulation, spec.units)
-    for event in np.lexsort((is_start, time)).tolist():  # in one second what ends comes first
-        i = int(row[event])
-        units = units_of[i]
-        if parts_A[i, 0]:
-            unit = int(units[0])
-            if is_start[event] and holder_U[unit] >= 0 and not used_U[unit, 0]:
-                raise InvariantBroken(f"t={time[event]}: job {name[i]} shares unit {unit}, which another job holds")
-            used_U[unit] += parts_A[i] if is_start[event] else -parts_A[i]
-            if site.cluster.shares is None or np.any(used_U[unit] > site.cluster.shares.whole):
-                raise InvariantBroken(
-                    f"t={time[event]}: jobs share more of unit {unit} than there is, at job {name[i]}"
-                )
-            holder_U[unit] = i if used_U[unit, 0] else -1
-        elif is_start[event]:
-            held = units[holder_U[units] >= 0]
-            if held.size:
-                other = name[int(holder_U[held[0]])]
-                raise InvariantBroken(f"t={time[event]}: unit {held[0]} is held by the jobs {other} and {name[i]}")
-            holder_U[units] = i
-        else:
-            holder_U[units] = -1
+def _check_order(simulation: Simulation, jobs: pa.Table) -> None:
+    """No job starts before those have ended that it waits for, unless it was on the machine from the start."""
+    after = simulation.workload.table.column("after").combine_chunks()
+    if after.null_count == len(after):
+        return
+    waits, waits_for = pc.list_parent_indices(after).to_numpy(), pc.list_flatten(after).to_numpy()
+    over_s, began_s = np.full((2, len(after)), _NEVER)
+    end = jobs.column("end_s")
+    over_s[: len(end)] = end.fill_null(_NEVER).to_numpy()
+    over_s[[*simulation.rejected]] = simulation.start  # no later than anything
+    began_s[simulation.attempts.job[::-1]] = simulation.attempts.start[::-1]  # the first of its attempts
+    name = simulation.workload.table.column("name")
+    _demand(
+        (began_s[waits] < simulation.start) | (began_s[waits] >= over_s[waits_for]),
+        lambda i: (
+            f"t={began_s[waits[i]]}: job {name[int(waits[i])]} started before job {name[int(waits_for[i])]} had ended"
+        ),
+    )
+
+
+def _check_flow(simulation: Simulation, jobs: pa.Table, timeline: pa.Table) -> None:
+    """Little's law: how many jobs are there on average, over time, is how many come by how long each of them stays.
+
+    By the length of the run both sides are job-seconds, and the law holds to the second.
+    """
+    now, count = simulation.now, jobs.num_rows
+    came = np.maximum(simulation.submit_s[:count], simulation.start)
+    left = jobs.column("end_s").fill_null(now).to_numpy().copy()
+    never = _is(jobs, "rejected", "unsubmitted")
+    left[never] = came[never]
+    late = simulation.rejected_late
+    left[[*late]] = [*late.values()]
+    _agree(
+        "job-seconds, by Little's law,",
+        the_ledger=simulation.ledger.job_seconds(now),
+        the_jobs=int(np.sum(left - came)),
+        the_timeline=_integral(simulation, timeline, "queue") + _integral(simulation, timeline, "running"),
+    )
+    there = {"queue": len(simulation.waiting), "running": len(simulation.running)}
+    for column, found in there.items():
+        last = timeline.column(column)[-1].as_py()
+        if last != found:
+            raise InvariantBroken(f"t={now}: the timeline ends with {column} {last}, the simulation with {found}")
+
+
+def _is(table: pa.Table, *states: str) -> npt.NDArray[np.bool_]:
+    """Which rows are in one of these states."""
+    column = table.column("state").combine_chunks()
+    those: npt.NDArray[np.bool_] = np.isin(column.dictionary.to_pylist(), states)[column.indices.to_numpy()]
+    return those
+
+
+def _integral(simulation: Simulation, timeline: pa.Table, column: str) -> int:
+    """The integral of a column of the timeline up to now."""
+    seconds = np.diff(timeline.column("time_s").to_numpy(), append=simulation.now)
+    return int(np.dot(seconds, timeline.column(column).to_numpy()))
+
+
+def _agree(what: str, **books: int) -> None:
+    if len({*books.values()}) > 1:
+        said = ", ".join(f"{name.replace('_', ' ')} {amount}" for name, amount in books.items())
+        raise InvariantBroken(f"the books disagree on the {what} of the run: {said}")
 
 
 def _demand(holds: npt.ArrayLike, complaint: Callable[[int], str]) -> None:

@@ -81,9 +81,12 @@ def jobs_table(simulation: Simulation, measured: npt.NDArray[np.bool_]) -> pa.Ta
 
 
 def _unsubmitted(simulation: Simulation, count: int) -> list[int]:
-    """The jobs below this id that follow others and have not been submitted yet."""
+    """The jobs below this id that have not been submitted yet: some follow others, which came before their time."""
     loop = simulation.closed_loop
-    return [] if loop is None else [job for job in loop.jobs - loop.submitted_s.keys() if job < count]
+    if loop is None:
+        return []
+    later = range(simulation.next_arrival, count)
+    return sorted({job for job in (*loop.jobs, *later) if job < count} - loop.submitted_s.keys())
 
 
 def _of_some(texts: Mapping[int, str], count: int) -> pa.Array:
