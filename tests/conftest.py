@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("check", max_examples=3000, deadline=None)  # as ``make check`` asks: minutes, not seconds
 
 
 @pytest.fixture(scope="session")

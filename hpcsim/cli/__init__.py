@@ -127,8 +127,10 @@ def _exit_code(args: list[str] | None) -> int:
 
 
 def _say(message: str) -> None:
+    """Show a message; what it quotes of a file cannot steer the terminal."""
     for line in message.splitlines():
-        click.echo(f"hpcsim: {line}", err=True)
+        shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+        click.echo(f"hpcsim: {shown}", err=True)
 
 
 def _guests() -> dict[str, str]:
