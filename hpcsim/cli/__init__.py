@@ -118,6 +118,13 @@ def _exit_code(args: list[str] | None) -> int:
             raise
         _say(str(error))
         return 2
+    except MemoryError as error:
+        if os.environ.get("HPCSIM_DEBUG", "") not in ("", "0"):
+            raise
+        _say(
+            f"there is not enough memory: {str(error) or 'none is left'}; take fewer jobs, a shorter window or fewer nodes"
+        )
+        return 1
     except HpcsimError as error:
         if os.environ.get("HPCSIM_DEBUG", "") not in ("", "0"):
             raise

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpcsim.cli.needed import need
+from hpcsim.cli.target import free_target
 
 if TYPE_CHECKING:
     from hpcsim.training.course import Round, Trained
@@ -65,7 +66,8 @@ def aims(
     if without is not None and without not in ABLATIONS:
         known = "\n".join(f"  {each}: {what}" for each, what in ABLATIONS.items())
         raise InputError(f"--without: found {without!r}, expected one of\n{known}")
-    out, name = _target(out, name or Path(scenarios[0]).stem)
+    name = name or Path(scenarios[0]).stem
+    out = free_target(out, name)
     plan = Plan(scenarios, seed, overrides=_changed(settings))
     plan = plan._replace(rounds=plan.rounds if rounds is None else rounds, days=days or plan.days)
     if without is not None:
@@ -110,7 +112,8 @@ def rlschert(
     from hpcsim.schedulers.rlschert import trained
     from hpcsim.training.rlschert import Plan, Told, train
 
-    out, name = _target(out, name or Path(scenarios[0]).stem)
+    name = name or Path(scenarios[0]).stem
+    out = free_target(out, name)
     plan = Plan(scenarios, overrides=_changed(settings), loads=loads or (None,), seed=seed, start=start)
     episodes = episodes or plan.episodes
     steps = plan.steps if steps is None else steps
@@ -127,19 +130,6 @@ def rlschert(
     asked = " ".join(["hpcsim train rlschert", *scenarios, f"--name {name} --seed {seed}", *keys])
     about = {"trained_on": list(scenarios), "seed": seed, "steps": found.steps, "score": round(found.score, 4)}
     click.echo(trained.write(out, name, found.tensors, {**about, "command": asked}))
-
-
-def _target(out: Path, name: str) -> tuple[Path, str]:
-    """The directory and the name of weights that are not there yet; InputError where they are, or cannot be."""
-    from hpcsim.errors import InputError
-
-    if "/" in name or name in ("", ".", ".."):
-        raise InputError(f"--name: should be the name of a file without a directory, found {name!r}")
-    out = out.expanduser()
-    target = out / f"{name}.json"
-    if target.exists():
-        raise InputError(f"{target}: exists; remove it, or give another -o or --name")
-    return out, name
 
 
 def _changed(settings: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:

@@ -22,6 +22,7 @@ from hpcsim.errors import InputError
 
 DONE = "done"
 FAILED = "failed"
+_NEEDED = {"cell.json": ("state",), "timing.json": ("cpu_s", "cell_s")}  # keys of what cells leave
 PENDING = "pending"
 
 _FOREIGN_DRAFT_S = 86_400  # after which a draft of another machine is taken to be nobody's
@@ -41,19 +42,28 @@ class Directory:
 
     def record(self, key: str) -> dict[str, Any] | None:
         """What ``cell.json`` says of a cell; None if there is none."""
-        return self.read(key, "cell.json")
+        record = self.read(key, "cell.json")
+        if record is None or record["state"] == DONE:
+            return record
+        if record["state"] == FAILED and isinstance(failure := record.get("failure"), dict) and "origin" in failure:
+            return record
+        raise self._spoilt(key, "cell.json")
 
     def read(self, key: str, name: str) -> dict[str, Any] | None:
         """The content of one of a cell's JSON files; None if there is none."""
         try:
-            content: dict[str, Any] = json.loads((self.cells / key / name).read_text("utf-8"))
-            return content
+            content = json.loads((self.cells / key / name).read_text("utf-8"))
         except FileNotFoundError:
             return None
-        except ValueError:
-            raise InputError(
-                f"{self.cells / key / name}: not JSON; remove the folder, and --resume runs it again"
-            ) from None
+        except (ValueError, RecursionError):
+            raise self._spoilt(key, name) from None
+        if not isinstance(content, dict) or any(each not in content for each in _NEEDED.get(name, ())):
+            raise self._spoilt(key, name)
+        return content
+
+    def _spoilt(self, key: str, name: str) -> InputError:
+        folder = self.cells / key
+        return InputError(f"{folder / name}: not what a cell leaves; remove {folder}, and --resume runs it again")
 
     def write(self, key: str, record: Mapping[str, Any], fill: Callable[[Path], None] = lambda draft: None) -> None:
         """Keep a cell: ``record`` as ``cell.json``, and what ``fill`` writes into a folder."""

@@ -45,10 +45,11 @@ def line_blocks(path: Path) -> Iterator[tuple[int, bytes]]:
             cut = raw.rfind(b"\n") + 1
             if cut:
                 block = rest + raw[:cut]
-                yield first_line, block
-                first_line += block.count(b"\n")
-                if first_line > MOST_LINES:
+                next_line = first_line + block.count(b"\n")
+                if next_line > MOST_LINES:
                     raise InputError(f"{path}: found more than {MOST_LINES:,} lines, the most that are read")
+                yield first_line, block
+                first_line = next_line
                 rest = raw[cut:]
             else:
                 rest += raw
