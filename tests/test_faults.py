@@ -6,11 +6,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 
 from hpcsim.cli.target import free_target
 from hpcsim.errors import InputError
+from hpcsim.results.drafts import sweep_drafts
 from hpcsim.results.run import SUMS, Run
 
 TOURNAMENT = """
@@ -74,6 +76,29 @@ def test_a_tournament_that_had_no_room_goes_on_when_there_is(tmp_path: Path) -> 
     assert hpcsim(*command, "--out", "out", "--resume", cwd=tmp_path)[0] == 0
     rows = content(tmp_path)["out/cells.csv"].decode().splitlines()[1:]
     assert [",done," in row for row in rows] == [True, True]
+
+
+def test_what_a_killed_program_left_is_taken_away_by_the_next(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    for who in (f"{gethostname()}+{gone.pid}+x", f"{gethostname()}+{os.getpid()}+x", "else+1+x", "mine"):
+        (tmp_path / f".run-{who}").mkdir()
+    assert hpcsim("run", "toy", "--no-plots", "--out", "run", cwd=tmp_path)[0] == 0
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"run", f".run-{gethostname()}+{os.getpid()}+x", ".run-else+1+x", ".run-mine"}
+    os.utime(tmp_path / ".run-else+1+x", (0, 0))
+    sweep_drafts(tmp_path, ".run-")
+    assert not (tmp_path / ".run-else+1+x").exists()
+
+
+def test_a_summary_that_cannot_be_shown_is_no_lost_run(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "hpcsim", "run", "toy", "--no-plots", "--out", "run"], cwd=tmp_path, timeout=120,
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (2, "hpcsim: standard output cannot be written: No space left on device\n")
+    assert Run.open(tmp_path / "run").summary["jobs"] == 35
 
 
 def test_of_two_runs_into_one_directory_one_is_there_whole(tmp_path: Path) -> None:

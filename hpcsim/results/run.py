@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import mkdtemp
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hpcsim.errors import HpcsimError, InputError
+from hpcsim.results.drafts import begin_draft, sweep_drafts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,7 +133,9 @@ class Run:
         refuse_used(directory)
         try:
             directory.parent.mkdir(parents=True, exist_ok=True)
-            draft = Path(mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+            prefix = f".{directory.name}-"
+            sweep_drafts(directory.parent, prefix)
+            draft = begin_draft(directory.parent, prefix)
             try:
                 self._write_into(draft, plots)
                 draft.chmod(0o777 & ~_umask())

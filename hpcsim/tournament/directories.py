@@ -10,22 +10,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 from hpcsim.errors import InputError
+from hpcsim.results.drafts import begin_draft, sweep_drafts
 
 DONE = "done"
 FAILED = "failed"
 _NEEDED = {"cell.json": ("state",), "timing.json": ("cpu_s", "cell_s")}  # keys of what cells leave
 PENDING = "pending"
-
-_FOREIGN_DRAFT_S = 86_400  # after which a draft of another machine is taken to be nobody's
 
 
 class Directory:
@@ -97,10 +93,7 @@ class Directory:
 
     def sweep(self) -> None:
         """Remove what programs left that were killed while they wrote."""
-        for draft in self._drafts.iterdir() if self._drafts.is_dir() else ():
-            with suppress(OSError):
-                if _is_abandoned(draft):
-                    shutil.rmtree(draft, ignore_errors=True)
+        sweep_drafts(self._drafts)
         with suppress(OSError):  # others may be writing
             self._drafts.rmdir()
 
@@ -118,7 +111,7 @@ class _Draft:
         while True:
             with suppress(FileNotFoundError, FileExistsError):  # another program just took the empty folder away
                 self._folder.mkdir(parents=True, exist_ok=True)
-                self._draft = Path(mkdtemp(prefix=f"{socket.gethostname()}+{os.getpid()}+", dir=self._folder))
+                self._draft = begin_draft(self._folder)
                 return self._draft
 
     def __exit__(self, *_: object) -> None:
@@ -130,20 +123,6 @@ class _Draft:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Content as JSON, the same bytes for equal content."""
     path.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
-
-
-def _is_abandoned(draft: Path) -> bool:
-    host, _, rest = draft.name.partition("+")
-    pid = rest.partition("+")[0]
-    if host != socket.gethostname() or not pid.isdigit():
-        return time.time() - draft.stat().st_mtime > _FOREIGN_DRAFT_S
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 def _sync(path: Path) -> None:
