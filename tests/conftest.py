@@ -6,6 +6,9 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from hypothesis import settings
+
+settings.register_profile("check", max_examples=3000, deadline=None)  # as ``make check`` asks: minutes, not seconds
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -59,6 +59,10 @@ SWF_CASES: list[tuple[str, dict[int, str]]] = [
     ("no_nodes", {5: "-1", 8: "0"}),
     ("no_runtime", {4: "-1"}),
     ("no_runtime", {4: "0"}),
+    ("beyond_time", {2: "9e15"}),
+    ("beyond_time", {3: "9007199254740992"}),
+    ("beyond_time", {4: "3153600001"}),
+    ("absurd_walltime", {9: "9e15"}),
     ("missing_walltime", {9: "-1"}),
     ("missing_walltime", {9: "0"}),
     ("missing_user", {12: "-1"}),
@@ -68,6 +72,7 @@ SWF_CASES: list[tuple[str, dict[int, str]]] = [
     ("unknown_preceding_job", {17: "3"}),
 ]
 
+BEYOND = (("QUEUED_TIMESTAMP", 10), ("START_TIMESTAMP", 20), ("END_TIMESTAMP", 30))
 ALCF_CASES: list[tuple[str, dict[str, str]]] = [
     ("missing_submit", {"QUEUED_TIMESTAMP": ""}),
     ("missing_submit", {"QUEUED_TIMESTAMP": "1970-01-01 00:00:00"}),
@@ -86,8 +91,10 @@ ALCF_CASES: list[tuple[str, dict[str, str]]] = [
     ("reservation_queue", {"QUEUE_NAME": "R.pm"}),
     ("reservation_queue", {"QUEUE_NAME": "R1123900"}),
     ("reservation_queue", {"QUEUE_NAME": "M485344"}),
+    ("absurd_walltime", {"WALLTIME_SECONDS": "3153600001"}),
     ("absurd_runtime", {"WALLTIME_SECONDS": "299"}),
     ("missing_walltime", {"WALLTIME_SECONDS": ""}),
+    ("beyond_time", {name: f"3000-01-01 00:{minute}:00" for name, minute in BEYOND}),
     ("missing_walltime", {"WALLTIME_SECONDS": "0.0"}),
     ("start_before_submit", {"QUEUED_TIMESTAMP": "2020-01-01 00:01:41"}),
     ("missing_user", {"USERNAME_GENID": ""}),

@@ -564,6 +564,7 @@ def test_what_cannot_be_drawn_is_refused_and_named(directories, tmp_path, monkey
 )
 def test_a_run_directory_that_is_not_whole_is_refused_in_a_sentence(directories, tmp_path, file, content, said):
     copy = shutil.copytree(directories / "polaris", tmp_path / "run")
+    (copy / "SHA256SUMS").unlink()  # as of an older run, or of one that was changed on purpose
     (copy / file).unlink()
     if isinstance(content, str):
         (copy / file).write_text(content)

@@ -275,6 +275,7 @@ def test_a_manifest_that_does_not_say_what_ran_is_refused(run, tmp_path):
     directory = run.write(tmp_path / "run", plots=False)
     manifest = {key: value for key, value in run.manifest.items() if key not in ("scheduler", "seed")}
     (directory / "manifest.json").write_text(json.dumps(manifest))
+    (directory / "SHA256SUMS").unlink()
     assert refused(directory) == f"{directory}: not a complete run directory: its manifest.json has no scheduler, seed"
 
 

@@ -18,7 +18,7 @@ from hpcsim.workload.swf import write_swf
 from hpcsim.workload.trace import read_trace
 
 FILES = {
-    "attempts.parquet", "decisions.parquet", "jobs.parquet", "manifest.json", "plots/makespan.png",
+    "SHA256SUMS", "attempts.parquet", "decisions.parquet", "jobs.parquet", "manifest.json", "plots/makespan.png",
     "plots/utilisation.png", "plots/waits.png", "report.html", "scenario.yaml", "summary.json", "timeline.parquet",
     "timing.json", "trace.json.gz",
 }  # fmt: skip

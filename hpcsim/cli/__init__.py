@@ -94,7 +94,7 @@ def main(args: list[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
         code = 1
     except OSError as error:  # the output is on a full disk, say
-        _say(str(error))
+        _say(_said(error))
         code = 2
     sys.exit(code)
 
@@ -116,8 +116,14 @@ def _exit_code(args: list[str] | None) -> int:
     except OSError as error:
         if isinstance(error, BrokenPipeError) or os.environ.get("HPCSIM_DEBUG", "") not in ("", "0"):
             raise
-        _say(str(error))
+        _say(_said(error))
         return 2
+    except MemoryError as error:
+        if os.environ.get("HPCSIM_DEBUG", "") not in ("", "0"):
+            raise
+        what = str(error) or "none is left"
+        _say(f"there is not enough memory: {what}; take fewer jobs, a shorter window or fewer nodes")
+        return 1
     except HpcsimError as error:
         if os.environ.get("HPCSIM_DEBUG", "") not in ("", "0"):
             raise
@@ -126,9 +132,16 @@ def _exit_code(args: list[str] | None) -> int:
     return returned if isinstance(returned, int) else 0  # --help and --version return their exit code
 
 
+def _said(error: OSError) -> str:
+    """What the system refused: the file, or standard output, which has no name."""
+    return str(error) if error.filename else f"standard output cannot be written: {error.strerror or error}"
+
+
 def _say(message: str) -> None:
+    """Show a message; what it quotes of a file cannot steer the terminal."""
     for line in message.splitlines():
-        click.echo(f"hpcsim: {line}", err=True)
+        shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+        click.echo(f"hpcsim: {shown}", err=True)
 
 
 def _guests() -> dict[str, str]:

@@ -52,8 +52,10 @@ def _manifest(directory: Path) -> dict[str, Any]:
 
     try:
         manifest: dict[str, Any] = json.loads((directory.expanduser() / "manifest.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{directory}: not a complete run directory: {error}") from error
+    if not isinstance(manifest, dict):
+        raise InputError(f"{directory}: not a complete run directory: its manifest.json is no object")
     if "cites" not in manifest:
         made_by = manifest.get("hpcsim", "an older hpcsim")
         raise InputError(f"{directory}: its manifest has no cites: it was made by hpcsim {made_by}; run it again")

@@ -23,17 +23,16 @@ def explain(run: Path, job: str, as_json: bool) -> None:
     from hpcsim.results.answer import answer
     from hpcsim.results.choices import choice_of, told
     from hpcsim.results.explain import explain as explain_job
-    from hpcsim.results.run import Run
+    from hpcsim.results.run import reading
 
-    read = Run.open(run)
-    found = explain_job(read, job)
-    weighed = [choice_of(read, found.job_id, each.start_s) for each in found.attempts]
-    if as_json:
-        told_of_choices = {"weighed": weighed} if any(weighed) else {}
-        click.echo(json.dumps(found.as_data() | told_of_choices, indent=2, ensure_ascii=False))
-    else:
-        columns = shutil.get_terminal_size().columns
-        click.echo("\n".join(answer(found, min(columns, _WIDEST))))
-        for rows in weighed:
-            if rows:
-                click.echo("\n".join(["", *told(rows, columns)]))
+    with reading([run]) as [read]:
+        found = explain_job(read, job)
+        weighed = [choice_of(read, found.job_id, each.start_s) for each in found.attempts]
+        if as_json:
+            told_of_choices = {"weighed": weighed} if any(weighed) else {}
+            text = json.dumps(found.as_data() | told_of_choices, indent=2, ensure_ascii=False)
+        else:
+            columns = shutil.get_terminal_size().columns
+            parts = [answer(found, min(columns, _WIDEST)), *(["", *told(rows, columns)] for rows in weighed if rows)]
+            text = "\n".join(line for part in parts for line in part)
+    click.echo(text)

@@ -20,10 +20,11 @@ def perfetto(run: Path, output: Path | None) -> None:
     """
     from hpcsim.errors import InputError
     from hpcsim.results.perfetto import FILE, is_trace, write_trace
-    from hpcsim.results.run import Run
+    from hpcsim.results.run import reading
 
     path = (run if output is None else output).expanduser() / (FILE if output is None else "")
     if output is not None and path.exists() and not path.is_dir() and not is_trace(path):
         raise InputError(f"{path}: exists already and is no trace of hpcsim; choose another -o")
-    about = write_trace(Run.open(run), path)
+    with reading([run]) as [opened]:
+        about = write_trace(opened, path)
     click.echo(f"{path}: {about}")

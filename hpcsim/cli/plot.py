@@ -23,25 +23,25 @@ def plot(runs: tuple[Path, ...], only: tuple[str, ...], form: str, out: Path | N
     Without --only all are drawn for which the runs left the tables. A file that hpcsim did not draw is kept.
     """
     from hpcsim.errors import InputError
-    from hpcsim.results.run import Run
+    from hpcsim.results.run import reading
     from hpcsim.scenario.layers import did_you_mean
 
     for name in only:
         if name not in NAMES:
             raise InputError(f"--only: no figure named {name!r}.{did_you_mean(name, NAMES)} Known: {', '.join(NAMES)}.")
-    opened = [(str(run), Run.open(run)) for run in runs]
-
-    from hpcsim.results.plots import PLOTS, drawn_runs, write_plots
-
-    drawn = drawn_runs(opened)
-    names = list(dict.fromkeys(only))
-    if not only:
-        for name, figure in PLOTS.items():
-            lacking = next((f"{each.place}: {why}" for each in drawn if (why := figure.lacking(each))), None)
-            if lacking is None:
-                names.append(name)
-            else:
-                click.echo(f"hpcsim: no {name}: {lacking}", err=True)
     directory = (out or (runs[0] / "plots" if len(runs) == 1 else Path("plots"))).expanduser()
-    for path in write_plots(drawn, names, directory, form, own=out is None and len(runs) == 1):
+    with reading(runs) as opened:
+        from hpcsim.results.plots import PLOTS, drawn_runs, write_plots
+
+        drawn = drawn_runs([(str(place), run) for place, run in zip(runs, opened, strict=True)])
+        names = list(dict.fromkeys(only))
+        if not only:
+            for name, figure in PLOTS.items():
+                lacking = next((f"{each.place}: {why}" for each in drawn if (why := figure.lacking(each))), None)
+                if lacking is None:
+                    names.append(name)
+                else:
+                    click.echo(f"hpcsim: no {name}: {lacking}", err=True)
+        written = write_plots(drawn, names, directory, form, own=out is None and len(runs) == 1)
+    for path in written:
         click.echo(path)

@@ -26,18 +26,18 @@ def report(runs: tuple[Path, ...], out: Path | None) -> None:
     from hpcsim.errors import InputError
     from hpcsim.results.page import IS_REPORT, write_report
     from hpcsim.results.perfetto import FILE, write_trace
-    from hpcsim.results.run import Run
+    from hpcsim.results.run import reading
 
-    opened = [Run.open(run) for run in runs]
     file = (out or (runs[0] / "report.html" if len(runs) == 1 else _COMPARISON)).expanduser()
-    try:
-        if file.exists() and not file.is_dir() and not _is_report(file, IS_REPORT.encode()):
-            raise InputError(f"{file}: exists already and is no report of hpcsim; choose another -o")
-        write_report(file, opened, [run.expanduser().resolve().name for run in runs])
-        if len(runs) == 1 and out is None:
-            write_trace(opened[0], file.with_name(FILE))
-    except OSError as error:
-        raise InputError(f"{file}: cannot be written: {error.strerror or error}; choose another -o") from error
+    with reading(runs) as opened:
+        try:
+            if file.exists() and not file.is_dir() and not _is_report(file, IS_REPORT.encode()):
+                raise InputError(f"{file}: exists already and is no report of hpcsim; choose another -o")
+            write_report(file, opened, [run.expanduser().resolve().name for run in runs])
+            if len(runs) == 1 and out is None:
+                write_trace(opened[0], file.with_name(FILE))
+        except OSError as error:
+            raise InputError(f"{file}: cannot be written: {error.strerror or error}; choose another -o") from error
     click.echo(str(file))
 
 

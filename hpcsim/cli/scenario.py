@@ -10,7 +10,7 @@ import click
 
 from hpcsim.cli.plugins import load_and_complain, plugin_option
 from hpcsim.errors import InputError
-from hpcsim.scenario.layers import did_you_mean
+from hpcsim.scenario.layers import FILES, at, did_you_mean
 from hpcsim.scenario.load import LoadedScenario, load_scenario, scenario_schema
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def validate(
                 source, overrides, schedulers=found.schedulers, twins=found.twins, parts=found.offers
             )
             _check_jobs(loaded)
+            _check_machine(loaded, found)
             _check_needs(loaded, found)
         except InputError as error:
             wrong.append(str(error))
@@ -61,7 +62,7 @@ def schema(output: Path | None) -> None:
 
 
 def _check_jobs(loaded: LoadedScenario) -> None:
-    """``InputError`` when the named trace or profile is not there; neither is read."""
+    """``InputError`` when the named trace or profile is not there; neither is read, and the trace may still be none."""
     from hpcsim.workload.synthetic import known_names  # imports numpy, which hpcsim schema can do without
 
     trace, profile = loaded.scenario.trace, loaded.scenario.profile
@@ -73,6 +74,21 @@ def _check_jobs(loaded: LoadedScenario) -> None:
         guess = did_you_mean(profile, known)
         place = loaded.place("profile")
         raise InputError(f"{place}: profile: no profile named {profile!r}.{guess} Known: {', '.join(known)}.")
+
+
+def _check_machine(loaded: LoadedScenario, plugins: Plugins) -> None:
+    """``InputError`` when the machine or its queue rules are wrong, or another file of its physics is not there."""
+    for *above, key in FILES:
+        file = at(loaded.resolved(), (*above, key))
+        if isinstance(file, str) and above and not Path(file).is_file():
+            name = ".".join(map(str, (*above, key)))
+            raise InputError(f"{loaded.place(*above, key)}: {name}: there is no such file (got {file!r})")
+    if loaded.scenario.physics is not None:
+        from hpcsim.scenario import physics  # scipy and the machine floor, only where they are needed
+
+        spec = physics.machine_spec(loaded, plugins.machines)
+        if spec is not None:
+            physics.make_admission(loaded, spec, 0)
 
 
 def _check_needs(loaded: LoadedScenario, plugins: Plugins) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hpcsim.cli.screen import Pace
     from hpcsim.engine.simulation import Simulation
     from hpcsim.results.frames import Frame, Recording
+    from hpcsim.results.run import Run
 
 _LIVE_S: Final = 0.25  # between two pictures of a run that goes on, at least
 _SHARE: Final = 0.03  # of a run's time that its pictures may take
@@ -152,13 +153,19 @@ def _draws(console: Console) -> bool:
 
 
 def _replay(directory: Path, speed: str | None, seconds: float | None) -> None:
+    from hpcsim.results.run import reading
+
+    with reading([directory]) as [run]:
+        _show(run, speed, seconds)
+
+
+def _show(run: Run, speed: str | None, seconds: float | None) -> None:
     from rich.console import Console
 
     from hpcsim.cli.screen import Pace, plain
     from hpcsim.results.frames import Recording
-    from hpcsim.results.run import Run
 
-    recording = Recording(Run.open(directory))
+    recording = Recording(run)
     length_s = max(1, recording.end_s - recording.start_s)
     rate = _rate(speed) if speed is not None else length_s / (seconds or _SECONDS)
     console = Console(highlight=False)

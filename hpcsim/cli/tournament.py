@@ -68,8 +68,12 @@ def tournament(
         return 0
     _claim(planned, directory, resume=resume or retry, retry=retry, sharded=shard is not None)
     to_run = missing(planned, directory, part)
-    code = _run(planned, directory, to_run, workers, parsl_config)
-    states = write_tables(planned, directory)
+    try:
+        code = _run(planned, directory, to_run, workers, parsl_config)
+        states = write_tables(planned, directory)
+    except OSError as error:
+        what = f"{directory.root}: cannot be written: {error.strerror or error}"
+        raise InputError(f"{what}; when it can, --resume goes on with what is missing") from error
     whole = not states["pending"] and not code
     if whole:
         from hpcsim.tournament.report import write_report
@@ -177,7 +181,7 @@ def _claim(plan: Plan, directory: Directory, *, resume: bool, retry: bool, shard
     used = root.is_dir() and any(root.iterdir())
     record = root / "tournament.yaml"
     is_one = record.is_file()
-    is_same = is_one and record.read_text("utf-8") == text
+    is_same = is_one and record.read_bytes() == text.encode()
     if used and not is_one and not (root / "cells").is_dir() and not (root / "drafts").is_dir():
         raise InputError(f"{root}: exists already and is no tournament's; choose another --out")
     if is_one and not resume and not (sharded and is_same):
@@ -190,8 +194,7 @@ def _claim(plan: Plan, directory: Directory, *, resume: bool, retry: bool, shard
     try:
         root.mkdir(parents=True, exist_ok=True)
         directory.sweep()
-        if not is_same:
-            directory.put("tournament.yaml", text)
+        directory.put("tournament.yaml", text)  # also where it is the same: now is the time to find that nothing can be
     except OSError as error:
         raise InputError(f"{root}: cannot be written: {error.strerror or error}; choose another --out") from error
     for key in {cell.key for cell in plan.cells} if retry else ():

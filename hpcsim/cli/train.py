@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpcsim.cli.needed import need
+from hpcsim.cli.target import free_target
 
 if TYPE_CHECKING:
     from hpcsim.training.course import Round, Trained
@@ -69,7 +70,8 @@ def aims(
     if without is not None and without not in ABLATIONS:
         known = "\n".join(f"  {each}: {what}" for each, what in ABLATIONS.items())
         raise InputError(f"--without: found {without!r}, expected one of\n{known}")
-    out, name = _target(out, name or Path(scenarios[0]).stem)
+    name = name or Path(scenarios[0]).stem
+    out = free_target(out, name)
     plan = Plan(scenarios, seed, overrides=_changed(settings))
     plan = plan._replace(rounds=plan.rounds if rounds is None else rounds, days=days or plan.days)
     if without is not None:
@@ -114,7 +116,8 @@ def rlschert(
     from hpcsim.schedulers.rlschert import trained
     from hpcsim.training.rlschert import Plan, Told, train
 
-    out, name = _target(out, name or Path(scenarios[0]).stem)
+    name = name or Path(scenarios[0]).stem
+    out = free_target(out, name)
     plan = Plan(scenarios, overrides=_changed(settings), loads=loads or (None,), seed=seed, start=start)
     episodes = episodes or plan.episodes
     steps = plan.steps if steps is None else steps
@@ -165,7 +168,8 @@ def greendrl(
     need("gymnasium", "stable_baselines3", extra="train")
     from hpcsim.training.greendrl import Plan, Seen, train_into
 
-    out, name = _target(out, name or Path(scenarios[0]).stem)
+    name = name or Path(scenarios[0]).stem
+    out = free_target(out, name)
     changed = _changed(settings)
     plan = Plan(
         machines=tuple(islice(cycle(scenarios), max(len(scenarios), _AT_ONCE))),
@@ -189,19 +193,6 @@ def greendrl(
     keys += [f"--set {each}" for each in settings]
     asked = " ".join(["hpcsim train greendrl", *scenarios, f"--name {name} --seed {seed}", *keys])
     click.echo(train_into(out, name, plan, asked, told))
-
-
-def _target(out: Path, name: str) -> tuple[Path, str]:
-    """The directory and the name of weights that are not there yet; InputError where they are, or cannot be."""
-    from hpcsim.errors import InputError
-
-    if "/" in name or name in ("", ".", ".."):
-        raise InputError(f"--name: should be the name of a file without a directory, found {name!r}")
-    out = out.expanduser()
-    target = out / f"{name}.json"
-    if target.exists():
-        raise InputError(f"{target}: exists; remove it, or give another -o or --name")
-    return out, name
 
 
 def _changed(settings: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:

@@ -13,6 +13,7 @@ import click
 from hpcsim.cli.needed import need
 from hpcsim.cli.offered import twins as tell
 from hpcsim.cli.plugins import plugin_option
+from hpcsim.cli.target import free_target, writable
 from hpcsim.twins.learners import NAMES, ON_GPU
 
 if TYPE_CHECKING:
@@ -89,9 +90,9 @@ def train(
     """
     from hpcsim.errors import InputError
 
-    out = out.expanduser()
     if name is None and len(scenarios) > 1:
         raise InputError("--name: weights of several scenarios need a name")
+    out = writable(out)
     need("torch", "safetensors")
     from hpcsim.twins import weights
     from hpcsim.twins.learners import learner
@@ -105,11 +106,7 @@ def train(
         (title, taught.records(run)) for title, run in (_run(s, taught, settings, trace, plugins) for s in scenarios)
     ]
     name = name or learned[0][0]
-    if "/" in name or name in ("", ".", ".."):
-        raise InputError(f"--name: should be the name of a file without a directory, found {name!r}")
-    target = out / f"{name}.{twin}.json"
-    if target.exists():
-        raise InputError(f"{target}: exists; remove it, or give another -o or --name")
+    free_target(out, name, f".{twin}")
     checkpoint = out / f"{name}.{twin}.checkpoint"
     plan = Plan(seed, epochs)
     with _epoch_bar(name, plan.epochs) as told:

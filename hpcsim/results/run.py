@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import mkdtemp
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hpcsim.errors import InputError
+from hpcsim.errors import HpcsimError, InputError
+from hpcsim.results.drafts import begin_draft, sweep_drafts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,7 +133,9 @@ class Run:
         refuse_used(directory)
         try:
             directory.parent.mkdir(parents=True, exist_ok=True)
-            draft = Path(mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+            prefix = f".{directory.name}-"
+            sweep_drafts(directory.parent, prefix)
+            draft = begin_draft(directory.parent, prefix)
             try:
                 self._write_into(draft, plots)
                 draft.chmod(0o777 & ~_umask())
@@ -168,6 +173,8 @@ class Run:
 
     def _write_into(self, draft: Path, plots: bool) -> None:
         self.write_into(draft)
+        sums = {path.name: _sha256(path) for path in sorted(draft.iterdir()) if path.name != "timing.json"}
+        (draft / SUMS).write_text("".join(f"{sha256}  {name}\n" for name, sha256 in sums.items()), encoding="utf-8")
         if plots:
             from hpcsim.results.page import write_report  # these are for runs that are looked at
             from hpcsim.results.perfetto import FILE, write_trace
@@ -181,13 +188,14 @@ class Run:
 
     @classmethod
     def open(cls, directory: str | Path) -> Run:
-        """Read a run directory. Raises InputError if it is not one, or not a whole one."""
+        """Read a run directory. Raises InputError if it is not one, not a whole one, or changed since."""
         directory = Path(directory).expanduser()
         try:
             names = [*TABLES, *(name for name in OF_SOME if (directory / f"{name}.parquet").exists())]
             for file in (*(f"{name}.parquet" for name in names), *(f"{name}.json" for name in _JSONS), "scenario.yaml"):
                 if not (directory / file).exists():
                     raise ValueError(f"it has no {file}")
+            _refuse_changed(directory, [f"{name}.parquet" for name in names])
             tables = {name: pq.read_table(directory / f"{name}.parquet") for name in names}
             texts = {name: json.loads((directory / f"{name}.json").read_text("utf-8")) for name in _JSONS}
             _refuse_unfit(tables, texts)
@@ -198,8 +206,49 @@ class Run:
                 telemetry_file = TelemetryFile.open(directory / TELEMETRY)
             scenario_yaml = (directory / "scenario.yaml").read_text("utf-8")
             return cls(tables, **texts, scenario_yaml=scenario_yaml, telemetry_file=telemetry_file)
-        except (OSError, ValueError, pa.ArrowException) as error:
+        except (OSError, ValueError, RecursionError, pa.ArrowException) as error:
             raise InputError(f"{directory}: not a complete run directory: {error}") from error
+
+
+@contextmanager
+def reading(directories: Sequence[Path]) -> Iterator[list[Run]]:
+    """The runs of these directories, while something is made of them. Raises InputError as ``Run.open``.
+
+    What goes wrong with a run whose files are known to be as they were written is a bug, and goes on as it is. Where
+    ``SHA256SUMS`` is not there to tell, the tables were most likely changed: that is an InputError.
+    """
+    runs = [Run.open(directory) for directory in directories]
+    try:
+        yield runs
+    except (HpcsimError, OSError):
+        raise
+    except Exception as error:
+        unsure = next((each for each in directories if not (each.expanduser() / SUMS).exists()), None)
+        if unsure is None:
+            raise
+        raise InputError(
+            f"{unsure}: what its tables hold does not go together ({type(error).__name__}: {error}), and it has no "
+            f"{SUMS} that would tell which file was changed or damaged; run it again: hpcsim run {unsure}/scenario.yaml"
+        ) from error
+
+
+def _refuse_changed(directory: Path, tables: Sequence[str]) -> None:
+    """Raise ValueError for a file that is read of a run and is not as the run wrote it; older runs cannot tell."""
+    if not (directory / SUMS).exists():
+        return
+    lines = (directory / SUMS).read_text("utf-8", "replace").splitlines()
+    sums = {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines)}
+    for name in (*tables, "summary.json", "manifest.json", "scenario.yaml"):
+        if sums.get(name) != _sha256(directory / name):
+            raise ValueError(
+                f"its {name} is not as the run wrote it, by {SUMS}: damaged or changed; run it again, or remove {SUMS} "
+                "to have it read as it is"
+            )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _refuse_unfit(tables: Mapping[str, pa.Table], texts: Mapping[str, Any]) -> None:
@@ -211,13 +260,20 @@ def _refuse_unfit(tables: Mapping[str, pa.Table], texts: Mapping[str, Any]) -> N
             if column.endswith("_s") and not pa.types.is_integer(table.schema.field(column).type):
                 kind = table.schema.field(column).type
                 raise ValueError(f"its {name}.parquet has a column {column} of {kind}; it should be whole seconds")
+            if column in _KNOWN and table.column(column).null_count:
+                raise ValueError(f"its {name}.parquet has rows without {column}")
+        for column in table.column_names:
+            if column.endswith("_s") and pa.types.is_integer(table.schema.field(column).type):
+                bounds = pc.min_max(table.column(column)).as_py()
+                if max(map(abs, (value or 0 for value in bounds.values()))) > _FARTHEST_S:
+                    raise ValueError(f"its {name}.parquet has a {column} that is thousands of years away")
     for name, needed in _KEYS.items():
         if not isinstance(texts[name], dict):
             raise ValueError(f"its {name}.json is no object of keys and values")
         if lacking := [key for key in needed if key not in texts[name]]:
             raise ValueError(f"its {name}.json has no {', '.join(lacking)}")
     t0_utc, machine = texts["manifest"]["t0_utc"], texts["manifest"]["machine"]
-    if not isinstance(t0_utc, int):
+    if not (isinstance(t0_utc, int) and abs(t0_utc) < _LATEST_UTC):
         raise ValueError(f"its manifest.json has the t0_utc {t0_utc!r}; it should be a Unix time")
     if not (isinstance(machine, dict) and isinstance(machine.get("nodes"), int) and machine["nodes"] > 0):
         raise ValueError("its manifest.json does not say how many nodes the machine has")
@@ -238,6 +294,10 @@ class DirectoryTaken(InputError):
 
 
 TELEMETRY = "telemetry.parquet"
+SUMS = "SHA256SUMS"  # of all that repeats byte for byte; sha256sum -c reads it
+_LATEST_UTC = 253_402_300_800  # the year 10000, of which Python knows no dates
+_FARTHEST_S = 1 << 42  # from t0_utc; node-seconds are larger
+_KNOWN = ("job_id", "submit_s", "nodes", "time_s", "state", "measured")  # in each row
 _JSONS = ("summary", "manifest", "timing")
 _COLUMNS = {
     "jobs": ("job_id", "submit_s", "start_s", "end_s", "nodes", "runtime_s", "state", "wait_s", "measured"),

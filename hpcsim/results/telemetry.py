@@ -44,7 +44,7 @@ class TelemetryFile:
         self._writer: pq.ParquetWriter | None = None
         self._last = ExitStack()  # what is done when nobody holds this any more, the latest first
         self._last.callback(file.close)
-        weakref.finalize(self, self._last.close)
+        weakref.finalize(self, _close, self._last)
 
     @classmethod
     def begin(cls) -> TelemetryFile:
@@ -111,6 +111,12 @@ def _column(values: Any, kind: pa.DataType, rows: int) -> pa.Array:
     if values is None:
         return pa.nulls(rows, kind)
     return values if isinstance(values, pa.Array) else pa.array(values).cast(kind, safe=False)  # safe: no rounding
+
+
+def _close(last: ExitStack) -> None:
+    """Do what is left to do; a disk that is full was told of already, or nobody wants the file."""
+    with suppress(OSError):
+        last.close()
 
 
 def _abandon(writer: pq.ParquetWriter) -> None:

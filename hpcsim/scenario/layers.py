@@ -49,6 +49,8 @@ NAMED: tuple[str, ...] = ("observers", "metrics")
 
 _TOURNAMENTS = ("tournament", "aims-question")  # what the names of packaged files begin with that are tournaments
 _LONGEST_SHOWN = 60  # characters of a wrong value
+_LONGEST_PATH = 1000  # characters; os.path.expanduser and the system's own limits raise in many ways beyond
+_MOST_BASES = 20  # below one another
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,8 @@ def _with_base(text: YamlText, folder: Path, chain: list[Path]) -> list[Layer]:
         path = _find(base, folder)
     except InputError as error:
         raise InputError(f"{place}: base: {error}") from None
+    if len(chain) > _MOST_BASES:
+        raise InputError(f"{place}: base: more than {_MOST_BASES} scenarios, each the base of the next")
     if path.resolve() in [known.resolve() for known in chain]:
         ring = " -> ".join(known.name for known in [*chain, path])
         raise InputError(f"{place}: base: a scenario cannot start from itself ({ring})")
@@ -176,6 +180,8 @@ def _with_base(text: YamlText, folder: Path, chain: list[Path]) -> list[Layer]:
 
 def _find(source: str | Path, folder: Path) -> Path:
     """The file that a path, relative to ``folder``, or a packaged name means."""
+    if len(os.fspath(source)) > _LONGEST_PATH:
+        raise InputError(f"a name of {len(os.fspath(source)):,} characters, expected a file or a packaged scenario")
     path = folder / os.path.expanduser(source)
     is_name = isinstance(source, str) and os.sep not in source and not source.endswith((".yaml", ".yml"))
     packaged = packaged_scenarios()

@@ -27,6 +27,7 @@ from hpcsim.scenario.models import DEFAULT_PERFORMANCE, DEFAULT_SCHEDULER, Plugg
 from hpcsim.strict_yaml import Place, Steps
 from hpcsim.workload.reader import BUILT_IN
 
+_MOST_COMPLAINTS = 200  # that are told of one scenario
 _PARTS = (*NAMED, "trace_format")
 _NAMED_OPTIONS = {"type": "object", "additionalProperties": {"anyOf": [{"type": "object"}, {"type": "null"}]}}
 
@@ -110,7 +111,9 @@ def checked(
         told = _check_named(layer, parts, options)
         wrong += told
     if scenario is None or wrong:
-        raise InputError("\n".join(dict.fromkeys(f"{place}: {text}" for place, text in sorted(wrong))))
+        lines = list(dict.fromkeys(f"{place}: {text}" for place, text in sorted(wrong)))
+        more = ["there is more; these are the first"] if len(lines) > _MOST_COMPLAINTS else []
+        raise InputError("\n".join([*lines[:_MOST_COMPLAINTS], *more]))
     for path, checked in options.items():
         if checked is not None:
             scenario = _with_options(scenario, path, checked, layer)
@@ -274,7 +277,7 @@ def _with_options(scenario: Scenario, path: Steps, options: BaseModel, layer: La
 def complaints(error: ValidationError, layer: Layer, model: type[BaseModel], above: Steps) -> list[tuple[Place, str]]:
     """The errors of pydantic as ``key.path: what was wrong (got VALUE)``, each with its place."""
     told: list[tuple[Place, str]] = []
-    for found in error.errors(include_url=False):
+    for found in error.errors(include_url=False)[: _MOST_COMPLAINTS + 1]:
         path = (*above, *found["loc"])
         key = ".".join(map(str, path))
         kind, text, value = found["type"], found["msg"], found["input"]

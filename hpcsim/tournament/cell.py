@@ -72,6 +72,8 @@ def run_cell(order: Order) -> Ended:
             directory.write(order.key, {"state": DONE, **order.identity}, fill)
         return Ended(DONE, time.perf_counter() - began, float(run.timing["cpu_s"]["simulate"]))
     except Failed as failed:
+        if failed.origin == "writing" and isinstance(failed.cause, OSError):
+            raise failed.cause from failed  # the disk is full, say: not the cell's failure, and the next would meet it
         write_failure(directory, order, failed.origin, failed.cause)
         return Ended(FAILED, time.perf_counter() - began, said=f"{failed.origin}: {_line(failed.cause)}")
 

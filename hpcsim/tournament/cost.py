@@ -40,9 +40,12 @@ def costs(directory: Path) -> list[Cost]:
     path = directory / TIMING
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        read = csv.DictReader(file)
-        rows, header = list(read), read.fieldnames or []
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            read = csv.DictReader(file)
+            rows, header = list(read), read.fieldnames or []
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{path}: not a table of what clocks measured: {error}") from error
     if "scheduler" not in header:
         raise InputError(f"{path}:1: no column 'scheduler'; found {', '.join(header)}")
     trained = [name for name in header if name.startswith(_TRAINING)]

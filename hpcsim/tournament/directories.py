@@ -10,21 +10,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 from hpcsim.errors import InputError
+from hpcsim.results.drafts import begin_draft, sweep_drafts
 
 DONE = "done"
 FAILED = "failed"
+_NEEDED = {"cell.json": ("state",), "timing.json": ("cpu_s", "cell_s")}  # keys of what cells leave
 PENDING = "pending"
-
-_FOREIGN_DRAFT_S = 86_400  # after which a draft of another machine is taken to be nobody's
 
 
 class Directory:
@@ -41,19 +38,28 @@ class Directory:
 
     def record(self, key: str) -> dict[str, Any] | None:
         """What ``cell.json`` says of a cell; None if there is none."""
-        return self.read(key, "cell.json")
+        record = self.read(key, "cell.json")
+        if record is None or record["state"] == DONE:
+            return record
+        if record["state"] == FAILED and isinstance(failure := record.get("failure"), dict) and "origin" in failure:
+            return record
+        raise self._spoilt(key, "cell.json")
 
     def read(self, key: str, name: str) -> dict[str, Any] | None:
         """The content of one of a cell's JSON files; None if there is none."""
         try:
-            content: dict[str, Any] = json.loads((self.cells / key / name).read_text("utf-8"))
-            return content
+            content = json.loads((self.cells / key / name).read_text("utf-8"))
         except FileNotFoundError:
             return None
-        except ValueError:
-            raise InputError(
-                f"{self.cells / key / name}: not JSON; remove the folder, and --resume runs it again"
-            ) from None
+        except (ValueError, RecursionError):
+            raise self._spoilt(key, name) from None
+        if not isinstance(content, dict) or any(each not in content for each in _NEEDED.get(name, ())):
+            raise self._spoilt(key, name)
+        return content
+
+    def _spoilt(self, key: str, name: str) -> InputError:
+        folder = self.cells / key
+        return InputError(f"{folder / name}: not what a cell leaves; remove {folder}, and --resume runs it again")
 
     def write(self, key: str, record: Mapping[str, Any], fill: Callable[[Path], None] = lambda draft: None) -> None:
         """Keep a cell: ``record`` as ``cell.json``, and what ``fill`` writes into a folder."""
@@ -87,10 +93,7 @@ class Directory:
 
     def sweep(self) -> None:
         """Remove what programs left that were killed while they wrote."""
-        for draft in self._drafts.iterdir() if self._drafts.is_dir() else ():
-            with suppress(OSError):
-                if _is_abandoned(draft):
-                    shutil.rmtree(draft, ignore_errors=True)
+        sweep_drafts(self._drafts)
         with suppress(OSError):  # others may be writing
             self._drafts.rmdir()
 
@@ -108,7 +111,7 @@ class _Draft:
         while True:
             with suppress(FileNotFoundError, FileExistsError):  # another program just took the empty folder away
                 self._folder.mkdir(parents=True, exist_ok=True)
-                self._draft = Path(mkdtemp(prefix=f"{socket.gethostname()}+{os.getpid()}+", dir=self._folder))
+                self._draft = begin_draft(self._folder)
                 return self._draft
 
     def __exit__(self, *_: object) -> None:
@@ -120,20 +123,6 @@ class _Draft:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Content as JSON, the same bytes for equal content."""
     path.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
-
-
-def _is_abandoned(draft: Path) -> bool:
-    host, _, rest = draft.name.partition("+")
-    pid = rest.partition("+")[0]
-    if host != socket.gethostname() or not pid.isdigit():
-        return time.time() - draft.stat().st_mtime > _FOREIGN_DRAFT_S
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 def _sync(path: Path) -> None:

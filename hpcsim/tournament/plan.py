@@ -10,12 +10,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from hpcsim.errors import HpcsimError, InputError
 from hpcsim.plugin.loader import Plugins
 from hpcsim.replay import Source, made, source_of
 from hpcsim.results.figures import FIGURES, FIGURES_OF_MACHINE, FIGURES_OF_WORKFLOW
 from hpcsim.scenario.build import DEFAULT_DAYS
-from hpcsim.scenario.layers import Layer, did_you_mean, text_layers
+from hpcsim.scenario.layers import Layer, did_you_mean, shown, text_layers
 from hpcsim.scenario.load import LoadedScenario, checked
 from hpcsim.scenario.models import Window
 from hpcsim.strict_yaml import Place, Steps, YamlText
@@ -305,7 +307,13 @@ def _section(grid: Grid, field: _Field, window: Placed, seed: int) -> dict[str, 
         section = sequence(submit_s, window.section["first"], window.jobs)
     else:
         section = window.section
-    whole = Window(**section).model_dump(mode="json")
+    try:
+        whole = Window(**section).model_dump(mode="json")
+    except ValidationError as error:
+        raise InputError(
+            f"{grid.place('windows')}: windows: {field.name}: {window.label}: {error.errors()[0]['msg']} "
+            f"(got {shown(error.errors()[0]['input'])})"
+        ) from None
     return {"window": whole} if field.extent.submit_s is not None else {"window": whole, "days": days}
 
 

@@ -84,8 +84,11 @@ def _failures(directory: Path) -> Table:
     path = directory / "failures.csv"
     if not path.exists():
         return Table(KEYS, [], len(KEYS))
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [tuple(row) for row in csv.reader(file)]
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [tuple(row) for row in csv.reader(file)]
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{path}: not a table of failures: {error}") from error
     header = rows[0] if rows else KEYS
     return Table(header, rows[1:], len(header))
 

@@ -83,7 +83,7 @@ def _failures(plan: Plan, known: Mapping[str, dict[str, Any]]) -> Iterator[list[
     for cell in plan.cells:
         record = known.get(cell.key)
         if record is not None and record["state"] == FAILED:
-            said = [" ".join(str(record["failure"][name]).split()) for name in _FAILURES]
+            said = [" ".join(str(record["failure"].get(name, "")).split()) for name in _FAILURES]
             coordinates = [cell.scenario, cell.window, cell.scheduler, str(cell.seed), cell.load]
             yield [*coordinates, *said, f"cells/{cell.key}"]
 

@@ -29,6 +29,8 @@ RESERVATION_QUEUE = r"^R[.0-9]|^M[0-9]"
 CLOCK_TOLERANCE_S = 60
 AT_LIMIT = 0.98  # of the walltime: a job that ran at least so long was stopped by its limit
 LONGEST_RUNTIME_S = 30 * 86_400
+CENTURY_S = 100 * 365 * 86_400
+LATEST_S = 32_503_680_000  # the year 3000, after 1970 or after the trace's zero
 
 
 class Rule(NamedTuple):
@@ -146,6 +148,23 @@ def end_before_start(rows: pa.Table) -> tuple[Bools, pa.Table]:
 def no_nodes(rows: pa.Table) -> tuple[Bools, pa.Table]:
     """No nodes or processors, or an unknown number of them: the job never ran."""
     return _without(rows, _numbers(rows, "nodes") <= 0)
+
+
+@rule("dropped")
+def beyond_time(rows: pa.Table) -> tuple[Bools, pa.Table]:
+    """Submitted after the year 2999 or 100 years after the first job, or waited or ran for more than 100 years."""
+    submit_s = _numbers(rows, "submit_s")
+    met: Bools = (submit_s >= LATEST_S) | (submit_s - submit_s.min(initial=LATEST_S) > CENTURY_S)
+    met |= _numbers(rows, "runtime_s") > CENTURY_S
+    waited_s = _numbers(rows, "wait_s") if "wait_s" in rows.column_names else _numbers(rows, "start_s") - submit_s
+    return _without(rows, met | (waited_s > CENTURY_S))
+
+
+@rule("mended")
+def absurd_walltime(rows: pa.Table) -> tuple[Bools, pa.Table]:
+    """Walltime above 100 years, which stands for no limit: cut down to that."""
+    met: Bools = _numbers(rows, "walltime_s") > CENTURY_S
+    return _mended(rows, met, "walltime_s", np.full(len(met), CENTURY_S))
 
 
 @rule("mended")
@@ -277,6 +296,8 @@ SWF_RULES: tuple[Rule, ...] = (
     missing_submit,
     no_nodes,
     no_runtime,
+    beyond_time,
+    absurd_walltime,
     missing_walltime,
     missing_user,
     unsorted_rows,
@@ -293,7 +314,9 @@ ALCF_RULES: tuple[Rule, ...] = (
     duplicate_name,  # after the rules above: a broken attempt must not displace a good one
     only_reservations,
     reservation_queue,
+    absurd_walltime,
     absurd_runtime,
+    beyond_time,
     missing_walltime,
     start_before_submit,
     missing_user,
@@ -305,7 +328,9 @@ READER_RULES: tuple[Rule, ...] = (
     no_nodes,
     no_runtime,
     duplicate_name,
+    absurd_walltime,
     absurd_runtime,
+    beyond_time,
     missing_walltime,
     start_before_submit,
     missing_user,

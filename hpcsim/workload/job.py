@@ -27,6 +27,8 @@ Int64s = npt.NDArray[np.int64]
 OUTCOMES = ("completed", "failed", "timeout")
 COMPLETED, FAILED, TIMEOUT = range(3)
 
+MOST_NODES = 100_000_000  # of a machine, as a scenario may say
+
 _text = pa.dictionary(pa.int32(), pa.string())
 
 SCHEMA = pa.schema(

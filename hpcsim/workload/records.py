@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 from pydantic import BaseModel
 
 from hpcsim.errors import InputError
-from hpcsim.workload.cleaning import READER_RULES, clean
-from hpcsim.workload.job import OUTCOMES, Int64s, Workload, workload_from_columns
+from hpcsim.workload.cleaning import LATEST_S, READER_RULES, clean
+from hpcsim.workload.job import MOST_NODES, OUTCOMES, Int64s, Workload, workload_from_columns
 from hpcsim.workload.reader import UNKNOWN, JobLog, JobRecord, Reader
 from hpcsim.workload.trace_file import LARGEST_NUMBER
 
@@ -112,10 +112,10 @@ class PluggedReader:
             raise InputError(f"{path}: {self._raised(error)}") from error
         if not isinstance(log, JobLog):
             log = JobLog(cast("Iterable[JobRecord]", log))
-        for what in ("t0_utc", "machine_nodes"):
+        for what, largest in (("t0_utc", LATEST_S), ("machine_nodes", MOST_NODES)):
             value = getattr(log, what)
-            if value is not None and (type(value) is not int or not 0 <= value <= LARGEST_NUMBER):
-                raise self._wrong(path, f"{what}: found {value!r}, expected an int of at least 0, or None")
+            if value is not None and (type(value) is not int or not 0 <= value <= largest):
+                raise self._wrong(path, f"{what}: found {value!r}, expected an int from 0 to {largest}, or None")
         return log
 
     def _rows(self, path: Path, log: JobLog) -> pa.Table:

@@ -28,11 +28,12 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from hpcsim.errors import InputError
-from hpcsim.workload.cleaning import AT_LIMIT, SWF_RULES, clean, first_place
-from hpcsim.workload.job import COMPLETED, FAILED, TIMEOUT, Int64s, Workload, workload_from_columns
+from hpcsim.workload.cleaning import AT_LIMIT, LATEST_S, SWF_RULES, clean, first_place
+from hpcsim.workload.job import COMPLETED, FAILED, MOST_NODES, TIMEOUT, Int64s, Workload, workload_from_columns
 from hpcsim.workload.trace_file import LARGEST_NUMBER, content_lines, line_blocks, write_file
 
 FIELDS = 18
+LARGEST_HEADER_BYTES = 16 << 20  # of its comments, which may stand anywhere
 
 _columns = [f"f{number}" for number in range(1, FIELDS + 1)]
 _blanks = bytes.maketrans(b"\t\r\v\f", b"    ")
@@ -197,6 +198,8 @@ def _fields(path: Path, first_line: int, block: bytes, comments: list[str]) -> p
     if b";" in text:
         original = block.decode("utf-8", "replace").splitlines()
         comments += [line.lstrip(" \t;").rstrip() for line in original if line.lstrip().startswith(";")]
+        if sum(map(len, comments)) > LARGEST_HEADER_BYTES:
+            raise InputError(f"{path}: found more than {LARGEST_HEADER_BYTES >> 20} MiB of comments, expected jobs")
     text, line = content_lines(text, first_line, b";")
     values_FJ = _fast_numbers(text)
     if values_FJ is None:
@@ -279,8 +282,9 @@ class _Header:
     """What is used of the header's comments; whatever cannot be understood is as if it were not there."""
 
     def __init__(self, comments: list[str]) -> None:
-        self.t0_utc = self._number(comments, "UnixStartTime") or 0
-        self.machine_nodes = self._number(comments, "MaxProcs") or self._number(comments, "MaxNodes")
+        self.t0_utc = self._number(comments, "UnixStartTime", LATEST_S) or 0
+        sizes = (self._number(comments, label, MOST_NODES) for label in ("MaxProcs", "MaxNodes"))
+        self.machine_nodes = next((size for size in sizes if size), None)
         self.queues = self._names(comments, "Queue") or self._list(comments, "Queues")
         self.users = self._names(comments, "User")
         self.projects = self._names(comments, "Group")
@@ -292,9 +296,9 @@ class _Header:
             if colon and key.strip().lower() == label.lower():
                 yield value.strip()
 
-    def _number(self, comments: list[str], label: str) -> int | None:
+    def _number(self, comments: list[str], label: str, largest: int) -> int | None:
         for value in self._values(comments, label):
-            if found := re.match(r"[0-9]{1,15}\b", value):
+            if (found := re.match(r"[0-9]{1,15}\b", value)) and int(found[0]) <= largest:
                 return int(found[0]) or None
         return None
 

@@ -148,6 +148,8 @@ def _head(path: Path) -> bytes:
     """The first bytes of a trace, unpacked; empty where it cannot be read, which its reader then tells."""
     opened = gzip.open if path.suffix.lower() == ".gz" else open
     try:
+        if not path.is_file():
+            return b""
         with opened(path, "rb") as file:
             return bytes(file.read(HEAD_BYTES))
     except (OSError, EOFError, zlib.error):
@@ -181,6 +183,8 @@ def _kept_at(path: Path, reader: PluggedReader | None, *options: str) -> Path | 
             digest.update(reader.code())
         for module in _reading_modules:
             digest.update(Path(__file__).with_name(f"{module}.py").read_bytes())
+        if not path.is_file():
+            return None
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     except (OSError, RuntimeError, TypeError):  # where there is no home, or a reader has no source

@@ -1,4 +1,7 @@
-"""The text of a trace file, plain or gzip: read in blocks of whole lines, written all or not at all."""
+"""The text of a trace file, plain or gzip: read in blocks of whole lines, written all or not at all.
+
+A few kilobytes of gzip can unpack to more than any memory holds, so what is read is bounded.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,10 @@ from hpcsim.workload.job import Int64s
 
 BLOCK_BYTES = 4 << 20
 LONGEST_LINE_BYTES = 1 << 20
+MOST_LINES = 1 << 24
+LARGEST_WHOLE_BYTES = 128 << 20  # of a file that is read at once
+MOST_UNPACKED = 200  # times the size of a packed file; traces unpack to 5 to 15 times
+SMALL_BYTES = 64 << 20  # unpacked, of which no file is suspected
 LARGEST_NUMBER = 2**53  # above it a float no longer holds every whole number
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -26,7 +33,8 @@ def line_blocks(path: Path) -> Iterator[tuple[int, bytes]]:
     """The file's text in blocks of whole lines, each with the number (from 1) of its first line.
 
     A file whose name ends in ``.gz`` is unpacked. Every block ends in a newline, also the last one.
-    Raises ``InputError`` for a file that is missing, not a file, empty, or not what its name says.
+    Raises ``InputError`` for a file that is missing, not a file, empty, larger than any trace, or not what its name
+    says.
     """
     first_line, rest, found = 1, b"", False
     with _opened(path) as stream:
@@ -37,8 +45,11 @@ def line_blocks(path: Path) -> Iterator[tuple[int, bytes]]:
             cut = raw.rfind(b"\n") + 1
             if cut:
                 block = rest + raw[:cut]
+                next_line = first_line + block.count(b"\n")
+                if next_line > MOST_LINES:
+                    raise InputError(f"{path}: found more than {MOST_LINES:,} lines, the most that are read")
                 yield first_line, block
-                first_line += block.count(b"\n")
+                first_line = next_line
                 rest = raw[cut:]
             else:
                 rest += raw
@@ -56,7 +67,12 @@ def line_blocks(path: Path) -> Iterator[tuple[int, bytes]]:
 def whole_content(path: Path) -> bytes:
     """All of the file, unpacked if its name ends in ``.gz``; raises as ``line_blocks``."""
     with _opened(path) as stream:
-        content = b"".join(_chunks(path, stream))
+        chunks: list[bytes] = []
+        for chunk in _chunks(path, stream):
+            chunks.append(chunk)
+            if sum(map(len, chunks)) > LARGEST_WHOLE_BYTES:
+                raise InputError(f"{path}: larger than {LARGEST_WHOLE_BYTES >> 20} MiB, the most that are read")
+    content = b"".join(chunks)
     if not content:
         raise InputError(f"{path}: the file is empty, expected a trace")
     return content
@@ -99,6 +115,8 @@ def write_file(path: Path, parts: Iterable[bytes]) -> None:
 
 def _opened(path: Path) -> IO[bytes]:
     try:
+        if not (path.is_file() or path.is_dir()) and path.exists():
+            raise InputError(f"{path}: a pipe or a device, expected a file: it is read more than once")
         if path.suffix.lower() == ".gz":
             return cast(IO[bytes], gzip.open(path, "rb"))
         return open(path, "rb")
@@ -109,8 +127,17 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def _chunks(path: Path, stream: IO[bytes]) -> Iterator[bytes]:
+    unpacked = 0
     try:
         while chunk := stream.read(BLOCK_BYTES):
+            unpacked += len(chunk)
+            if unpacked > SMALL_BYTES and path.suffix.lower() == ".gz":
+                packed = path.stat().st_size
+                if unpacked > MOST_UNPACKED * packed:
+                    raise InputError(
+                        f"{path}: found gzip data that unpack to more than {MOST_UNPACKED} times their {packed} bytes,"
+                        " expected a trace; if it is one, unpack it first"
+                    )
             yield chunk
     except gzip.BadGzipFile as error:
         raise InputError(f"{path}: found data that is not gzip, though the name ends in .gz") from error

@@ -22,9 +22,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from heapq import heapify, heappop, heappush
 from pathlib import Path
+from reprlib import repr as shown  # cut where it is long
 from typing import Any
 
 from hpcsim.errors import InputError
+from hpcsim.workload.cleaning import CENTURY_S, LATEST_S
 from hpcsim.workload.job import Workload, workload_from_columns
 from hpcsim.workload.trace_file import LARGEST_NUMBER, whole_content
 
@@ -70,10 +72,12 @@ class _Reader:
             raise _Wrong("found JSON that is nested too deeply") from None
         except json.JSONDecodeError as error:
             raise InputError(f"{path}:{error.lineno}:{error.colno}: no JSON: {error.msg}") from None
+        except ValueError:  # Python refuses to read whole numbers of more than 4300 digits
+            raise _Wrong("found a number of thousands of digits") from None
         self.data = _mapping(data, "the file")
         version = self.data.get("schemaVersion")
         if version not in VERSIONS:
-            raise _Wrong(f"schemaVersion: found {version!r}, expected one of {', '.join(VERSIONS)} (WfFormat)")
+            raise _Wrong(f"schemaVersion: found {shown(version)}, expected one of {', '.join(VERSIONS)} (WfFormat)")
         self.workflow = _mapping(self.data.get("workflow"), "workflow")
         self.tasks: dict[str, _Task] = {}
         self.sizes: dict[str, int] = {}
@@ -128,7 +132,7 @@ class _Reader:
             name = _text(entry, "id", where)
             if name not in self.tasks:
                 raise _Wrong(f"{where}.id: found {name!r}, which is no task of workflow.specification")
-            self.tasks[name].runtime_s = _number(entry, "runtimeInSeconds", where)
+            self.tasks[name].runtime_s = _number(entry, "runtimeInSeconds", where, CENTURY_S)
             self.tasks[name].cores = _cores(entry, "coreCount", where)
         self._connect(_entries(specification, "tasks", "workflow.specification"), "id")
 
@@ -139,14 +143,14 @@ class _Reader:
             name = _text(entry, "name", where)
             self._add(_Task(name, str(entry.get("category") or name), where))
             task = self.tasks[name]
-            task.runtime_s = _number(entry, "runtimeInSeconds", where)
+            task.runtime_s = _number(entry, "runtimeInSeconds", where, CENTURY_S)
             task.cores = _cores(entry, "cores", where)
             for file_where, file in _entries(entry, "files", where, needed=False):
                 file_name = str(file.get("path") or "") + _text(file, "name", file_where)
                 self.sizes[file_name] = _size(file, file_where)
                 link = file.get("link")
                 if link not in ("input", "output"):
-                    raise _Wrong(f"{file_where}.link: found {link!r}, expected 'input' or 'output'")
+                    raise _Wrong(f"{file_where}.link: found {shown(link)}, expected 'input' or 'output'")
                 (task.reads if link == "input" else task.writes).add(file_name)
         self._connect(_entries(self.workflow, "tasks", "workflow"), "name")
 
@@ -164,7 +168,7 @@ class _Reader:
             for side in ("parents", "children"):
                 for other in _texts(entry, side, where):
                     if other not in self.tasks:
-                        raise _Wrong(f"{where}.{side}: found {other!r}, which is no task of this workflow")
+                        raise _Wrong(f"{where}.{side}: found {shown(other)}, which is no task of this workflow")
                     follower, before = (name, other) if side == "parents" else (other, name)
                     self.tasks[follower].follows.add(before)
 
@@ -210,7 +214,8 @@ class _Reader:
             date = None
         if date is None:
             return 0
-        return max(0, int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()))
+        second = int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
+        return second if 0 <= second <= LATEST_S else 0
 
 
 def _mapping(value: object, where: str) -> dict[str, Any]:
@@ -236,21 +241,21 @@ def _entries(
 def _text(entry: dict[str, Any], key: str, where: str) -> str:
     value = entry.get(key)
     if not isinstance(value, str) or not value:
-        raise _Wrong(f"{where}.{key}: found {value!r}, expected text")
+        raise _Wrong(f"{where}.{key}: found {shown(value)}, expected text")
     return value
 
 
 def _texts(entry: dict[str, Any], key: str, where: str) -> list[str]:
     values = entry.get(key, [])
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise _Wrong(f"{where}.{key}: found {values!r}, expected a list of texts")
+        raise _Wrong(f"{where}.{key}: found {shown(values)}, expected a list of texts")
     return values
 
 
-def _number(entry: dict[str, Any], key: str, where: str) -> float:
+def _number(entry: dict[str, Any], key: str, where: str, largest: int = LARGEST_NUMBER) -> float:
     value = entry.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST_NUMBER:
-        raise _Wrong(f"{where}.{key}: found {value!r}, expected a number, 0 or more")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= largest:
+        raise _Wrong(f"{where}.{key}: found {shown(value)}, expected a number from 0 to {largest}")
     return value
 
 

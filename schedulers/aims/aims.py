@@ -124,8 +124,9 @@ class Aims:
         levers = {"sleep": options.sleep, "speed": options.speed, "places": options.places}
         self.uses = self.uses - {name for name, used in levers.items() if not used}
         self._network: trained.Network | None = None
+        found = trained.read(options.weights or "general")  # what is not sound, or lacks, is told of before the run
         if options.weights is not None:
-            self._network = trained.read(options.weights)  # so that a file that is not sound is told of before the run
+            self._network = found
         self.chooser: Chooser = {"network": self._by_network, "rule": self._by_rule, "random": self._by_chance}[
             options.policy
         ]

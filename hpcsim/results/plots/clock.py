@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _DAY_S = 86_400
+_LAST_DATE = 253_000_000_000  # Unix time in the year 9987; matplotlib knows no dates after 9999
 _SHORTEST_S = 10  # that the axis shows
 _UNITS = (("days", _DAY_S), ("hours", 3_600), ("minutes", 60), ("seconds", 1))
 
@@ -27,7 +28,7 @@ class Clock:
         begins, ends = ([each.t0_utc + at for each, at in zip(runs, of, strict=True)] for of in (
             [each.begin for each in runs], [each.end for each in runs]))  # fmt: skip
         longest = max(end - begin for begin, end in zip(begins, ends, strict=True))
-        self.has_dates = max(begins) <= min(ends)
+        self.has_dates = max(begins) <= min(ends) and max(ends) < _LAST_DATE
         if self.has_dates:
             self._unit_s = _DAY_S
             self.label = "date (UTC)"

@@ -62,10 +62,13 @@ def write_plots(
         with inked():
             for name, path in paths.items():
                 draft = path.with_name(f".{path.name}.{os.getpid()}")
-                draft.write_bytes(as_bytes(PLOTS[name].draw(runs), form))
-                draft.replace(path)
+                try:
+                    draft.write_bytes(as_bytes(PLOTS[name].draw(runs), form))
+                    draft.replace(path)
+                finally:
+                    draft.unlink(missing_ok=True)
     except OSError as error:
-        raise InputError(f"{error.filename or directory}: cannot be written: {error.strerror or error}") from error
+        raise InputError(f"{directory}: cannot be written: {error.strerror or error}; choose another -o") from error
     return list(paths.values())
 
 

@@ -87,7 +87,8 @@ def bin_s(span_s: float) -> int:
 
 def jobs_per_h(run: Drawn, ends: Floats, width_s: int) -> tuple[Floats, Floats]:
     """Edges of such intervals from the beginning to the end of the run, and jobs that ended in each per hour."""
-    edges = np.append(np.arange(run.begin, run.end, width_s, dtype=np.float64), max(run.end, run.begin + 1))
+    end = max(run.end, run.begin + 1)
+    edges = np.append(np.arange(run.begin, end, width_s, dtype=np.float64), end)
     counts, _ = np.histogram(ends, edges)
     return edges, counts / (np.diff(edges) / _H)
 
