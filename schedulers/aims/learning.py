@@ -239,8 +239,8 @@ class Learner:
         """What choices with these outcomes are worth, ``(B, heads, objectives)``.
 
         The best action behind them is chosen by this network and judged by the target network (double), or both by the
-        latter. It is chosen as it will be in runs: of many actions whose values are unsure one always looks good, and
-        whoever took that for what a state is worth would learn to keep jobs waiting, to have many actions.
+        latter. It is chosen as it will be in runs: of many actions whose values are unsure one always looks good, so by
+        the plain maximum states with many waiting jobs would be overrated.
         """
         recipe = self.recipe
         later = flat([outcome.later for outcome in outcomes], recipe.kappa)
