@@ -3,11 +3,11 @@
     python -m benchmarks.aims_evidence question            # AIMS and its rivals: scenarios/aims-question.yaml
     python -m benchmarks.aims_evidence seeds               # AIMS by four more trainings each on three machines
     python -m benchmarks.aims_evidence ablations           # AIMS on polaris without one thing each, three times
-        [--minutes 60] [--work evidence] [--workers N]
+        [--minutes 60] [--work evidence] [--workers N] [--again LABEL]
 
-Called again it goes on where it stopped. Rows are added to docs/evidence/PART.csv: the cell, its metrics, the version
-and the day; `python -m benchmarks.aims_question` makes the tables from them. Networks and cells stay in the folder
-``--work``.
+Rows are added to docs/evidence/PART.csv: the cell, its metrics, the version and the day. Called again, also on another
+machine, it goes on from them: what has a row is not run again, unless it is of the ``--again`` label. Networks and
+cells stay in the folder ``--work``. `python -m benchmarks.aims_question docs/evidence/PART.csv` makes the tables.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,48 +37,54 @@ SEEDS = (2, 3, 4, 5)  # the networks that come with hpcsim are of the first
 OF_ABLATIONS = (1, 2, 3)
 _GRACE_S = 60
 
-
-class Step(NamedTuple):
-    """A command of hpcsim, what is there once it is done, and whether it is a tournament, whose rows are kept."""
-
-    command: list[str]
-    done: Path
-    is_tournament: bool
+Row = dict[str, str]
+Entrant = str | dict[str, Any]
 
 
-def steps(part: str, work: Path, workers: list[str]) -> Iterator[Step]:
+class Piece(NamedTuple):
+    """Cells of one scenario: entrants at one load, or at all; and what is to be trained before, if anything."""
+
+    scenario: str
+    loads: list[Any]
+    entrants: list[Entrant]
+    training: list[str]
+    weights: Path = Path()
+
+
+def label(entrant: Entrant) -> str:
+    """What an entrant is called in tables."""
+    return entrant if isinstance(entrant, str) else str(entrant.get("label", entrant["name"]))
+
+
+def pieces(part: str, question: dict[str, Any], work: Path) -> Iterator[Piece]:
     """All that a part consists of, in order."""
     if part == "question":
-        yield tournament(QUESTION, work / part, workers)
+        for load in question["loads"]:
+            for scenario in question["scenarios"]:
+                yield Piece(scenario, [load], question["schedulers"], [])
     elif part == "seeds":
-        for machine in MACHINES:
-            entrants = []
-            for seed in SEEDS:
-                yield training(machine, f"{machine}-{seed}", seed, work, workers)
-                entrants.append({"name": "aims", "label": f"aims seed {seed}", "weights": weights(machine, seed, work)})
-            yield tournament(
-                written(work / f"{part}-{machine}.yaml", [machine], entrants), work / f"{part}-{machine}", workers
-            )
+        for seed in SEEDS:
+            for machine in MACHINES:
+                yield trained(machine, f"aims seed {seed}", seed, question, work, [], {})
     else:
-        for ablation in ABLATIONS:
-            entrants = []
-            for seed in OF_ABLATIONS:
-                name = f"{ablation}-{seed}"
-                yield training(MACHINES[0], name, seed, work, ["--without", ablation, *workers])
-                path = str((work / f"{name}.json").resolve())
-                entrants.append(
-                    {"name": "aims", "label": f"without {ablation} {seed}", "weights": path, **changed(ablation)}
-                )
-            file = written(work / f"{part}-{ablation}.yaml", [MACHINES[0]], entrants)
-            yield tournament(file, work / f"{part}-{ablation}", workers)
+        for seed in OF_ABLATIONS:
+            for ablation in ABLATIONS:
+                without, changed = ["--without", ablation], as_trained(ablation)
+                yield trained(MACHINES[0], f"without {ablation} {seed}", seed, question, work, without, changed)
 
 
-def weights(machine: str, seed: int, work: Path) -> str:
-    """The file of a trained network."""
-    return str((work / f"{machine}-{seed}.json").resolve())
+def trained(
+    machine: str, name: str, seed: int, question: dict[str, Any], work: Path, more: list[str], changed: dict[str, Any]
+) -> Piece:
+    """AIMS by a training of its own."""
+    file = f"{machine} {name}".replace(" ", "-")
+    command = ["train", "aims", machine, "-o", str(work), "--name", file, "--seed", str(seed), "--resume", *more]
+    weights = (work / f"{file}.json").resolve()
+    entrant = {"name": "aims", "label": name, "weights": str(weights), **changed}
+    return Piece(machine, question["loads"], [entrant], command, weights)
 
 
-def changed(ablation: str) -> dict[str, Any]:
+def as_trained(ablation: str) -> dict[str, Any]:
     """What an entrant says besides its weights, to run as it was trained."""
     entrant: dict[str, Any] = {}
     for key, value in settings(ablation).items():
@@ -86,37 +93,22 @@ def changed(ablation: str) -> dict[str, Any]:
     return entrant
 
 
-def training(machine: str, name: str, seed: int, work: Path, more: list[str]) -> Step:
-    """Train a network."""
-    command = ["train", "aims", machine, "-o", str(work), "--name", name, "--seed", str(seed), "--resume", *more]
-    return Step(command, work / f"{name}.json", is_tournament=False)
+def missing(piece: Piece, question: dict[str, Any], rows: dict[tuple[str, ...], Row]) -> list[Entrant]:
+    """The entrants of which not all cells have rows."""
+    there = Counter((row["scenario"], row["load"], row["scheduler"]) for row in rows.values())
+    whole = question["windows"]["count"] * len(question["seeds"])
+    return [
+        each for each in piece.entrants
+        if any(there[piece.scenario, str(load), label(each)] < whole for load in piece.loads)
+    ]  # fmt: skip
 
 
-def tournament(file: Path, out: Path, workers: list[str]) -> Step:
-    """Run the cells of a tournament that are missing."""
-    resumed = ["--resume"] if (out / "tournament.yaml").exists() else []
-    return Step(
-        ["tournament", str(file), "--out", str(out), *resumed, *workers], out / "report.html", is_tournament=True
-    )
-
-
-def written(path: Path, scenarios: list[str], entrants: list[dict[str, Any]]) -> Path:
-    """A tournament of these on the windows of the question."""
-    question = yaml.safe_load(QUESTION.read_text(encoding="utf-8"))
-    kept = {name: question[name] for name in ("windows", "seeds", "loads", "metrics")}
-    about = {"name": path.stem, "description": "AIMS by other trainings", "scenarios": scenarios}
-    text = yaml.safe_dump({**about, "schedulers": entrants, "control": entrants[0]["label"], **kept}, sort_keys=False)
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def run(step: Step, until_s: float) -> bool:
-    """Whether the step is done in time; it is stopped where it is not, and goes on when it is called again."""
-    command = [sys.executable, "-m", "hpcsim", *step.command]
-    print(" ".join(["hpcsim", *step.command]), flush=True)
-    process = subprocess.Popen(command, start_new_session=True)
+def run(command: list[str], until_s: float) -> bool:
+    """Whether a command of hpcsim ended well in time; it is stopped where it did not, and can go on."""
+    print(" ".join(["hpcsim", *command]), flush=True)
+    process = subprocess.Popen([sys.executable, "-m", "hpcsim", *command], start_new_session=True)
     try:
-        process.wait(max(until_s - time.monotonic(), 1.0))
+        return process.wait(max(until_s - time.monotonic(), 1.0)) == 0
     except subprocess.TimeoutExpired:
         process.terminate()
         try:
@@ -125,34 +117,43 @@ def run(step: Step, until_s: float) -> bool:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         return False
-    if not step.done.exists():
-        raise SystemExit(f"{step.command[0]} ended with {process.returncode}, and {step.done} is not there")
-    return True
 
 
-def keep(part: str, directory: Path) -> int:
-    """Add the cells that are done to the rows of a part; how many it has."""
+def tournament(part: str, piece: Piece, entrants: list[Entrant], question: dict[str, Any], work: Path) -> Path:
+    """The file of a tournament of one piece."""
+    loads = "-".join(map(str, piece.loads))
+    name = "-".join([part, piece.scenario, loads, *(label(each) for each in entrants[:1])]).replace(" ", "-")
+    kept = {key: question[key] for key in ("windows", "seeds", "metrics")}
+    about = {"name": name, "description": "evidence about AIMS", "scenarios": [piece.scenario], "loads": piece.loads}
+    path = work / f"{name}.yaml"
+    given = {**about, "schedulers": entrants, "control": label(entrants[0]), **kept}
+    path.write_text(yaml.safe_dump(given, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def read(file: Path) -> dict[tuple[str, ...], Row]:
+    """The rows that are kept, by cell."""
+    if not file.exists():
+        return {}
+    with file.open(encoding="utf-8", newline="") as lines:
+        return {tuple(row[key] for key in KEYS): row for row in csv.DictReader(lines)}
+
+
+def keep(file: Path, rows: dict[tuple[str, ...], Row], directory: Path) -> None:
+    """Add the cells of a tournament that are done, and write all."""
     cells = read_cells(directory / "cells.csv")
-    file = KEPT / f"{part}.csv"
-    header = ("version", "date", *cells.header)
-    version = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
-    rows: dict[tuple[str, ...], dict[str, str]] = {}
-    if file.exists():
-        with file.open(encoding="utf-8", newline="") as lines:
-            for row in csv.DictReader(lines):
-                rows[tuple(row[key] for key in KEYS)] = row
-    today = datetime.now(UTC).date().isoformat()
+    told = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+    about = {"version": told.stdout.strip(), "date": datetime.now(UTC).date().isoformat()}
     for values in cells.rows:
         row = dict(zip(cells.header, values, strict=True))
-        key = tuple(row[name] for name in KEYS)
-        if row["state"] == DONE and {**rows.get(key, {}), **row} != rows.get(key):
-            rows[key] = {"version": version.strip(), "date": today, **row}
+        if row["state"] == DONE:
+            rows[tuple(row[name] for name in KEYS)] = about | row
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", encoding="utf-8", newline="") as lines:
-        writer = csv.DictWriter(lines, header, lineterminator="\n")
+        writer = csv.DictWriter(lines, (*about, *cells.header), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows.values())
-    return len(rows)
+    print(f"{file}: {len(rows):,} rows", flush=True)
 
 
 def main() -> None:
@@ -162,18 +163,33 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--work", type=Path, default=Path("evidence"))
     parser.add_argument("--workers", type=int)
+    parser.add_argument("--again", metavar="LABEL", help="forget the rows of entrants whose label begins so")
     asked = parser.parse_args()
     until_s = time.monotonic() + 60.0 * asked.minutes
     asked.work.mkdir(parents=True, exist_ok=True)
     workers = [] if asked.workers is None else ["--workers", str(asked.workers)]
-    for step in steps(asked.part, asked.work, workers):
-        whole = step.done.exists() or run(step, until_s)
-        if step.is_tournament and (step.done.parent / "cells.csv").exists():
-            print(f"{KEPT / asked.part}.csv: {keep(asked.part, step.done.parent):,} rows", flush=True)
+    question = yaml.safe_load(QUESTION.read_text(encoding="utf-8"))
+    file = KEPT / f"{asked.part}.csv"
+    rows = read(file)
+    if asked.again:
+        rows = {key: row for key, row in rows.items() if not row["scheduler"].startswith(asked.again)}
+    for piece in pieces(asked.part, question, asked.work):
+        entrants = missing(piece, question, rows)
+        if not entrants:
+            continue
+        if piece.training and not piece.weights.exists() and not run([*piece.training, *workers], until_s):
+            break
+        described = tournament(asked.part, piece, entrants, question, asked.work)
+        out = described.with_suffix("")
+        whole = run(["tournament", str(described), "--out", str(out), "--resume", *workers], until_s)
+        if (out / "cells.csv").exists():
+            keep(file, rows, out)
         if not whole:
-            print("the time is over; call it again to go on")
-            return
-    print("nothing is missing")
+            break
+    else:
+        print("nothing is missing")
+        return
+    print("not all is done: call it again to go on, if the time was over")
 
 
 if __name__ == "__main__":
