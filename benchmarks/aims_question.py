@@ -1,11 +1,12 @@
 """What a tournament says of the four claims about AIMS, against each other scheduler, as a table in Markdown.
 
-    python -m benchmarks.aims_question DIR [--of aims]
+    python -m benchmarks.aims_question docs/evidence/question.csv [--of aims]
     python -m benchmarks.aims_question --data FOLDER
 
-DIR is the directory of ``hpcsim tournament aims-question``, which may have cells that are still to be run: compared are
-windows in which all have ended. Where ``python -m benchmarks.aims_ceilings DIR`` has left ceilings, they stand beside
-the results. FOLDER is where the four files of the claims lie: their rows are counted.
+The rows are those of ``python -m benchmarks.aims_evidence question``, or the directory of ``hpcsim tournament
+aims-question``. Cells may be missing: compared are windows in which all have ended. Where ``python -m
+benchmarks.aims_ceilings`` has left a ceilings.csv beside them, they stand beside the results. FOLDER is where the four
+files of the claims lie: their rows are counted.
 """
 
 from __future__ import annotations
@@ -93,13 +94,13 @@ def count_rows(folder: Path) -> None:
 def main() -> None:
     """Print the tables; what is wrong with the input is told, with exit code 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", type=Path, nargs="?")
+    parser.add_argument("rows", type=Path, nargs="?", help="a table of cells, or the directory of a tournament")
     parser.add_argument("--data", type=Path, help="count the rows of the files of the claims in this folder")
     parser.add_argument("--of", default="aims", help="label of the one that is compared with all others")
     asked = parser.parse_args()
     if asked.data is not None:
         count_rows(asked.data)
-    if asked.directory is not None:
+    if asked.rows is not None:
         try:
             page(asked)
         except InputError as error:
@@ -108,9 +109,10 @@ def main() -> None:
 
 def page(asked: argparse.Namespace) -> None:
     """Print the tables of a tournament."""
-    cells = read_cells(asked.directory / "cells.csv")
+    file = asked.rows / "cells.csv" if asked.rows.is_dir() else asked.rows
+    cells = read_cells(file)
     others = [name for name in dict.fromkeys(cells.column("scheduler")) if name != asked.of]
-    rows = {tuple(row[key] for key in KEYS): row for row in rows_of(asked.directory / "ceilings.csv")}
+    rows = {tuple(row[key] for key in KEYS): row for row in rows_of(file.with_name("ceilings.csv"))}
     around = with_ceilings(cells, rows) if rows else None  # of several rows of a cell the last counts
     tables, windows, seen = {}, 0, 0
     ceilings: dict[str, tuple[dict[str, Estimate], dict[str, Estimate]]] = {}
