@@ -60,18 +60,22 @@ class LastEnds:
     def __init__(self, last: int, numbers: int) -> None:
         self._row: dict[Hashable, int] = {}
         self.count = np.zeros(64, np.int64)
-        self._have(np.zeros((64, last, numbers + 2)))
+        # Of each end what is kept, then its second, then its job: side by side, so that one shift makes room.
+        self._told = np.zeros((64, last, numbers + 2))
 
-    def _have(self, told: Floats) -> None:
-        """Of each end what is kept, then its second, then its job: side by side, so that one shift makes room."""
-        self._told = told
-        self.kept, self.end_s = told[..., :_END_S], told[..., _END_S]
+    @property
+    def kept(self) -> Floats:
+        return self._told[..., :_END_S]
+
+    @property
+    def end_s(self) -> Floats:
+        return self._told[..., _END_S]
 
     def copy(self) -> LastEnds:
         """Another that goes its own way."""
         twin = LastEnds(*self.kept.shape[1:])
         twin._row, twin.count = self._row.copy(), self.count.copy()
-        twin._have(self._told.copy())
+        twin._told = self._told.copy()
         return twin
 
     def row(self, key: Hashable) -> int:
@@ -87,7 +91,7 @@ class LastEnds:
             row = self._row.setdefault(key, len(self._row) + 1)
             if row == len(self.count):
                 self.count = np.concatenate([self.count, np.zeros_like(self.count)])
-                self._have(np.concatenate([self._told, np.zeros_like(self._told)]))
+                self._told = np.concatenate([self._told, np.zeros_like(self._told)])
             ends = self._told[row]
             known = min(len(ends), int(self.count[row]))
             self.count[row] += 1

@@ -146,6 +146,7 @@ class Aims:
         network = self._network = self._network or _of_machine(view)
         self._weigh(view, network)
         chosen, rest = self._choose(seen, room, network.hourly_O if self.hourly_O is None else self.hourly_O, sleeps)
+        self._seen = None  # it is of this pass, and holds the room
         decisions: list[Decision] = [Start(job, why, speed) for job, _, speed, why in chosen]
         if sleeps:
             after_s = _REST_AFTER[rest]
