@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -77,7 +78,7 @@ def trained(
     machine: str, name: str, seed: int, question: dict[str, Any], work: Path, more: list[str], changed: dict[str, Any]
 ) -> Piece:
     """AIMS by a training of its own."""
-    file = f"{machine} {name}".replace(" ", "-")
+    file = f"{machine}-{name}".replace(" ", "-")
     command = ["train", "aims", machine, "-o", str(work), "--name", file, "--seed", str(seed), "--resume", *more]
     weights = (work / f"{file}.json").resolve()
     entrant = {"name": "aims", "label": name, "weights": str(weights), **changed}
@@ -122,7 +123,7 @@ def run(command: list[str], until_s: float) -> bool:
 def tournament(part: str, piece: Piece, entrants: list[Entrant], question: dict[str, Any], work: Path) -> Path:
     """The file of a tournament of one piece."""
     loads = "-".join(map(str, piece.loads))
-    name = "-".join([part, piece.scenario, loads, *(label(each) for each in entrants[:1])]).replace(" ", "-")
+    name = re.sub(r"[^A-Za-z0-9.-]", "-", "-".join([part, piece.scenario, loads, label(entrants[0])]))
     kept = {key: question[key] for key in ("windows", "seeds", "metrics")}
     about = {"name": name, "description": "evidence about AIMS", "scenarios": [piece.scenario], "loads": piece.loads}
     path = work / f"{name}.yaml"
@@ -189,7 +190,9 @@ def main() -> None:
     else:
         print("nothing is missing")
         return
-    print("not all is done: call it again to go on, if the time was over")
+    if time.monotonic() < until_s:
+        raise SystemExit("stopped by what is said above")
+    print("the time is over; call it again to go on")
 
 
 if __name__ == "__main__":
