@@ -16,6 +16,7 @@ import csv
 import gzip
 from collections.abc import Mapping
 from contextlib import suppress
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -44,18 +45,25 @@ FILES = {
 FAIR = (("max_wait_s", None, "longest wait"), ("mean_bounded_slowdown", None, "mean bounded slowdown"))
 
 
-def percent(found: Estimate) -> str:
+def percent(found: Estimate | None) -> str:
     """A relative difference with its interval, in percent."""
-    if not found.is_there:
+    if found is None or not found.is_there:
         return "-"
     value, low, high = (100.0 * x for x in found)
+    if not isfinite(low + high):  # where some windows have none of it there is no interval of a ratio
+        return f"{value:+.1f}"
     return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def compared(
     cells: Cells, metric: str, load: str | None, of: str, others: list[str]
 ) -> tuple[dict[str, Estimate], int]:
-    """How much more ``of`` has of a metric than each other, as a share of that; and in how many windows."""
+    """How much more ``of`` has of a metric than each other, as a share of that; and in how many windows.
+
+    Of a load at which nothing has been run yet, nothing.
+    """
+    if load is not None and load not in cells.loads:
+        return {}, 0
     blocks = complete_blocks(cells, metric, load=load)
     found = {}
     for other in others if of in blocks.schedulers else ():
@@ -117,7 +125,8 @@ def page(asked: argparse.Namespace) -> None:
     tables, windows, seen = {}, 0, 0
     ceilings: dict[str, tuple[dict[str, Estimate], dict[str, Estimate]]] = {}
     for metric, load, *_ in (*CLAIMS, *FAIR):
-        tables[metric], windows = compared(cells, metric, load, asked.of, others)
+        tables[metric], there = compared(cells, metric, load, asked.of, others)
+        windows = max(windows, there)
         if around is not None and metric in METRICS:
             with suppress(InputError):  # no window is whole yet, at this load
                 plan, seen = compared(around, metric, load, PLAN, [asked.of, *others])
@@ -133,7 +142,7 @@ def page(asked: argparse.Namespace) -> None:
     for other in others:
         line = []
         for metric, found in tables.items():
-            line += [percent(found[other]), *([ceiling(*ceilings[metric], other)] if metric in ceilings else [])]
+            line += [percent(found.get(other)), *([ceiling(*ceilings[metric], other)] if metric in ceilings else [])]
         print(f"| {other} | {' | '.join(line)} |")
     print()
     for metric, _load, claim, what in CLAIMS:

@@ -1,6 +1,7 @@
 """AIMS: what it sees, how it chooses, and that each of its switches changes a decision."""
 
 import copy
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -321,6 +322,36 @@ def test_what_a_start_is_believed_to_cost_is_in_closed_form():
     for place, rate in enumerate((2 * free.mean(), free[:2].sum())):
         lost = (1 - np.exp(-rate * 5400)) * 2 * 5400 / 2 / 3600
         assert found[0, MODES.index((2, place)), 2] == pytest.approx(-lost / 5.0, rel=1e-4)
+
+
+def test_what_starts_in_a_pass_is_seen_by_the_next_choice_of_it():
+    """A slower start gives its nodes back later, and the state of the next choice says so."""
+    back = [OF_ALL.index(f"back_in_{share}") for share in (10, 25, 50, 75, 90)]
+    slowest, started = len(CLOCKS) - 1, OF_ALL.index("started")
+
+    def after_a_start(mode, at=None):
+        """When something was first started that could be slowed, and the next choice of that pass; in that mode."""
+        sim = begin("cooley", DAY | {"load": 3.0, "scheduler": {"name": "aims", "policy": "rule", "places": False}})
+        seen = []
+
+        def choose(state, now):
+            place, _ = divmod(by_rule(state), len(MODES))
+            is_job = place < len(state.job_JF)
+            can = bool(is_job and state.legal_JM[place, slowest])
+            seen.append((now, state, can))
+            return place * len(MODES) + (mode if can and now == at else 0) if is_job else by_rule(state)
+
+        sim.scheduler.chooser = choose
+        sim.run()
+        for (now, first, can), (then, state, _) in pairwise(seen):
+            if now == then and can and state.all_G[started] > first.all_G[started] and at in (None, now):
+                return now, state.all_G[back]
+        raise AssertionError("nothing could be slowed before another choice")
+
+    at, full = after_a_start(0)
+    _, slow = after_a_start(slowest, at)
+    assert (slow >= full).all()
+    assert (slow > full).any()
 
 
 def test_energies_at_two_clocks_tell_the_clock_of_least_energy():

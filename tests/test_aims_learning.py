@@ -1,5 +1,7 @@
 """How AIMS learns: the same values in torch and numpy, what is remembered, and what choices are paid."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from hpcsim.schedulers.aims.network import State, drawn, values
 from hpcsim.schedulers.aims.replay import Outcome, Replay, Step
 from hpcsim.schedulers.aims.shape import MODES, OF_ALL, OF_JOB, shapes
 from hpcsim.training.ablations import ABLATIONS, settings, without
-from hpcsim.training.course import Plan, train
+from hpcsim.training.course import Plan, _Course, train
 from hpcsim.training.rewards import DISCOUNT_S, Chosen, Hazard, Paid, discounted, paid
 
 DEFAULT = (0.35, 0.40, 0.25)
@@ -233,6 +235,38 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_network(tmp_path):
     resumed = train(SMALL, workers=1, checkpoint=kept, resume=True)
     assert [each[:4] for each in resumed.rounds] == [each[:4] for each in whole.rounds]
     assert all((resumed.tensors[name] == value).all() for name, value in whole.tensors.items())
+
+
+@pytest.mark.parametrize(
+    ("costs", "held_at"), [((0.9, 0.8, 0.95), 2.0), ((0.7, 0.8, 0.95), 1.0), ((1.2, 1.1, 1.3), 1000.0)]
+)
+def test_a_network_is_held_to_the_measure_by_which_it_is_best_and_to_the_rule_by_none(costs, held_at):
+    with ThreadPoolExecutor(1) as pool:
+        course = _Course(SMALL, pool)
+        course.best = costs[0], (costs[0],) * 3, {}
+        course._scored = lambda tensors, aversion: (costs[{2.0: 1, 4.0: 2}[aversion]], (0.0,) * 3)
+        course.hold()
+    assert course.aversion == held_at
+    assert course.best[0] == min(*costs, 1.0)
+
+
+def test_what_is_learned_beyond_beliefs_is_held_small():
+    """Rewards that say nothing of actions teach less the more is doubted."""
+    rng = np.random.default_rng(9)
+    replay = Replay(64, 0.0, np.random.default_rng(8))
+    steps = [step(rng, -rng.random(3)) for _ in range(48)]
+    for each in steps:
+        replay.add(each)
+    batch = learning.flat([each.state for each in steps], 1.0)
+    learned = {}
+    for doubt in (0.0, 5.0):
+        learner = Learner(tensors(spread=1.0), Recipe(batch=48, rate=2e-3, doubt=doubt))
+        for _ in range(60):
+            learner.update([replay], 0.0, 0.0)
+        learned[doubt] = float(
+            learning.values(learner.tensors, batch, dueling=True).learned_AHO.square().mean().detach()
+        )
+    assert learned[5.0] < 0.2 * learned[0.0]
 
 
 def test_every_ablation_is_another_plan_and_the_scenario_of_a_run_goes_with_it():

@@ -214,7 +214,7 @@ class Learner:
         near = functional.smooth_l1_loss(chosen, wanted_near, reduction="none")
         far = functional.smooth_l1_loss(over_long, wanted_far, reduction="none")
         loss = ((near + far) * mask).mean()
-        if recipe.dueling:
+        if recipe.dueling:  # else the same numbers have to say what the state is worth
             loss = loss + recipe.doubt * found.learned_AHO.square().mean()
         scalar = weighed(q, now)
         margin = torch.full_like(scalar, recipe.margin)

@@ -22,7 +22,7 @@ Floats32 = npt.NDArray[np.float32]
 _HOUR_S: Final = 3600.0
 _RATE_S: Final = 3 * _HOUR_S  # over which arrivals are averaged
 _HALF_DAY_S: Final = 12 * _HOUR_S
-_USUAL_LOAD, _MOST_LOAD = 0.8, 0.9
+_USUAL_LOAD, _MOST_LOAD = 0.8, 0.9  # to begin with, and above which a queue would hardly ever drain
 _NEARLY_FULL: Final = 0.995  # a clock as good as the full one
 _JOB: Final = {name: place for place, name in enumerate(OF_JOB)}
 _ALL: Final = {name: place for place, name in enumerate(OF_ALL)}
@@ -30,7 +30,14 @@ _KNOWN: Final = {name: place for place, name in enumerate(COLUMNS)}
 
 
 class Rhythm:
-    """How many jobs, and how much work, have lately been submitted in an hour: exponential means over three hours."""
+    """How the last hours were: jobs and work that were submitted, and how congested the machine was.
+
+    All are exponential means, of what came over three hours, of congestion over half a day.
+
+    References
+    ----------
+    Cobham (1954), Priority assignment in waiting line problems (the factor 1 / (1 - load)).
+    """
 
     def __init__(self) -> None:
         self._seen, self._at = -1, 0
@@ -43,8 +50,7 @@ class Rhythm:
         """What a second of delay of the whole machine costs in slowdowns, when those of waiting jobs grow so fast now.
 
         Work that is added delays what waits now and all that comes until the queue has drained, 1 / (1 - load) of it
-        in all (the busy period of Cobham 1954). Load and growth are means of half a day, beginning with what is
-        ``usual``; ``busy`` is the load now.
+        in all. Load and growth are means of half a day, beginning with what is ``usual``; ``busy`` is the load now.
         """
         if self._looked < 0:
             self._mean, self._looked = (usual, _USUAL_LOAD), now
@@ -96,14 +102,14 @@ class Pass:
         clock_M, place_M = np.array(MODES).T
         self._modes_JM = (slowed_J | (clock_M == 0)) & (place_M < places)
         growing = float((1.0 / np.maximum(known[:, _KNOWN["runtime_s"]], SHORT_S)).sum())
-        busy = 1.0 - room.free / max(view.up_nodes, 1)
+        self._total = max(view.up_nodes, 1)
+        busy = 1.0 - room.free / self._total
         self._congested = rhythm.congested(growing, busy, float(hourly_O[1]) / _HOUR_S, view.now)
         self._nodes_J = known[seen, _KNOWN["nodes"]]
         self._walltime_J = known[seen, _KNOWN["walltime_s"]] + view.launch_latency
         self._other_J = np.array([bool(job.cores) or job.id in room.special for job in self.jobs], bool)
         self.open_J = np.ones(len(seen), bool)
         self._longest_s, self._extra, self._shadow_s = np.inf, np.inf, 0
-        self._total = max(view.up_nodes, 1)
         self._job_JF = self._about_jobs(view, known_as, area[seen], np.array(seen), len(queue), beliefs)
         self._all_G = np.zeros(len(OF_ALL), np.float32)
         self._about_all(view, area, weights, beliefs, rate, work_rate)
