@@ -129,8 +129,10 @@ def page(asked: argparse.Namespace) -> None:
         windows = max(windows, there)
         if around is not None and metric in METRICS:
             with suppress(InputError):  # no window is whole yet, at this load
-                plan, seen = compared(around, metric, load, PLAN, [asked.of, *others])
-                ceilings[metric] = plan, compared(around, metric, load, BOUND, [asked.of, *others])[0]
+                plan, there = compared(around, metric, load, PLAN, [asked.of, *others])
+                if plan:
+                    seen = max(seen, there)
+                    ceilings[metric] = plan, compared(around, metric, load, BOUND, [asked.of, *others])[0]
     heads = {metric: f"{what}, claimed {claim:+.1f} %" for metric, _, claim, what in CLAIMS}
     heads |= {metric: what for metric, _, what in FAIR}
     print(f"{asked.of} against each, in percent of that, with 95 % intervals; {windows} windows")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hpcsim.engine.simulation import Simulation
@@ -225,6 +225,7 @@ KEYS = (
 
 
 @fuzz
+@example([("a.b.c", "")])
 @given(st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(ODD) | st.text(max_size=12)), min_size=1, max_size=3))
 def test_an_odd_override_is_taken_or_refused_by_name(given_keys: list[tuple[str, str]]) -> None:
     overrides = [f"{key}={value}" for key, value in given_keys]

@@ -97,7 +97,8 @@ def override_layer(overrides: Overrides) -> Layer:
         path: Steps = tuple(key.split("."))
         if isinstance(value, str) and (path in FILES or (path == MODEL and _is_file_name(value))):
             value = _absolute(value, Path())
-        places = _places_of(value, Place(origin), path)
+        places = dict.fromkeys((path[:depth] for depth in range(1, len(path))), Place(origin))
+        places |= _places_of(value, Place(origin), path)
         for step in reversed(path):
             value = {step: value}
         single = _named_as_mappings(_plugged_as_mappings(Layer(value, {path: Place(origin)}, places)))
