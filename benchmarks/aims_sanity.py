@@ -30,7 +30,7 @@ from hpcsim.schedulers.aims import trained
 from hpcsim.schedulers.aims.beliefs import SHORT_S
 from hpcsim.schedulers.aims.expert import by_rule
 from hpcsim.schedulers.aims.network import State
-from hpcsim.schedulers.aims.shape import CLOCKS, MODES, OBJECTIVES, REST
+from hpcsim.schedulers.aims.shape import CLOCKS, DEPARTURES, MODES, OBJECTIVES, REST
 from hpcsim.training.course import Plan, train
 from hpcsim.training.rewards import Hazard, expected_loss_s
 from hpcsim.workload.behaviour import draw_behaviour
@@ -181,7 +181,12 @@ def tried(world: World, folder: Path, rounds: int) -> tuple[float, float]:
     )  # fmt: skip
     found = train(plan, workers=2)
     file = trained.write(
-        folder, "world", found.tensors, found.rates_O, found.usual_O, {"dueling": True, "aversion": 0.0}
+        folder,
+        "world",
+        found.tensors,
+        found.rates_O,
+        found.usual_O,
+        {"dueling": True, "aversion": [0.0] * len(DEPARTURES)},
     )
     only = [float(name == world.objective) for name in OBJECTIVES]
     plain = {"objectives": only, "adapt": False, "kappa": 0.0, "aversion": 0.0, "anchor": False}

@@ -16,7 +16,7 @@ from hpcsim.schedulers.aims import trained
 from hpcsim.schedulers.aims.aims import Aims
 from hpcsim.schedulers.aims.beliefs import COLUMNS, Beliefs
 from hpcsim.schedulers.aims.believed import Costs
-from hpcsim.schedulers.aims.choosing import Worth, best, weights_of, worth
+from hpcsim.schedulers.aims.choosing import Worth, aversions, best, weights_of, worth
 from hpcsim.schedulers.aims.expert import by_rule
 from hpcsim.schedulers.aims.network import State, drawn, values
 from hpcsim.schedulers.aims.objectives import FLOOR, Objectives, projected
@@ -59,7 +59,7 @@ def weights(tmp_path_factory):
         tensors,
         np.array([400.0, 0.01, 0.2]),
         np.array([400.0, 36.0, 2.0]),
-        {"dueling": True, "aversion": 0.5},
+        {"dueling": True, "aversion": [0.5] * 4},
     )
 
 
@@ -121,6 +121,22 @@ def test_of_actions_alike_the_surer_one_is_chosen_and_never_one_that_is_not_lega
     seen = state(np.random.default_rng(0), 4, legal=0.3)
     q = np.random.default_rng(1).normal(size=(len(seen.legal_A), HEADS, 3)).astype(np.float32)
     assert seen.legal_A[best(worth(q, seen, np.full(3, 1 / 3), 1.0), 0.5)]
+
+
+def test_how_sure_an_action_has_to_be_hangs_on_how_it_departs_from_the_rule():
+    seen = state(np.random.default_rng(0), 2)
+    modes, aversion_D = len(MODES), np.array([1.0, 2.0, 3.0, 4.0])  # another job, mode, none, another rest
+    of_second = aversions(aversion_D, seen, usual=modes + 1)
+    assert of_second.tolist() == [1.0] * modes + [2.0] * modes + [3.0] * len(REST)
+    assert aversions(aversion_D, seen, usual=2 * modes).tolist() == [1.0] * 2 * modes + [4.0] * len(REST)
+    assert aversions(aversion_D, seen, usual=None).tolist() == [1.0] * len(seen.legal_A)
+    q = np.zeros((len(seen.legal_A), HEADS, 3), np.float32)
+    q[:] = np.arange(HEADS)[None, :, None] - 1.0  # all alike, but for
+    q[2 * modes] *= 3.0  # to hold: better on average, by heads that disagree
+    seen.legal_JM[:], seen.legal_R[:] = True, True
+    found = worth(q, seen, np.full(3, 1 / 3), 0.0, usual=0)
+    picked = [best(found, aversions(np.array([9.0, 9.0, hold, 9.0]), seen, 0)) for hold in (0.5, 9.0)]
+    assert picked == [2 * modes, 0]
 
 
 def test_the_weights_decide_between_energy_and_waiting():

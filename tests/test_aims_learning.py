@@ -14,9 +14,9 @@ from hpcsim.schedulers.aims.expert import by_rule
 from hpcsim.schedulers.aims.learning import Learner, Recipe
 from hpcsim.schedulers.aims.network import State, drawn, values
 from hpcsim.schedulers.aims.replay import Outcome, Replay, Step
-from hpcsim.schedulers.aims.shape import MODES, OF_ALL, OF_JOB, shapes
+from hpcsim.schedulers.aims.shape import DEPARTURES, MODES, OF_ALL, OF_JOB, shapes
 from hpcsim.training.ablations import ABLATIONS, settings, without
-from hpcsim.training.course import Plan, _Course, train
+from hpcsim.training.course import NEVER, Plan, _Course, train
 from hpcsim.training.rewards import DISCOUNT_S, Chosen, Hazard, Paid, discounted, paid
 
 DEFAULT = (0.35, 0.40, 0.25)
@@ -238,16 +238,39 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_network(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("costs", "held_at"), [((0.9, 0.8, 0.95), 2.0), ((0.7, 0.8, 0.95), 1.0), ((1.2, 1.1, 1.3), 1000.0)]
+    ("cheaper_by", "kept"),
+    [
+        ({"mode": 0.1, "rest": 0.2, "job": -0.1, "hold": 0.0}, {"mode", "rest"}),
+        ({"mode": 0.1, "rest": 0.2, "job": 0.3, "hold": 0.4}, {"job", "mode", "hold", "rest"}),
+        ({"mode": -0.1, "rest": -0.2, "job": -0.3, "hold": -0.4}, set()),
+    ],
 )
-def test_a_network_is_held_to_the_measure_by_which_it_is_best_and_to_the_rule_by_none(costs, held_at):
+def test_a_network_may_depart_from_the_rule_in_what_made_episodes_cheaper(cheaper_by, kept):
+    plan = SMALL._replace(held=4)
+
+    def ratios(tensors, aversion_D, first, of_rule):
+        gain = sum(cheaper_by[kind] for kind, each in zip(DEPARTURES, aversion_D, strict=True) if each < NEVER)
+        return np.full((4, 3), -gain) + np.array([[-0.01], [0.01], [0.0], [0.0]])
+
     with ThreadPoolExecutor(1) as pool:
-        course = _Course(SMALL, pool)
-        course.best = costs[0], (costs[0],) * 3, {}
-        course._scored = lambda tensors, aversion: (costs[{2.0: 1, 4.0: 2}[aversion]], (0.0,) * 3)
+        course = _Course(plan, pool)
+        course.best = 0.8, (0.8,) * 3, {}
+        course._play = lambda orders, tensors, keep: []
+        course._ratios = ratios
         course.hold()
-    assert course.aversion == held_at
-    assert course.best[0] == min(*costs, 1.0)
+    held_to = {kind for kind, each in zip(DEPARTURES, course.aversion_D, strict=True) if each == NEVER}
+    assert held_to == set(DEPARTURES) - kept
+    assert course.best[0] == pytest.approx(np.exp(-sum(cheaper_by[kind] for kind in kept)))
+
+
+def test_what_seems_cheaper_by_less_than_chance_is_not_kept():
+    with ThreadPoolExecutor(1) as pool:
+        course = _Course(SMALL._replace(held=4), pool)
+        course._play = lambda orders, tensors, keep: []
+        course._ratios = lambda *_: np.array([[-0.5], [0.4], [-0.3], [0.2]]) * np.ones(3)
+        course.hold()
+    assert set(course.aversion_D) == {NEVER}
+    assert course.best[0] == 1.0
 
 
 def test_what_is_learned_beyond_beliefs_is_held_small():

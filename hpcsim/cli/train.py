@@ -86,7 +86,7 @@ def aims(
     asked = " ".join(["hpcsim train aims", *scenarios, f"--name {name} --seed {seed}", *keys])
     path = trained.write(out, name, found.tensors, found.rates_O, found.usual_O, {"command": asked, **_about(found)})
     checkpoint.unlink(missing_ok=True)
-    click.echo(f"{_score(found.score, found.parts)} on {plan.checked} episodes that it never learned from")
+    click.echo(f"{_score(found.score, found.parts)} on episodes that it never learned from; {_held(found.aversion_D)}")
     click.echo(path)
 
 
@@ -217,8 +217,16 @@ def _about(found: Trained) -> dict[str, Any]:
         "rounds": [each._asdict() for each in found.rounds if each.score is not None],
         "cpu_s": found.cpu_s,
         "dueling": found.dueling,
-        "aversion": found.aversion,
+        "aversion": list(found.aversion_D),
     }
+
+
+def _held(aversion_D: tuple[float, ...]) -> str:
+    from hpcsim.schedulers.aims.shape import DEPARTURES
+    from hpcsim.training.course import NEVER
+
+    kinds = [kind for kind, aversion in zip(DEPARTURES, aversion_D, strict=True) if aversion < NEVER]
+    return f"it may depart from the rule in: {', '.join(kinds) or 'nothing'}"
 
 
 def _score(score: float, parts: tuple[float, ...]) -> str:

@@ -27,7 +27,7 @@ from hpcsim.schedulers.aims.learning import Learner, Recipe, Told
 from hpcsim.schedulers.aims.network import drawn
 from hpcsim.schedulers.aims.objectives import BEGIN
 from hpcsim.schedulers.aims.replay import Replay
-from hpcsim.schedulers.aims.shape import shapes
+from hpcsim.schedulers.aims.shape import DEPARTURES, shapes
 from hpcsim.training.episodes import Order, Played, Tensors, Who, play
 
 Floats = npt.NDArray[np.float64]
@@ -36,10 +36,11 @@ LOADS: Final = (0.7, 0.9, 1.2)
 FIRST_SEED: Final = 10_000
 """Months of training have seeds from here on: those of evaluations are below."""
 
-_AVERSIONS: Final = (2.0, 4.0)  # that are tried in the end besides the plan's
-_NEVER: Final = 1000.0  # deviations: the rule is always better
+NEVER: Final = 1000.0
+"""Deviations: the rule is always better."""
+
 _LEAST: Final = 0.01  # of a usual hour: what is below is as good
-_CHECKED_SEED: Final = 9_000
+_CHECKED_SEED, _HELD_SEED = 9_000, 8_000
 _MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each tensor
 
 
@@ -49,7 +50,8 @@ class Plan(NamedTuple):
     ``measured`` episodes of ``days`` days are played by the rule without lower clocks and chosen places, to see what an
     hour costs; ``shown`` ones by the rule as it is, and ``imitated`` updates made; then there are
     ``rounds`` of ``at_once`` episodes and ``updates`` updates. Every ``check_every`` rounds the network plays
-    ``checked`` episodes that it never learns from, and the best one is kept. ``objective`` is the only one that counts,
+    ``checked`` episodes that it never learns from, and the best one is kept. In the end ``held`` others say in what it
+    may depart from the rule. ``objective`` is the only one that counts,
     if it is not None. ``seed`` decides all that is drawn. ``days`` and ``loads`` are None for a scenario that has its
     own; ``show_epsilon`` of the actions that the rule shows are random; ``options`` are those of the scheduler.
     """
@@ -67,6 +69,7 @@ class Plan(NamedTuple):
     updates: int = 250
     check_every: int = 4
     checked: int = 10
+    held: int = 12
     capacity: int = 50_000
     alpha: float = 0.6
     epsilon: tuple[float, float] = (0.2, 0.02)
@@ -101,8 +104,8 @@ class Round(NamedTuple):
 class Trained(NamedTuple):
     """The best network, what an hour usually costs, how the rounds went, and how well the best one did.
 
-    ``aversion`` is how many deviations better than the rule an action had best to be. ``cpu_s`` are the CPU seconds of
-    learner and workers, all in all; those before a stop are not in it.
+    ``aversion_D`` is how many deviations better than the rule an action had best to be, by how it departs from that.
+    ``cpu_s`` are the CPU seconds of learner and workers, all in all; those before a stop are not in it.
     """
 
     tensors: dict[str, npt.NDArray[np.float32]]
@@ -111,7 +114,7 @@ class Trained(NamedTuple):
     rounds: list[Round]
     score: float
     parts: tuple[float, ...]
-    aversion: float
+    aversion_D: tuple[float, ...]
     cpu_s: float
     dueling: bool
 
@@ -146,7 +149,7 @@ def train(
     spent = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = sum(each.ru_utime + each.ru_stime for each in spent)
     return Trained(
-        best[2], course.usual_O, course.rates_O, course.rounds, best[0], best[1], course.aversion, cpu_s,
+        best[2], course.usual_O, course.rates_O, course.rounds, best[0], best[1], course.aversion_D, cpu_s,
         plan.recipe.dueling,
     )  # fmt: skip
 
@@ -158,7 +161,7 @@ class _Course:
         self._plan, self._pool = plan, pool
         self.number = 0
         self._is_measured = False
-        self.aversion = plan.aversion if plan.uncertainty else 0.0
+        self.aversion_D = (plan.aversion if plan.uncertainty else 0.0,) * len(DEPARTURES)
         self.rounds: list[Round] = []
         self.usual_O, self.rates_O, self._rule_O = np.ones(3), np.ones(3), np.ones((plan.checked, 3))
         self.best: tuple[float, tuple[float, ...], dict[str, npt.NDArray[np.float32]]] = (np.inf, (), {})
@@ -217,34 +220,44 @@ class _Course:
         return done
 
     def hold(self) -> None:
-        """Find how much better than the rule an action had best to be, by the best network where it is checked.
+        """Find in what the best network had best depart from the rule, on episodes by which it was not chosen.
 
-        A network that is better than the rule by no such measure is held to the rule.
+        One kind of departure after the other is allowed alone, then all together that made episodes cheaper by more
+        than a standard error. A network that none of this makes better is held to the rule.
         """
-        plan = self._plan
-        if not (plan.uncertainty and plan.anchor and plan.checked):
+        plan, tensors = self._plan, self.best[2]
+        if not (plan.uncertainty and plan.anchor and plan.held):
             return
-        tensors = self.best[2]
-        found = {plan.aversion: self.best[:2]} | {each: self._scored(tensors, each) for each in _AVERSIONS}
-        found[_NEVER] = 1.0, (1.0, 1.0, 1.0)
-        self.aversion = min(found, key=lambda each: found[each][0])
-        self.best = *found[self.aversion], tensors
+        orders = [self._order("rule", _HELD_SEED + k) for k in range(plan.held)]
+        of_rule = np.array([self._hourly(played) for played in self._play(orders, None, keep=False)])
+
+        def cheaper(*kinds: str) -> tuple[float, Floats, tuple[float, ...]]:
+            aversion_D = tuple(plan.aversion if kind in kinds else NEVER for kind in DEPARTURES)
+            ratio_EO = self._ratios(tensors, aversion_D, _HELD_SEED, of_rule) if kinds else np.zeros((plan.held, 3))
+            ratio_E = ratio_EO @ self._weights()
+            return float(ratio_E.mean() + ratio_E.std() / np.sqrt(plan.held)), ratio_EO.mean(0), aversion_D
+
+        alone = {(kind,): cheaper(kind) for kind in DEPARTURES}
+        together = tuple(kind for (kind,), each in alone.items() if each[0] < 0.0)
+        found = min([cheaper(), *alone.values(), cheaper(*together)], key=lambda each: each[0])
+        self.aversion_D, ratios_O = found[2], found[1]
+        self.best = float(np.exp(self._weights() @ ratios_O)), tuple(np.exp(ratios_O).tolist()), tensors
 
     def _judge(self) -> tuple[float, tuple[float, ...]]:
+        """How good the network is on the episodes that it never learns from, and its parts; the best one is kept."""
         tensors = self.learner.arrays()
-        score, parts = self._scored(tensors, self._plan.aversion)
+        aversion_D = (self._plan.aversion,) * len(DEPARTURES)
+        ratios_O = self._ratios(tensors, aversion_D, _CHECKED_SEED, self._rule_O).mean(0)
+        score, parts = float(np.exp(self._weights() @ ratios_O)), tuple(np.exp(ratios_O).tolist())
         if score < self.best[0]:
             self.best = score, parts, tensors
         return score, parts
 
-    def _scored(self, tensors: Tensors, aversion: float) -> tuple[float, tuple[float, ...]]:
-        """How good a network is on the episodes that it never learns from, and its parts."""
-        plan = self._plan
-        orders = [self._order("network", _CHECKED_SEED + k, aversion=aversion) for k in range(plan.checked)]
-        hourly_O = np.array([self._hourly(played) for played in self._play(orders, tensors, keep=False)])
-        ratios_O = np.log(np.maximum(hourly_O, _LEAST) / np.maximum(self._rule_O, _LEAST)).mean(0)
-        parts = tuple(np.exp(ratios_O).tolist())
-        return float(np.exp(self._weights() @ ratios_O)), parts
+    def _ratios(self, tensors: Tensors, aversion_D: tuple[float, ...], first: int, of_rule_EO: Floats) -> Floats:
+        """The logarithms of what episodes from seed ``first`` on cost with a network, over what with the rule."""
+        orders = [self._order("network", first + k, aversion_D=aversion_D) for k in range(len(of_rule_EO))]
+        hourly_EO = np.array([self._hourly(played) for played in self._play(orders, tensors, keep=False)])
+        return np.asarray(np.log(np.maximum(hourly_EO, _LEAST) / np.maximum(of_rule_EO, _LEAST)).reshape(-1, 3))
 
     def _hourly(self, played: Played) -> Floats:
         """What an episode cost in an hour, in usual hours, with what no schedule changes: 1 is usual."""
@@ -256,7 +269,9 @@ class _Course:
         only = self._plan.objective
         return np.array(BEGIN) if only is None else np.eye(3)[only]
 
-    def _order(self, who: Who, seed: int, *, epsilon: float = 0.0, aversion: float = 0.0) -> Order:
+    def _order(
+        self, who: Who, seed: int, *, epsilon: float = 0.0, aversion_D: tuple[float, ...] = (0.0,) * len(DEPARTURES)
+    ) -> Order:
         plan = self._plan
         rng = np.random.default_rng([seed, 3])
         scenario = plan.scenarios[seed % len(plan.scenarios)]
@@ -272,8 +287,8 @@ class _Course:
         recipe = self.learner.recipe
         return Order(
             scenario, month | dict(plan.overrides), who, seed, exact, (kwh, slowdown, lost), epsilon,
-            aversion=aversion if plan.uncertainty else 0.0, kappa=recipe.kappa, anchor=plan.anchor,
-            dueling=recipe.dueling, ahead_s=plan.ahead_s, options=options,
+            aversion_D=aversion_D if plan.uncertainty else (0.0,) * len(DEPARTURES), kappa=recipe.kappa,
+            anchor=plan.anchor, dueling=recipe.dueling, ahead_s=plan.ahead_s, options=options,
         )  # fmt: skip
 
     def _submit(self, orders: Sequence[Order], tensors: Tensors | None, *, keep: bool = True) -> list[Future[Played]]:

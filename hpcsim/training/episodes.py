@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from hpcsim.replay import begin
 from hpcsim.schedulers.aims.aims import Aims
-from hpcsim.schedulers.aims.choosing import best, worth
+from hpcsim.schedulers.aims.choosing import aversions, best, worth
 from hpcsim.schedulers.aims.expert import by_rule
 from hpcsim.schedulers.aims.network import State, values
 from hpcsim.schedulers.aims.replay import Outcome, Step
-from hpcsim.schedulers.aims.shape import MODES
+from hpcsim.schedulers.aims.shape import DEPARTURES, MODES
 from hpcsim.training.rewards import Chosen, Hazard, discounted, paid
 
 AFTER_S: Final = 6 * 3600
@@ -28,7 +28,7 @@ class Order(NamedTuple):
 
     An ``explorer`` takes a random action with probability ``epsilon``, half of these by the rule, and else follows one
     of the network's heads. ``ahead_s`` is over what time rewards are added up for what a state is worth. ``hourly_O``
-    is what an hour usually costs.
+    is what an hour usually costs, and ``aversion_D`` is by how an action departs from the rule's.
     """
 
     scenario: str
@@ -38,7 +38,7 @@ class Order(NamedTuple):
     weights: tuple[float, float, float]
     hourly_O: tuple[float, float, float]
     epsilon: float = 0.0
-    aversion: float = 0.5
+    aversion_D: tuple[float, ...] = (0.5,) * len(DEPARTURES)
     kappa: float = 1.0
     anchor: bool = True
     dueling: bool = True
@@ -140,7 +140,7 @@ class _Recorder:
             q = q[:, [self._head % q.shape[1]]]
         usual = by_rule(state) if order.anchor else None
         found = worth(q, state, np.array(order.weights), order.kappa, usual)
-        return best(found, 0.0 if explores else order.aversion), False
+        return best(found, 0.0 if explores else aversions(np.array(order.aversion_D), state, usual)), False
 
 
 def _half(numbers: npt.NDArray[np.float32]) -> npt.NDArray[Any]:

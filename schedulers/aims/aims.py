@@ -21,7 +21,7 @@ from hpcsim.plugin import Decision, Job, Room, Sleeping, Start, View, taken_at
 
 from . import trained
 from .beliefs import Beliefs
-from .choosing import best, worth
+from .choosing import aversions, best, worth
 from .expert import by_rule
 from .journal import Journal
 from .network import State, values
@@ -231,7 +231,8 @@ class Aims:
         q_AHO = values(network.tensors, state, dueling=network.dueling)
         usual = by_rule(state) if self._options.anchor else None
         found = worth(q_AHO, state, self.objectives.weights, self._options.kappa, usual)
-        chosen = best(found, network.aversion if self._options.aversion is None else self._options.aversion)
+        given = self._options.aversion
+        chosen = best(found, aversions(network.aversion_D, state, usual) if given is None else given)
         self._journal.note(now, self.seen.jobs, state.job_JF[:, _FITS] > 0, q_AHO, found, chosen)
         return chosen
 

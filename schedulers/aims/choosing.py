@@ -54,9 +54,27 @@ def worth(q_AHO: Floats32, state: State, weights: Floats, kappa: float, usual: i
     return Worth(mean, scalar_AH.std(1), weights_AO)
 
 
-def best(found: Worth, aversion: float) -> int:
+def aversions(aversion_D: Floats, state: State, usual: int | None) -> Floats:
+    """How averse to be to each action, ``(A,)``, by how it departs from the ``usual`` one: ``aversion_D`` says of each.
+
+    Where nothing is usual, nothing departs from it, and all are met with the least.
+    """
+    jobs = len(state.job_JF)
+    if usual is None:
+        return np.full(jobs * len(MODES) + len(REST), aversion_D.min())
+    job, mode, hold, rest = aversion_D.tolist()
+    usual_place = usual // len(MODES)
+    starts = usual_place < jobs
+    found_A = np.full(jobs * len(MODES) + len(REST), job)
+    found_A[jobs * len(MODES) :] = hold if starts else rest
+    if starts:
+        found_A[usual_place * len(MODES) : (usual_place + 1) * len(MODES)] = mode
+    return found_A
+
+
+def best(found: Worth, aversion: float | Floats) -> int:
     """The action with the highest lower confidence bound, ``aversion`` deviations below the mean; the first of equals.
 
-    A negative ``aversion`` looks for what is uncertain, as exploration does.
+    It may be one for all or one for each action. A negative one looks for what is uncertain, as exploration does.
     """
     return int(np.argmax(found.mean_A - aversion * found.deviation_A))

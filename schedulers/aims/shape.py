@@ -22,6 +22,10 @@ MODES: Final = tuple((clock, place) for place in range(len(PLACES)) for clock in
 REST: Final = ("idle nodes sleep after the break-even time", "idle nodes sleep at once", "idle nodes stay awake")
 """How a pass can end: nothing more is started, and what becomes of nodes that are idle."""
 
+DEPARTURES: Final = ("job", "mode", "hold", "rest")
+"""How a choice can differ from the rule's: another job, the same one in another mode, none although the rule has one,
+and other ways to rest."""
+
 OF_JOB: Final = (
     "nodes", "walltime", "waited", "runtime", "runtime_doubt", "runtime_epistemic", "area", "rank_by_area",
     "rank_by_submission", "energy", "energy_doubt", "saved_when_slow", "fails", "fails_epistemic", "fits",

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from hpcsim.plugin import InputError
 from hpcsim.plugin import weights as files
 
-from .shape import OBJECTIVES, OF_ALL, OF_JOB, shapes
+from .shape import DEPARTURES, OBJECTIVES, OF_ALL, OF_JOB, shapes
 
 KIND: Final = "aims"
 TRAINED: Final = Path(__file__).with_name("trained")
@@ -25,14 +25,14 @@ class Network(NamedTuple):
 
     ``usual`` are the mean rates of the objectives; ``hourly_O`` is what an hour cost in kWh, slowdown and node-hours,
     by which rewards were divided. ``dueling`` says whether the value of the state is in what it says of actions, and
-    ``aversion`` how many deviations better than the rule an action had best to be.
+    ``aversion_D`` how many deviations better than the rule an action had best to be, by how it departs from that.
     """
 
     tensors: dict[str, npt.NDArray[np.float32]]
     usual: npt.NDArray[np.float64]
     hourly_O: npt.NDArray[np.float64]
     dueling: bool
-    aversion: float
+    aversion_D: npt.NDArray[np.float64]
 
 
 def named(machine: str | None) -> str:
@@ -48,17 +48,15 @@ def read(name: str) -> Network:
 @cache
 def _read(path: Path) -> Network:
     tensors, about = files.load(path, KIND, shapes(), _FEATURES)
-    usual, hourly = (_three(path, about, name) for name in ("usual", "hourly"))
-    aversion = about.get("aversion")
-    if not isinstance(aversion, float) or not aversion >= 0.0:
-        raise InputError(f"{path}: aversion should be a number that is not negative, found {aversion!r}")
-    return Network(tensors, usual, hourly, about.get("dueling") is not False, aversion)
+    usual, hourly = (_numbers(path, about, name, len(OBJECTIVES)) for name in ("usual", "hourly"))
+    aversion_D = _numbers(path, about, "aversion", len(DEPARTURES))
+    return Network(tensors, usual, hourly, about.get("dueling") is not False, aversion_D)
 
 
-def _three(path: Path, about: Mapping[str, Any], name: str) -> npt.NDArray[np.float64]:
+def _numbers(path: Path, about: Mapping[str, Any], name: str, count: int) -> npt.NDArray[np.float64]:
     found = about.get(name)
-    if not isinstance(found, list) or len(found) != len(OBJECTIVES) or not all(isinstance(x, float) for x in found):
-        raise InputError(f"{path}: {name} should be {len(OBJECTIVES)} numbers, found {found!r}")
+    if not isinstance(found, list) or len(found) != count or not all(isinstance(x, float) and x >= 0.0 for x in found):
+        raise InputError(f"{path}: {name} should be {count} numbers that are not negative, found {found!r}")
     return np.array(found)
 
 
