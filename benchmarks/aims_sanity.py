@@ -4,8 +4,8 @@
 
 - ``clocks``: half of the users run programs that memory limits, the others such as follow the clock; only energy
   counts. Best is the clock of least energy for each program, which the truth tells, and of the ways to rest the best.
-- ``order``: long and short jobs, each of the whole machine, all there from the beginning; only performance counts. Best
-  is the order of Smith (1956), by cost over length, which is short first.
+- ``packing``: jobs of six and of four tenths of the machine, as long as each other, all there from the beginning; only
+  performance counts. Best is one of each kind at a time, as long as there are both: two small ones leave nodes idle.
 - ``places``: hardware fails often, and some nodes more than others; only reliability counts. Best are always the nodes
   of least hazard.
 
@@ -27,7 +27,6 @@ import numpy as np
 from hpcsim.replay import begin
 from hpcsim.results.energy import power_curve
 from hpcsim.schedulers.aims import trained
-from hpcsim.schedulers.aims.beliefs import SHORT_S
 from hpcsim.schedulers.aims.expert import by_rule
 from hpcsim.schedulers.aims.network import State
 from hpcsim.schedulers.aims.shape import CLOCKS, DEPARTURES, MODES, OBJECTIVES, REST
@@ -81,10 +80,10 @@ def clocks(number: int) -> Workload:
     return workload([(int(s), 1800, 2, str(rng.choice(memory if rng.random() < 0.5 else computing))) for s in every])
 
 
-def order(number: int) -> Workload:
-    """Forty jobs of the whole machine, of ten minutes or an hour."""
+def packing(number: int) -> Workload:
+    """Sixty jobs of 76 or 50 nodes and half an hour, on 126 nodes."""
     rng = np.random.default_rng([number, 2])
-    return workload([(0, 600 if rng.random() < 0.5 else 3600, 126, str(1 + k % 5)) for k in range(40)])
+    return workload([(0, 1800, 76 if rng.random() < 0.5 else 50, str(1 + k % 5)) for k in range(60)])
 
 
 def places(number: int) -> Workload:
@@ -114,16 +113,21 @@ def at_best_clocks(rest: int) -> Callable[[State], int]:
 
 
 def waiting(sim: Any, hazard: Hazard) -> float:
-    """The slowdowns by waiting."""
+    """Node-seconds by waiting."""
     job, start = sim.attempts.column("job"), sim.attempts.column("start")
-    return float((start / np.maximum(sim.workload.column("runtime_s")[job], SHORT_S))[job < 40].sum())
+    return float((start * sim.workload.column("nodes")[job])[job < 60].sum())
 
 
 def least_waiting(sim: Any) -> float:
-    """Those of the order by cost over length."""
-    runtime = np.sort(sim.workload.column("runtime_s")[:40].astype(float))
-    starts = np.cumsum(runtime) - runtime
-    return float((starts / np.maximum(runtime, SHORT_S)).sum())
+    """Those where pairs of both kinds go first, then what is left: large ones one by one, or small ones by twos.
+
+    Of k turns none has more node-seconds behind it: each has at most one large job, and beside it one small one.
+    """
+    nodes = sim.workload.column("nodes")[:60]
+    large, small = int((nodes == 76).sum()), int((nodes == 50).sum())
+    pairs = min(large, small)
+    turns = [126] * pairs + [76] * (large - pairs) + [100] * ((small - pairs) // 2) + [50] * ((small - pairs) % 2)
+    return float(sum(1800 * k * each for k, each in enumerate(turns)))
 
 
 def losses(sim: Any, hazard: Hazard) -> float:
@@ -143,7 +147,7 @@ COUNTED: Settings = {"physics": None, "machine.nodes": 126}
 FRAIL: Settings = {"physics.failure_rate": 30.0, "physics.queues": False, "twins.fault": "fault-oracle"}
 WORLDS = {
     "clocks": World(clocks, QUIET, {"places": False}, "energy", joules, tuple(map(at_best_clocks, range(len(REST))))),
-    "order": World(order, COUNTED, {"patience": 0}, "performance", waiting, least_waiting),
+    "packing": World(packing, COUNTED, {"patience": 0}, "performance", waiting, least_waiting),
     "places": World(places, FRAIL, {"sleep": False, "speed": False}, "reliability", losses, (by_rule,)),
 }
 

@@ -235,12 +235,18 @@ def test_it_runs_where_nodes_are_only_counted_and_with_any_lever_off(weights):
 
 
 def test_a_job_that_has_waited_too_long_has_nodes_kept_for_it():
-    """The rule takes small jobs first, for ever; with patience the large one has its turn."""
+    """Who takes small jobs first does so for ever; with patience the large one has its turn."""
+
+    def smallest(state, now):
+        area_J = np.where(state.legal_JM.any(1), state.job_JF[:, OF_JOB.index("area")], np.inf)
+        return int(area_J.argmin()) * len(MODES) if np.isfinite(area_J).any() else len(area_J) * len(MODES)
+
     small = [(k * 60, 300, 2) for k in range(400)]
     jobs = workload(sorted([(0, 6000, 4), (1, 600, 4), *small]))
     started = {}
     for patience in (0, 2000):
         scheduler = Aims(Aims.Options(policy="rule", patience=patience))
+        scheduler.chooser = smallest
         sim = Simulation(jobs, scheduler, nodes=4, twins={"performance": Walltime()})
         sim.run()
         started[patience] = sim.attempts.start[sim.attempts.job == 2][0]  # the one of 600 s

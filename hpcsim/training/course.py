@@ -282,11 +282,11 @@ class _Course:
         month = {"days": plan.days, "load": load}
         month = {"seed": seed} | {key: value for key, value in month.items() if value is not None}
         exact = (float(weights[0]), float(weights[1]), float(weights[2]))
-        kwh, slowdown, lost = self.usual_O.tolist()
+        kwh, waiting, lost = self.usual_O.tolist()
         options = plan.options if self._is_measured else (*plan.options, ("speed", False), ("places", False))
         recipe = self.learner.recipe
         return Order(
-            scenario, month | dict(plan.overrides), who, seed, exact, (kwh, slowdown, lost), epsilon,
+            scenario, month | dict(plan.overrides), who, seed, exact, (kwh, waiting, lost), epsilon,
             aversion_D=aversion_D if plan.uncertainty else (0.0,) * len(DEPARTURES), kappa=recipe.kappa,
             anchor=plan.anchor, dueling=recipe.dueling, ahead_s=plan.ahead_s, options=options,
         )  # fmt: skip

@@ -47,7 +47,7 @@ class Order(NamedTuple):
 
 
 class Played(NamedTuple):
-    """What came of it: steps to learn from, and the sums of the rewards in kWh, slowdown and node-hours.
+    """What came of it: steps to learn from, and the sums of the rewards, in their units.
 
     ``hours`` are those that the episode lasted, and ``rates_O`` the means of facility kW, waiting rate and risk;
     ``usual_loss_h`` as in ``Paid``.

@@ -4,7 +4,8 @@ A choice is paid for what it did, so that little noise of what others did stands
 
 - *energy*: a job that starts is paid at once for the energy that it will have taken beyond what it takes at full speed
   without a failure, which no schedule changes; what jobs do not draw (idle nodes, cooling), as it is drawn;
-- *performance*: the slowdowns of the waiting jobs, as they grow (those below ten minutes count as ten minutes);
+- *performance*: the node-hours of the jobs that wait, as long as they do. Waiting is weighed by how much work a job is,
+  so no order is better for being one of small jobs first, and what pays is to keep nodes busy;
 - *reliability*: node-hours that failures are expected to cost, by the true hazard of the job's nodes when it starts,
   beyond those at the hazard of all nodes in the mean of the episode, and a tenth of those throttled. Real failures are
   so rare that one could not learn from them; and who were paid for all of a job's risk would put off large jobs.
@@ -26,7 +27,6 @@ from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
 from hpcsim.engine.truth import Truth
 from hpcsim.results.energy import J_PER_KWH, power_curve
-from hpcsim.schedulers.aims.beliefs import SHORT_S
 
 Floats = npt.NDArray[np.float64]
 
@@ -90,10 +90,10 @@ class Hazard:
 
 
 def paid(simulation: Simulation, chosen: Sequence[Chosen], until_s: int, hazard: Hazard) -> Paid:
-    """Rewards in kWh, slowdown and node-hours, all negative, of the choices until second ``until_s``.
+    """Rewards of the choices until second ``until_s``, all negative.
 
-    The ``simulation`` went on after it, so that most of what had started then has ended. Of what runs still, energy
-    and losses are those so far.
+    They are kWh, node-hours that wait times seconds, and node-hours lost. The ``simulation`` went on after it, so that
+    most of what had started then has ended. Of what runs still, energy and losses are those so far.
     """
     time_N = np.array([each.now for each in chosen], float)
     until_N = np.append(time_N[1:], max(float(until_s), time_N[-1]))
@@ -147,7 +147,7 @@ def discounted(
 def _waiting(
     simulation: Simulation, job: npt.NDArray[np.int64], taken: npt.NDArray[np.int64], end: npt.NDArray[np.int64]
 ) -> _Integral:
-    """The integral over time of the growth of slowdowns of all that wait."""
+    """The integral over time of the node-hours of all that wait."""
     submit_s = simulation.submit_s
     began = np.array([simulation.eligible.get(of, int(submit_s[of])) for of in job.tolist()], float)
     last: dict[int, int] = {}
@@ -156,7 +156,7 @@ def _waiting(
             began[row] = end[last[of]]  # it waited again after it was stopped
         last[of] = row
     runtime = np.array([simulation.program_of(of)[0] for of in job.tolist()], float)
-    return _Integral(began, taken.astype(float), 1.0 / np.maximum(runtime, SHORT_S))
+    return _Integral(began, taken.astype(float), simulation.workload.column("nodes")[job] * runtime / 3600.0)
 
 
 class _Integral:

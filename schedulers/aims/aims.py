@@ -135,7 +135,7 @@ class Aims:
         self._hour, self._journal = _Hour(), Journal(options.journal)
         self._seen: Pass | None = None
         self.hourly_O: Floats | None = None
-        """What an hour usually costs in kWh, slowdown and node-hours; as in the network's training unless given."""
+        """What an hour usually costs in the units of rewards; as in the network's training unless given."""
         self._rng = np.random.default_rng(0)  # the view's, once there is one
 
     def schedule(self, view: View) -> Iterator[Decision]:
@@ -257,7 +257,7 @@ class Aims:
         return self._seen
 
     def measured_rates(self) -> Floats:
-        """Means since the first pass: kilowatts of the facility, growth of slowdowns in a second, units at risk."""
+        """Means since the first pass: kilowatts of the facility, node-hours that wait, nodes at risk."""
         return self._hour.mean()
 
     # -- what is around them ----------------------------------------------------------------------
@@ -331,7 +331,7 @@ class _Hour:
         self._all += self._rates * (now - self._at)
         self._at = now
         busy = sum(each.job.nodes for each in view.running.values())
-        self._rates[:] = facility_w / 1000.0, beliefs.waiting_rate(view.queue), busy * beliefs.mean_risk
+        self._rates[:] = facility_w / 1000.0, beliefs.waiting_h(view.queue), busy * beliefs.mean_risk
 
     def mean(self) -> Floats:
         """The mean rates since the first pass."""

@@ -18,7 +18,6 @@ Int64s = npt.NDArray[np.int64]
 
 J_PER_KWH: Final = 3.6e6
 LEAST_RUNTIME_S: Final = 10.0  # the bound of the bounded slowdown
-SHORT_S: Final = 600.0  # runtimes below make no difference to what waiting costs
 WARMED_S: Final = 1800  # after which a node is about as warm as a job makes it
 RISK_S: Final = 3600  # how long what is known of nodes holds
 AHEAD_S: Final = 6 * 3600  # for which failures of nodes are predicted
@@ -59,13 +58,10 @@ class Beliefs:
             rows = [self._row[job.id] for job in jobs]
         return self._table[rows]
 
-    def waiting_rate(self, jobs: Sequence[Job]) -> float:
-        """By how much the slowdowns of waiting ``jobs`` grow in a second, all together; those not yet known left out.
-
-        Runtimes below ten minutes count as ten minutes.
-        """
+    def waiting_h(self, jobs: Sequence[Job]) -> float:
+        """Predicted node-hours of waiting ``jobs``, all together; those not yet known left out."""
         rows = [row for job in jobs if (row := self._row.get(job.id)) is not None]
-        return float((1.0 / np.maximum(self._table[rows, COLUMNS.index("runtime_s")], SHORT_S)).sum())
+        return node_hours(self._table[rows])
 
     def runtime_s(self, running: Sequence[Running]) -> Floats:
         """How long running jobs are believed to run in all, as said when they waited; else their walltime."""
@@ -124,6 +120,12 @@ class Beliefs:
             watts = energy.mean / np.maximum(column["runtime_s"] * column["nodes"], 1.0)
             warm = twins.thermal(np.full(len(jobs), usual), watts, WARMED_S)
             column["warmth_k"][:] = warm.mean - limit_c
+
+
+def node_hours(known_JC: Floats) -> float:
+    """Predicted node-hours of jobs in whose rows of ``COLUMNS`` they stand."""
+    nodes, runtime_s = (known_JC[:, COLUMNS.index(name)] for name in ("nodes", "runtime_s"))
+    return float(nodes @ runtime_s) / 3600.0
 
 
 def _learn_clocks(column: dict[str, Floats], part: Floats, speed: float, view: View) -> None:

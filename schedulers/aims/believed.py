@@ -75,6 +75,6 @@ class Costs:
             self._table[:, :, 2] = -lost_JM / hourly_O[2]
 
     def while_waiting(self, per_s: float) -> Floats32:
-        """The costs, ``(J, M, O)``, while a second of delay of the whole machine costs ``per_s`` in slowdowns."""
+        """The costs, ``(J, M, O)``, while a second of delay of the whole machine costs ``per_s``, as waiting does."""
         self._table[:, :, 1] = -per_s * self._delayed_JM
         return self._table.copy()

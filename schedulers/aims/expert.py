@@ -1,8 +1,8 @@
 """A rule over the same actions, by which training begins: what an experienced operator would do with these twins.
 
-It starts jobs of the smallest predicted area first, keeps nodes for the first that does not fit, starts each in the
-mode that is believed to cost least by the weights of the objectives, and lets idle nodes sleep after the break-even
-time.
+It starts jobs as they came, keeps nodes for the first that does not fit, and fills up with those that do not delay it,
+most slowed down first. Each starts in the mode that is believed to cost least by the weights of the objectives, and
+idle nodes sleep after the break-even time.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import numpy as np
 
 from .network import State
-from .shape import MODES, OBJECTIVES, OF_JOB
+from .shape import MODES, OBJECTIVES, OF_ALL, OF_JOB
 
-_AREA, _FITS = (OF_JOB.index(name) for name in ("area", "fits"))
+_CAME, _SLOWDOWN, _FITS = (OF_JOB.index(name) for name in ("rank_by_submission", "slowdown", "fits"))
+_RESERVED = OF_ALL.index("reserved")
 
 
 def by_rule(state: State) -> int:
@@ -21,7 +22,8 @@ def by_rule(state: State) -> int:
     open_J = state.legal_JM.any(1)
     if not open_J.any():
         return jobs * modes + int(state.legal_R.argmax())
-    place = int(np.where(open_J, state.job_JF[:, _AREA], np.inf).argmin())
+    turn_J = -state.job_JF[:, _SLOWDOWN] if state.all_G[_RESERVED] else state.job_JF[:, _CAME]
+    place = int(np.where(open_J, turn_J, np.inf).argmin())
     if not state.job_JF[place, _FITS]:
         return place * modes
     worth_M = state.believed_JMO[place] @ state.all_G[-len(OBJECTIVES) :]

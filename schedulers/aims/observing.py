@@ -12,7 +12,7 @@ import numpy.typing as npt
 from hpcsim.plugin import Job, Room, View
 from hpcsim.schedulers.scales import LONGEST_S, scaled
 
-from .beliefs import AHEAD_S, COLUMNS, SHORT_S, Beliefs
+from .beliefs import AHEAD_S, COLUMNS, Beliefs, node_hours
 from .believed import Costs
 from .shape import MODES, OF_ALL, OF_JOB, REST, VISIBLE
 
@@ -46,20 +46,20 @@ class Rhythm:
         self._mean: tuple[float, ...] = (0.0, 0.0)
         self._now = (0.0, 0.0)
 
-    def congested(self, growing: float, busy: float, usual: float, now: int) -> float:
-        """What a second of delay of the whole machine costs in slowdowns, when those of waiting jobs grow so fast now.
+    def congested(self, waiting_h: float, busy: float, usual_h: float, now: int) -> float:
+        """What a second of delay of the whole machine costs, when so many node-hours wait now.
 
         Work that is added delays what waits now and all that comes until the queue has drained, 1 / (1 - load) of it
-        in all. Load and growth are means of half a day, beginning with what is ``usual``; ``busy`` is the load now.
+        in all. Both are means of half a day, beginning with what is usual; ``busy`` is the load now.
         """
         if self._looked < 0:
-            self._mean, self._looked = (usual, _USUAL_LOAD), now
+            self._mean, self._looked = (usual_h, _USUAL_LOAD), now
         fade = exp(-(now - self._looked) / _HALF_DAY_S)
         was = self._mean, self._now
         self._mean = tuple(fade * mean + (1.0 - fade) * held for mean, held in zip(*was, strict=True))
-        self._looked, self._now = now, (growing, busy)
-        mean_growing, load = self._mean
-        return mean_growing / (1.0 - min(load, _MOST_LOAD))
+        self._looked, self._now = now, (waiting_h, busy)
+        mean_h, load = self._mean
+        return mean_h / (1.0 - min(load, _MOST_LOAD))
 
     def follow(self, queue: Sequence[Job], known_JC: Floats, now: int) -> tuple[float, float]:
         """Jobs and node-hours an hour, after a look at the queue and what is believed of its jobs."""
@@ -101,10 +101,9 @@ class Pass:
         slowed_J = (self.speed_JC[:, -1:] < _NEARLY_FULL) & speeds
         clock_M, place_M = np.array(MODES).T
         self._modes_JM = (slowed_J | (clock_M == 0)) & (place_M < places)
-        growing = float((1.0 / np.maximum(known[:, _KNOWN["runtime_s"]], SHORT_S)).sum())
         self._total = max(view.up_nodes, 1)
         busy = 1.0 - room.free / self._total
-        self._congested = rhythm.congested(growing, busy, float(hourly_O[1]) / _HOUR_S, view.now)
+        self._congested = rhythm.congested(node_hours(known), busy, float(hourly_O[1]) / _HOUR_S, view.now)
         self._nodes_J = known[seen, _KNOWN["nodes"]]
         self._walltime_J = known[seen, _KNOWN["walltime_s"]] + view.launch_latency
         self._other_J = np.array([bool(job.cores) or job.id in room.special for job in self.jobs], bool)

@@ -23,7 +23,7 @@ _FEATURES: Final = (*OF_JOB, *OF_ALL)
 class Network(NamedTuple):
     """The tensors of a network by name, and what was usual in training.
 
-    ``usual`` are the mean rates of the objectives; ``hourly_O`` is what an hour cost in kWh, slowdown and node-hours,
+    ``usual`` are the mean rates of the objectives; ``hourly_O`` is what an hour cost in the units of rewards,
     by which rewards were divided. ``dueling`` says whether the value of the state is in what it says of actions, and
     ``aversion_D`` how many deviations better than the rule an action had best to be, by how it departs from that.
     """
