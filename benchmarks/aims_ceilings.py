@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--load", help="only this one, such as 0.9 or saturation")
     parser.add_argument("--window", help="only this one, by its label")
     parser.add_argument("--data", type=Path, help="the folder in which traces are looked for")
-    parser.add_argument("--tries", type=int, default=30, help="plans that are tried beyond the first 17 (default 30)")
+    parser.add_argument("--tries", type=int, default=30, help="plans that are tried beyond the first 20 (default 30)")
     parser.add_argument("--minutes", type=float, default=55.0, help="begin no cell after so long (default 55)")
     asked = parser.parse_args()
     if asked.tries < 0 or asked.minutes <= 0:

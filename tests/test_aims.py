@@ -300,11 +300,13 @@ def test_weights_of_objectives_that_are_no_shares_are_refused():
 # -- the rule ----------------------------------------------------------------------------------------
 
 
-def test_the_rule_takes_the_smallest_area_first_in_the_mode_believed_to_cost_least():
+def test_the_rule_takes_jobs_as_they_came_and_fills_up_with_the_most_slowed_down_in_the_mode_believed_to_cost_least():
     seen = state(np.random.default_rng(0), 3, legal=1.1)
-    names = {name: OF_JOB.index(name) for name in ("area", "fits")}
-    seen.job_JF[:, names["fits"]] = 1.0
-    seen.job_JF[:, names["area"]] = [0.5, 0.2, 0.9]
+    came, slowdown, fits = (OF_JOB.index(name) for name in ("rank_by_submission", "slowdown", "fits"))
+    seen.job_JF[:, fits] = 1.0
+    seen.job_JF[:, came] = [0.5, 0.2, 0.9]
+    seen.job_JF[:, slowdown] = [0.1, 0.2, 0.3]
+    seen.all_G[OF_ALL.index("reserved")] = 0.0
     seen.all_G[-3:] = 0.5, 0.3, 0.2
     seen.believed_JMO[1] = 0.0
     seen.believed_JMO[1, :, 0] = -0.01
@@ -312,8 +314,10 @@ def test_the_rule_takes_the_smallest_area_first_in_the_mode_believed_to_cost_lea
     assert divmod(by_rule(seen), len(MODES)) == (1, 2)
     seen.all_G[-3:] = 0.3, 0.5, 0.2
     assert divmod(by_rule(seen), len(MODES)) == (1, 0)
-    seen.job_JF[1, names["fits"]] = 0.0
+    seen.job_JF[1, fits] = 0.0
     assert divmod(by_rule(seen), len(MODES)) == (1, 0)  # nodes are kept for it
+    seen.all_G[OF_ALL.index("reserved")] = 1.0
+    assert by_rule(seen) // len(MODES) == 2
 
 
 # -- what a start is believed to cost ---------------------------------------------------------------

@@ -151,7 +151,8 @@ def test_rewards_add_up_to_what_the_run_came_to():
         before = np.flatnonzero(job[:row] == job[row])
         if before.size:
             waited[row] = taken[row] - end[before[-1]]
-    assert -found[1] == pytest.approx((waited / np.maximum(runtime, 600)).sum(), rel=1e-6)
+    nodes = sim.workload.column("nodes")[job]
+    assert -found[1] == pytest.approx((waited * nodes * runtime).sum() / 3600, rel=1e-6)
     lost = 0.1 * site.throttled_node_s.sum() / 3600  # for nobody has looked at the hazard
     assert -found[2] == pytest.approx(lost)
     curve = power_curve(sim, site)

@@ -332,7 +332,7 @@ def test_rows_are_made_once_and_stand_beside_the_results(tmp_path, monkeypatch, 
     rows = rows_of(directory.root / "ceilings.csv")
     assert len({tuple(row[key] for key in KEYS) for row in rows}) == len(rows) == 4
     for row in rows:
-        assert row["plans"] == "18"
+        assert row["plans"] == "21"
         assert float(row["energy_kwh_per_work_node_hour.bound"]) < float(row["energy_kwh_per_work_node_hour.plan"])
 
     code, out, _ = called("aims_question", directory.root)

@@ -265,7 +265,7 @@ def search(
                 best[metric] = float(value), policy
 
     keep(easy, None)
-    for policy in first_policies():
+    for policy in first_policies(break_even_s):
         keep(played(policy), policy)
     for number in range(tries if best else 0):
         metric = [*best][number % len(best)]
@@ -274,15 +274,17 @@ def search(
     return {metric: Best(value, "easy" if policy is None else str(policy)) for metric, (value, policy) in best.items()}
 
 
-def first_policies() -> Iterator[Policy]:
+def first_policies(break_even_s: float) -> Iterator[Policy]:
     """Each order at full clocks with nodes awake, and at the clocks of least energy with nodes that sleep at once.
 
-    Then some at the slowest clock, at which there are most node-hours, and one that spares nodes for urgent jobs.
+    Then some at full clocks with nodes that sleep after the break-even time, some at the slowest clock, at which there
+    are most node-hours, and one that spares nodes for urgent jobs.
     """
     for order in ORDERS:
         yield Policy(*order, sleep_after=inf)
         yield Policy(*order, slowest=0.0, sleep_after=0.0, warm=True)
     for order in ORDERS[:3]:
+        yield Policy(*order, sleep_after=break_even_s, warm=True)
         yield Policy(*order, slowest=0.0, fastest=0.0, sleep_after=inf)
     yield Policy(sleep_after=inf, spare=0.4)
 
