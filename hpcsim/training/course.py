@@ -39,7 +39,9 @@ FIRST_SEED: Final = 10_000
 NEVER: Final = 1000.0
 """Deviations: the rule is always better."""
 
-_LEAST: Final = 0.01  # of a usual hour: what is below is as good
+_BESIDE: Final = (
+    0.25  # of a usual hour, added to both of a ratio, so that hours in which hardly anything waits do not decide
+)
 _CHECKED_SEED, _HELD_SEED = 9_000, 8_000
 _MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each tensor
 
@@ -101,11 +103,25 @@ class Round(NamedTuple):
     parts: tuple[float, ...] | None
 
 
+class _Tried(NamedTuple):
+    """What episodes cost with some departures from the rule: the logarithm of the ratio, its error, ratios by objective."""
+
+    ratio: float
+    error: float
+    parts: tuple[float, ...]
+
+    @property
+    def at_most(self) -> float:
+        """The ratio, a standard error above what was found."""
+        return self.ratio + self.error
+
+
 class Trained(NamedTuple):
     """The best network, what an hour usually costs, how the rounds went, and how well the best one did.
 
-    ``aversion_D`` is how many deviations better than the rule an action had best to be, by how it departs from that.
-    ``cpu_s`` are the CPU seconds of learner and workers, all in all; those before a stop are not in it.
+    ``aversion_D`` is how many deviations better than the rule an action had best to be, by how it departs from that, and
+    ``tried`` tells what it cost with each kind of departure, and with several. ``cpu_s`` are the CPU seconds of learner
+    and workers, all in all; those before a stop are not in it.
     """
 
     tensors: dict[str, npt.NDArray[np.float32]]
@@ -115,6 +131,7 @@ class Trained(NamedTuple):
     score: float
     parts: tuple[float, ...]
     aversion_D: tuple[float, ...]
+    tried: dict[str, _Tried]
     cpu_s: float
     dueling: bool
 
@@ -149,7 +166,7 @@ def train(
     spent = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = sum(each.ru_utime + each.ru_stime for each in spent)
     return Trained(
-        best[2], course.usual_O, course.rates_O, course.rounds, best[0], best[1], course.aversion_D, cpu_s,
+        best[2], course.usual_O, course.rates_O, course.rounds, best[0], best[1], course.aversion_D, course.tried, cpu_s,
         plan.recipe.dueling,
     )  # fmt: skip
 
@@ -162,6 +179,7 @@ class _Course:
         self.number = 0
         self._is_measured = False
         self.aversion_D = (plan.aversion if plan.uncertainty else 0.0,) * len(DEPARTURES)
+        self.tried: dict[str, _Tried] = {}
         self.rounds: list[Round] = []
         self.usual_O, self.rates_O, self._rule_O = np.ones(3), np.ones(3), np.ones((plan.checked, 3))
         self.best: tuple[float, tuple[float, ...], dict[str, npt.NDArray[np.float32]]] = (np.inf, (), {})
@@ -222,8 +240,8 @@ class _Course:
     def hold(self) -> None:
         """Find in what the best network had best depart from the rule, on episodes by which it was not chosen.
 
-        One kind of departure after the other is allowed alone, then all together that made episodes cheaper by more
-        than a standard error. A network that none of this makes better is held to the rule.
+        One kind of departure after the other is allowed alone, then all, and then those together that made episodes
+        cheaper by more than a standard error. What is best by that measure is kept, the rule among it.
         """
         plan, tensors = self._plan, self.best[2]
         if not (plan.uncertainty and plan.anchor and plan.held):
@@ -231,23 +249,31 @@ class _Course:
         orders = [self._order("rule", _HELD_SEED + k) for k in range(plan.held)]
         of_rule = np.array([self._hourly(played) for played in self._play(orders, None, keep=False)])
 
-        def cheaper(*kinds: str) -> tuple[float, Floats, tuple[float, ...]]:
-            aversion_D = tuple(plan.aversion if kind in kinds else NEVER for kind in DEPARTURES)
-            ratio_EO = self._ratios(tensors, aversion_D, _HELD_SEED, of_rule) if kinds else np.zeros((plan.held, 3))
-            ratio_E = ratio_EO @ self._weights()
-            return float(ratio_E.mean() + ratio_E.std() / np.sqrt(plan.held)), ratio_EO.mean(0), aversion_D
+        tried = {(): _Tried(0.0, 0.0, (1.0,) * 3)}
 
-        alone = {(kind,): cheaper(kind) for kind in DEPARTURES}
-        together = tuple(kind for (kind,), each in alone.items() if each[0] < 0.0)
-        found = min([cheaper(), *alone.values(), cheaper(*together)], key=lambda each: each[0])
-        self.aversion_D, ratios_O = found[2], found[1]
-        self.best = float(np.exp(self._weights() @ ratios_O)), tuple(np.exp(ratios_O).tolist()), tensors
+        def allow(*kinds: str) -> None:
+            if kinds not in tried:
+                ratio_EO = self._ratios(tensors, self._averse(kinds), _HELD_SEED, of_rule)
+                ratio_E = ratio_EO @ self._weights()
+                error = float(ratio_E.std(ddof=1) / np.sqrt(plan.held))
+                tried[kinds] = _Tried(float(ratio_E.mean()), error, tuple(np.exp(ratio_EO.mean(0)).tolist()))
+
+        for kind in DEPARTURES:
+            allow(kind)
+        allow(*DEPARTURES)
+        allow(*[kind for kind in DEPARTURES if tried[(kind,)].at_most < 0.0])
+        kept = min(tried, key=lambda kinds: tried[kinds].at_most)
+        self.aversion_D, self.tried = self._averse(kept), {" + ".join(kinds): each for kinds, each in tried.items()}
+        self.best = float(np.exp(tried[kept].ratio)), tried[kept].parts, tensors
+
+    def _averse(self, kinds: Sequence[str]) -> tuple[float, ...]:
+        """How averse to be to each kind of departure, if only some are allowed."""
+        return tuple(self._plan.aversion if kind in kinds else NEVER for kind in DEPARTURES)
 
     def _judge(self) -> tuple[float, tuple[float, ...]]:
         """How good the network is on the episodes that it never learns from, and its parts; the best one is kept."""
         tensors = self.learner.arrays()
-        aversion_D = (self._plan.aversion,) * len(DEPARTURES)
-        ratios_O = self._ratios(tensors, aversion_D, _CHECKED_SEED, self._rule_O).mean(0)
+        ratios_O = self._ratios(tensors, self._averse(DEPARTURES), _CHECKED_SEED, self._rule_O).mean(0)
         score, parts = float(np.exp(self._weights() @ ratios_O)), tuple(np.exp(ratios_O).tolist())
         if score < self.best[0]:
             self.best = score, parts, tensors
@@ -257,7 +283,7 @@ class _Course:
         """The logarithms of what episodes from seed ``first`` on cost with a network, over what with the rule."""
         orders = [self._order("network", first + k, aversion_D=aversion_D) for k in range(len(of_rule_EO))]
         hourly_EO = np.array([self._hourly(played) for played in self._play(orders, tensors, keep=False)])
-        return np.asarray(np.log(np.maximum(hourly_EO, _LEAST) / np.maximum(of_rule_EO, _LEAST)).reshape(-1, 3))
+        return np.asarray(np.log((hourly_EO + _BESIDE) / (of_rule_EO + _BESIDE)).reshape(-1, 3))
 
     def _hourly(self, played: Played) -> Floats:
         """What an episode cost in an hour, in usual hours, with what no schedule changes: 1 is usual."""
