@@ -39,9 +39,8 @@ FIRST_SEED: Final = 10_000
 NEVER: Final = 1000.0
 """Deviations: the rule is always better."""
 
-_BESIDE: Final = (
-    0.25  # of a usual hour, added to both of a ratio, so that hours in which hardly anything waits do not decide
-)
+_BESIDE: Final = 0.25  # of a usual hour, added to both parts of a ratio: where hardly anything waits decides little
+
 _CHECKED_SEED, _HELD_SEED = 9_000, 8_000
 _MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each tensor
 
@@ -71,7 +70,7 @@ class Plan(NamedTuple):
     updates: int = 250
     check_every: int = 4
     checked: int = 10
-    held: int = 12
+    held: int = 16
     capacity: int = 50_000
     alpha: float = 0.6
     epsilon: tuple[float, float] = (0.2, 0.02)
@@ -104,7 +103,7 @@ class Round(NamedTuple):
 
 
 class _Tried(NamedTuple):
-    """What episodes cost with some departures from the rule: the logarithm of the ratio, its error, ratios by objective."""
+    """What episodes cost with some departures from the rule: log of the ratio, its error, and the objectives' ratios."""
 
     ratio: float
     error: float
@@ -119,7 +118,7 @@ class _Tried(NamedTuple):
 class Trained(NamedTuple):
     """The best network, what an hour usually costs, how the rounds went, and how well the best one did.
 
-    ``aversion_D`` is how many deviations better than the rule an action had best to be, by how it departs from that, and
+    ``aversion_D`` is how many deviations better than the rule an action had best to be, by how it departs from that;
     ``tried`` tells what it cost with each kind of departure, and with several. ``cpu_s`` are the CPU seconds of learner
     and workers, all in all; those before a stop are not in it.
     """
@@ -166,8 +165,8 @@ def train(
     spent = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = sum(each.ru_utime + each.ru_stime for each in spent)
     return Trained(
-        best[2], course.usual_O, course.rates_O, course.rounds, best[0], best[1], course.aversion_D, course.tried, cpu_s,
-        plan.recipe.dueling,
+        best[2], course.usual_O, course.rates_O, course.rounds, best[0], best[1], course.aversion_D, course.tried,
+        cpu_s, plan.recipe.dueling,
     )  # fmt: skip
 
 
