@@ -103,7 +103,7 @@ class Round(NamedTuple):
 
 
 class _Tried(NamedTuple):
-    """What episodes cost with some departures from the rule: log of the ratio, its error, and the objectives' ratios."""
+    """What episodes cost with some departures from the rule: log of the ratio, its error, ratios by objective."""
 
     ratio: float
     error: float
