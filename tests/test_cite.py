@@ -101,7 +101,8 @@ def test_a_run_prints_all_that_it_used_once_with_what_for(tmp_path):
     assert f"howpublished = {{Computer program, version {hpcsim.__version__}}}" in result.output
     used = {
         "Lifka1995", "MualemFeitelson2001", "Tang2009", "Zhang2020", "Karlin1988", "HsuFeng2005", "ALCFData",
-        "Daly2006", "Tang2008", "SchroederGibson2010", "Haurwitz1945", "Brewer2024", "Moore2005", "ALCFGuides", "Patki2023",
+        "Daly2006", "Tang2008", "SchroederGibson2010", "Haurwitz1945", "Brewer2024", "Moore2005", "ALCFGuides",
+        "Patki2023",
     }  # fmt: skip
     assert used <= set(keys)
     assert "% lever speed, power\n@article{Etinski2012," in result.output

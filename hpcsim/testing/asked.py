@@ -43,7 +43,7 @@ class Asked(Watched):
     ) -> None:
         super().__init__(inner, looks=looks, during=during)
         self.question: str = inner.answers
-        self.questions = answered(inner)
+        self.questions: tuple[str, ...] = answered(inner)
         self.twins = {self.question: _Told(self)}
         self.others: list[Any] = []
         self.truth: Truth | None = None  # what oracles are given
