@@ -44,7 +44,7 @@ class Asked(Watched):
         super().__init__(inner, looks=looks, during=during)
         self.question: str = inner.answers
         self.questions: tuple[str, ...] = answered(inner)
-        self.twins = {self.question: _Told(self)}
+        self.twins: dict[str, Any] = {self.question: _Told(self)}
         self.others: list[Any] = []
         self.truth: Truth | None = None  # what oracles are given
         self.answers_of_others: list[list[str]] = []
