@@ -36,7 +36,7 @@ def test_what_has_no_type_is_found(tmp_path):
     (tmp_path / "bare").mkdir()
     (tmp_path / "bare" / "py.typed").touch()
     (tmp_path / "bare" / "__init__.py").write_text("class Has:\n    size = len('x')\n\ndef asks(what, n: int): ...\n")
-    assert lacking("bare", tmp_path) == ["bare.Has.size", "bare.asks"]
+    assert lacking("bare", tmp_path) == ["bare.Has", "bare.Has.size", "bare.asks"]
 
 
 WHOLE = '''
