@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: run test bench lint clean
+.PHONY: run test bench lint versions lowest clean
 
 run: $(INSTALLED)
 	$(BIN)/hpcsim run scenarios/polaris.yaml
@@ -25,6 +25,12 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.fork
 	$(BIN)/python -m benchmarks.seeing
 	$(BIN)/python -m benchmarks.checking
+
+versions:
+	$(PYTHON) tests/supported.py versions
+
+lowest:
+	$(PYTHON) tests/supported.py lowest
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -47,13 +47,15 @@ class NSGA2:
     References
     ----------
     Deb, Pratap, Agarwal and Meyarivan (2002), A fast and elitist multiobjective genetic algorithm: NSGA-II.
+    Davis (1985), Applying adaptive algorithms to epistatic domains.
+    Holland (1975), Adaptation in natural and artificial systems.
     Fan, Lan, Rich, Allcock, Papka, Austin and Paul (2019), Scheduling beyond CPUs for HPC.
     """
 
     name = "nsga2"
     api = 1
     needs = frozenset({"speed"})
-    cites = ("Deb2002", "Fan2019")
+    cites = ("Deb2002", "Davis1985", "Holland1975", "Fan2019")
 
     class Options(plugin.Options):
         preset: Literal["tournament", "full"] = Field(

@@ -8,7 +8,7 @@ import hypothesis
 import pytest
 from hypothesis import settings
 
-settings.register_profile("check", max_examples=3000, deadline=None)  # as ``make check`` asks: minutes, not seconds
+settings.register_profile("check", max_examples=3000, deadline=None)  # ``--hypothesis-profile check``: minutes
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -74,11 +74,25 @@ class FaultLSTM:
     Vaswani et al. (2017), Attention is all you need.
     Dempster, Laird and Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm.
     Turin (1960), An introduction to matched filters.
+    Friedman (1982), Piecewise exponential models for survival data with covariates.
+    Cheng et al. (2016), Wide & deep learning for recommender systems.
+    Lakshminarayanan, Pritzel and Blundell (2017), Simple and scalable predictive uncertainty estimation using deep
+    ensembles.
+    Platt (1999), Probabilistic outputs for support vector machines.
     """
 
     name = "fault-lstm"
     api = 1
-    cites = ("Hochreiter1997", "Vaswani2017", "Dempster1977", "Turin1960", "Lakshminarayanan2017", "Platt1999")
+    cites = (
+        "Hochreiter1997",
+        "Vaswani2017",
+        "Dempster1977",
+        "Turin1960",
+        "Friedman1982",
+        "Cheng2016",
+        "Lakshminarayanan2017",
+        "Platt1999",
+    )
     answers: Literal["fault"] = "fault"
     senses_every_s = SENSES_EVERY_S
 

@@ -79,12 +79,13 @@ class RuntimeEnsemble:
     ----------
     Lakshminarayanan, Pritzel and Blundell (2017), Simple and scalable predictive uncertainty estimation using deep
     ensembles.
+    Bishop (1994), Mixture density networks.
     Chernozhukov, Wüthrich and Zhu (2021), Distributional conformal prediction.
     """
 
     name = "runtime-ensemble"
     api = 1
-    cites = ("Lakshminarayanan2017", "Chernozhukov2021")
+    cites = ("Lakshminarayanan2017", "Bishop1994", "Chernozhukov2021")
     answers: Literal["performance"] = "performance"
 
     class Options(Options):

@@ -69,11 +69,27 @@ class ThermalRC:
     ----------
     Raissi, Perdikaris and Karniadakis (2019), Physics-informed neural networks.
     Gibbs and Candès (2021), Adaptive conformal inference under distribution shift.
+    Incropera and DeWitt (2002), Fundamentals of heat and mass transfer.
+    Tang, Gupta and Varsamopoulos (2008), Energy-efficient thermal-aware task scheduling for homogeneous
+    high-performance computing data centers.
+    Lu et al. (2021), Learning nonlinear operators via DeepONet.
+    MacKay (1992), A practical Bayesian framework for backpropagation networks.
+    Daxberger et al. (2021), Laplace redux.
+    Hsu and Feng (2005), A power-aware run-time system for high-performance computing.
     """
 
     name = "thermal-rc"
     api = 1
-    cites = ("Raissi2019", "Gibbs2021")
+    cites = (
+        "Raissi2019",
+        "Gibbs2021",
+        "Incropera2002",
+        "Tang2008",
+        "Lu2021",
+        "MacKay1992",
+        "Daxberger2021",
+        "HsuFeng2005",
+    )
     answers: Literal["thermal"] = "thermal"
     needs = frozenset({"power", "heat"})
     senses_every_s = 300

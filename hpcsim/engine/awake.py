@@ -49,7 +49,7 @@ class AwakeView(View):
         self._real = simulation
         self._site_of_it = site
         self._chosen: dict[int, tuple[int, ...]] = {}
-        self.dormant_nodes = int(np.count_nonzero(self._dormant_U())) * site.cluster.spec.unit_nodes
+        self.dormant_nodes: int = int(np.count_nonzero(self._dormant_U())) * site.cluster.spec.unit_nodes
         free = simulation.free_nodes + self.dormant_nodes
         releases = Releases([each for each in simulation.releases if each[1] != ASLEEP])
         as_if = _Instead(site, free_nodes=site.free_nodes + self.dormant_nodes)

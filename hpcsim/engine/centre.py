@@ -28,8 +28,8 @@ class Centre:
 
     def __init__(self, admission: Admission, site: Site | None, start: int, jobs: int) -> None:
         self.admission = admission
-        self.queues = admission.queues
-        self.routed_to = array("H", bytes(2 * jobs))
+        self.queues: tuple[str, ...] = admission.queues
+        self.routed_to: array[int] = array("H", bytes(2 * jobs))
         self.pools: NodePools | None = None
         admission.turn_to(start)
         pooled = admission.pooled
@@ -59,8 +59,8 @@ class Centre:
 
     def _name_special(self) -> None:
         period = self.admission.period
-        self.stops = period.stops
-        self.special = frozenset({*period.pools, *self.stops})
+        self.stops: dict[str, frozenset[str]] = period.stops
+        self.special: frozenset[str] = frozenset({*period.pools, *self.stops})
 
     # -- the life of a job --------------------------------------------------------------------
 

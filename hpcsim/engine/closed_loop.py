@@ -23,7 +23,7 @@ class ClosedLoop:
         self._next: dict[int, list[int]] = {}  # the jobs that follow one, by its id
         for job_id in (thinking.follows_J >= 0).nonzero()[0].tolist():
             self._next.setdefault(int(thinking.follows_J[job_id]), []).append(job_id)
-        self.jobs = frozenset(job_id for each in self._next.values() for job_id in each)
+        self.jobs: frozenset[int] = frozenset(job_id for each in self._next.values() for job_id in each)
         self.submitted_s: dict[int, int] = {}
         self.due_s: dict[int, int] = {}
 

@@ -14,9 +14,9 @@ class Ledger:
     __slots__ = ("_jobs_s", "_since", "busy_node_seconds", "busy_nodes", "jobs")
 
     def __init__(self, now: int) -> None:
-        self.busy_nodes = 0
-        self.busy_node_seconds = 0
-        self.jobs = 0  # submitted, and neither ended nor rejected
+        self.busy_nodes: int = 0
+        self.busy_node_seconds: int = 0
+        self.jobs: int = 0  # submitted, and neither ended nor rejected
         self._since = now
         self._jobs_s = 0  # the seconds at which jobs left, less those at which they came
 

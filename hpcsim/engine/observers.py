@@ -85,7 +85,7 @@ class Observers:
     """
 
     def __init__(self, simulation: Simulation, watching: Mapping[str, object]) -> None:
-        self.view = WatchersView(simulation)
+        self.view: WatchersView = WatchersView(simulation)
         self.errors: dict[str, str] = {}
         self._names = tuple(watching)
         self._told = {

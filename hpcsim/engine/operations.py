@@ -81,7 +81,7 @@ class Signal:
     __slots__ = ("_ahead", "now")
 
     def __init__(self, now: float, ahead: Callable[[int], StepSeries]) -> None:
-        self.now = now
+        self.now: float = now
         self._ahead = ahead
 
     def forecast(self, horizon_s: int) -> StepSeries:

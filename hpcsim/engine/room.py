@@ -38,7 +38,8 @@ class Room:
     """What is left of nodes that jobs share; None where all jobs take whole nodes."""
 
     def __init__(self, free: int) -> None:
-        self.free = self.reach = free
+        self.free: int = free
+        self.reach: int = free
         self.started: list[Job] = []
 
     def take(self, job: Job) -> bool:

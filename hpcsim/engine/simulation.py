@@ -146,13 +146,13 @@ class Simulation:
         closed_loop: ClosedLoop | None = None,
     ) -> None:
         self.workload = workload
-        self.scheduler = scheduler
-        self.scheduler_rng = stream(seed, f"scheduler {scheduler.name}")
-        self.needs = self._declared()
-        self.twins = dict(twins)
+        self.scheduler: Scheduler = scheduler
+        self.scheduler_rng: np.random.Generator = stream(seed, f"scheduler {scheduler.name}")
+        self.needs: frozenset[str] = self._declared()
+        self.twins: dict[str, Any] = dict(twins)
         self._learning = [twin for twin in self.twins.values() if hasattr(twin, "ended")]
         self.nodes = nodes
-        self.largest_job = nodes if site is None else min(nodes, site.largest_job)  # nodes
+        self.largest_job: int = nodes if site is None else min(nodes, site.largest_job)  # nodes
         self.pass_interval = pass_interval
         self.launch_latency = launch_latency
         self.site = site
@@ -180,21 +180,21 @@ class Simulation:
             self.recorded_start_s = array("q", workload.column("recorded_start_s").tobytes())
         self._outcome = np.where(runtime > limit, TIMEOUT, workload.column("outcome")).astype(np.int8).tobytes()
 
-        self.queue = Waiting()  # who may start
+        self.queue: Waiting = Waiting()  # who may start
         self.special: dict[int, Job] = {}  # those of them whose queue has nodes or rights of its own
         self.running: dict[int, Running] = {}
         self.chosen: dict[int, tuple[int, ...]] = {}  # units that the room of the last pass gave to jobs, by job id
-        self.releases = Releases()
-        self.free_nodes = nodes
-        self.state = bytearray([FUTURE]) * len(workload)  # how each job ended
+        self.releases: Releases = Releases()
+        self.free_nodes: int = nodes
+        self.state: bytearray = bytearray([FUTURE]) * len(workload)  # how each job ended
         self.rejected: dict[int, str] = {}  # job id -> the rule it broke
         self.rejected_late: dict[int, int] = {}  # those that waited until another period's rules -> when it began
         self.eligible: dict[int, int] = {}  # jobs that could start only later than submitted -> from when on
         self.held_by: dict[int, str] = {}  # jobs that were held back -> the limit that did it first
-        self.attempts = Attempts()
-        self.decided = Decided()  # besides starts
-        self.ledger = Ledger(start)
-        self.pass_seconds = array("d")  # how long each pass took by the clock on the wall
+        self.attempts: Attempts = Attempts()
+        self.decided: Decided = Decided()  # besides starts
+        self.ledger: Ledger = Ledger(start)
+        self.pass_seconds: array[float] = array("d")  # how long each pass took by the clock on the wall
         self._ends: dict[int, tuple[int, int, int]] = {}  # running job -> (real end, generation, row in attempts)
         self._generation = 0  # of the end that became known last
         self._arrival_after = 0  # the same when the next arrival became known
@@ -204,7 +204,7 @@ class Simulation:
         self._holds: list[int] = []
         self._idle_events = 0  # of holds and of the machine, since anything last started
         self.start = start
-        self.now = start  # simulated time, seconds
+        self.now: int = start  # simulated time, seconds
         self._coming: list[Job] = []  # the next jobs to arrive, the first of them last
         self._pass_at = -1  # when the next pass is due; -1 if none is
         self.scenario_yaml = ""  # what it was made of, if that is a scenario
@@ -228,7 +228,7 @@ class Simulation:
             job = next(workload.jobs(job_id, job_id + 1))
             if site is None or site.fits(job):  # else, as those of before it lie here, it has no place: it waits
                 self._continue(job, began)
-        self.found_running = len(self.running)
+        self.found_running: int = len(self.running)
         if self.pools is not None and site is not None:
             self.pools.open()
             self.free_nodes = site.free_nodes
@@ -860,7 +860,7 @@ class Simulation:
             simpy.Timeout(self.env, end - self.now, (job_id, generation)).callbacks.append(self._end)
 
     def _wire(self, now: int) -> None:
-        self.env = cast("_Clock", simpy.Environment(initial_time=now))
+        self.env: _Clock = cast("_Clock", simpy.Environment(initial_time=now))
         self._next_pass = _Pass(self.env, self._pass_is_due)
         self._view = View(self)
 

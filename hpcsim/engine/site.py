@@ -61,9 +61,9 @@ class Site:
         recorded: RecordedPlaces | None = None,
     ) -> None:
         self.cluster = cluster
-        self.facility = Facility(cluster.spec, workload.t0_utc) if facility is None else facility
+        self.facility: Facility = Facility(cluster.spec, workload.t0_utc) if facility is None else facility
         self.telemetry = telemetry
-        self.sensors = dict(sensors)
+        self.sensors: dict[str, Telemetry] = dict(sensors)
         self.recorded = recorded
         self._wakes_on: Collection[str] = ()
         self._asleep_nodes = 0

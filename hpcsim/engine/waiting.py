@@ -54,7 +54,7 @@ class Waiting:
         self._places: list[int] = []
         self._jobs: list[Job] = []
         self._by_nodes: dict[int, list[_Asked]] | None = None  # by walltime; not kept while nobody asks
-        self.jobs = Jobs(self._jobs)
+        self.jobs: Jobs = Jobs(self._jobs)
 
     def __len__(self) -> int:
         return len(self._jobs)

@@ -4,8 +4,8 @@ from hpcsim.errors import InputError
 
 try:
     import gymnasium
-except ModuleNotFoundError as error:
-    raise InputError("hpcsim.env needs Gymnasium: pip install 'hpcsim[rl]'") from error
+except ModuleNotFoundError as _missing:
+    raise InputError("hpcsim.env needs Gymnasium: pip install 'hpcsim[rl]'") from _missing
 
 from hpcsim.env.cluster import ClusterEnv
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import gymnasium
 import numpy as np
 import numpy.typing as npt
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, Space
 
 from hpcsim.engine.attempts import REJECTED
 from hpcsim.engine.decisions import Start
@@ -92,8 +92,8 @@ class ClusterEnv(gymnasium.Env[Floats32, np.int64]):
         self._unfitting, self._order, self._may_wait = unfitting, backfill, may_wait
         self._reward = Reward(reward, dense=dense)
         self.render_mode = render_mode
-        self.observation_space = Box(0.0, 1.0, (window * len(FEATURES),), np.float32)
-        self.action_space = Discrete(window + 1)
+        self.observation_space: Space[Floats32] = Box(0.0, 1.0, (window * len(FEATURES),), np.float32)
+        self.action_space: Space[np.int64] = Discrete(window + 1)
         self._episodes: Episodes | None = None
         self._simulation: Simulation | None = None
         self._view: View | None = None

@@ -50,10 +50,11 @@ class Episodes:
             if getattr(self._loaded.scenario, key) is not None:
                 raise InputError(f"{self._loaded.place(key)}: {key}: an episode has jobs as they came, leave it out")
         readers = parts.readers_of(found.offers["workloads"], self._loaded)
+        self.nodes: int
         workload, self._spec, self.nodes = build.jobs_and_machine(self._loaded, readers, found.machines)
-        self.pool = build.cut(self._loaded, workload, self.nodes).workload
+        self.pool: Workload = build.cut(self._loaded, workload, self.nodes).workload
         self._jobs, self._warm_up = jobs, warm_up
-        self.count = len(self.pool) - jobs - warm_up + 1
+        self.count: int = len(self.pool) - jobs - warm_up + 1
         """How many episodes there are: one for each job of the pool that can be the first."""
         if self.count < 1:
             raise InputError(

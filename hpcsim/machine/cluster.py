@@ -120,19 +120,19 @@ class Cluster:
         classes: NodeClasses | None = None,
     ) -> None:
         self.spec = spec
-        self.places = Places(spec, policy)
+        self.places: Places = Places(spec, policy)
         self.shares = shares
         self.classes = classes
         self.heat = heat
         self.failures = failures
-        self.cap = 1.0  # the factor on every job's speed that keeps the IT power below the cap
+        self.cap: float = 1.0  # the factor on every job's speed that keeps the IT power below the cap
         self.executions: dict[int, Execution] = {}
         self.interrupts: list[Interrupt] = []
-        self.failed_U = np.zeros(spec.units)  # how often each unit was seen to fail: what an operator may know
+        self.failed_U: Floats = np.zeros(spec.units)  # how often each unit was seen to fail: what an operator may know
         self._power_log = History(time_s="q", it_w="d")  # up to the last change, which may be of this second
         self._logged_s, self._logged_w = start, 0.0
-        self.nodes_in = dict.fromkeys(_STATES, 0)
-        self.node_seconds = dict.fromkeys(_STATES, 0)
+        self.nodes_in: dict[str, int] = dict.fromkeys(_STATES, 0)
+        self.node_seconds: dict[str, int] = dict.fromkeys(_STATES, 0)
         self._supply_c = supply_c
         self._unit_nodes = spec.unit_nodes
         power = spec.power
@@ -162,7 +162,7 @@ class Cluster:
         self.nodes_in = dict.fromkeys(_STATES, 0)
         self.node_seconds = dict.fromkeys(_STATES, 0)  # up to the second last settled
         self._since_s = dict.fromkeys(_STATES, 0)  # minus the sum of the seconds at which the nodes in a state came
-        self.it_w = _grained(power.fixed_w)
+        self.it_w: float = _grained(power.fixed_w)
         nodes = spec.units * spec.unit_nodes
         self.nodes_in["idle"] = nodes
         self._since_s["idle"] = -nodes * start
@@ -530,7 +530,7 @@ class Cluster:
             at = min(at, self.failures.next_time)
         self._planned_s = at
         coming = (o for o in reversed(self._outages) if o.cause == "maintenance")
-        self.maintenance = next(((o.start_s, o.end_s) for o in coming), None)
+        self.maintenance: tuple[int, int] | None = next(((o.start_s, o.end_s) for o in coming), None)
 
     @property
     def recovers(self) -> bool:

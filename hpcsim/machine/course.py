@@ -34,7 +34,7 @@ class Course:
     def __init__(self, temperatures: Temperatures, every_s: int) -> None:
         self._temperatures = copy.deepcopy(temperatures)
         self._every_s = every_s
-        self.next_s = temperatures.now
+        self.next_s: int = temperatures.now
         self._columns = {name: array("d") for name in ("hottest_c", "mean_c", "hottest_gpu_c", "supply_c")}
         self._seconds, self._throttled = array("q"), array("q")
 

@@ -34,15 +34,18 @@ class Execution:
 
     # What holds of most jobs all the time. ``cap`` and ``heat`` are factors on the chosen speed, ``speed`` is the
     # product of all, and ``hot_nodes`` are nodes that throttle: the others wait for them.
-    chosen = cap = heat = speed = 1.0
-    limit_rate = 1.0
-    joules = 0.0
-    hot_nodes = 0
-    throttled_node_s = 0
-    slow_s = 0.0  # of its seconds so far those that full speed would have saved if all work went with the clock
+    chosen: float = 1.0
+    cap: float = 1.0
+    heat: float = 1.0
+    speed: float = 1.0
+    limit_rate: float = 1.0
+    joules: float = 0.0
+    hot_nodes: int = 0
+    throttled_node_s: int = 0
+    slow_s: float = 0.0  # of its seconds so far those that full speed would have saved if all work went with the clock
     shared: SharedUnit | None = None  # the node that it shares with others
-    share = 1.0  # of that: the largest of its shares of cores, GPUs and memory
-    block = -1  # the block that it has, on a torus
+    share: float = 1.0  # of that: the largest of its shares of cores, GPUs and memory
+    block: int = -1  # the block that it has, on a torus
 
     def __init__(
         self,
@@ -61,15 +64,16 @@ class Execution:
         self.row = row
         self.units = units
         self.nodes = nodes
-        self.since = taken
-        self.lead_s = lead_s
-        self.work_s = work_s
-        self.limit_s = limit_s
+        self.since: int = taken
+        self.lead_s: int = lead_s
+        self.work_s: float = work_s
+        self.limit_s: float = limit_s
         self.extra_s = extra_s  # of the limit, beyond the walltime
         self.stretch = stretch  # from the nodes' class and from spreading over racks; 1 is none
-        self.rate = 1.0 / stretch  # seconds of work done in a second
-        self.node_w = self.node_gpu_w = 0.0  # what a node, and one GPU of it, draw
-        self.watts = 0.0
+        self.rate: float = 1.0 / stretch  # seconds of work done in a second
+        self.node_w: float = 0.0  # what a node draws
+        self.node_gpu_w: float = 0.0  # and one GPU of it
+        self.watts: float = 0.0
 
     def __copy__(self) -> Execution:
         twin = Execution.__new__(Execution)

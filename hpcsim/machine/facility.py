@@ -49,10 +49,10 @@ class Facility:
         solar: SolarPlant | None = None,
     ) -> None:
         self.spec = spec
-        self.cooling_mode = spec.cooling.modes[0][0] if cooling_mode is None else cooling_mode
-        self.cap_w = cap_w
-        self.carbon = default_carbon(t0_utc) if carbon is None else carbon
-        self.price = default_price(t0_utc) if price is None else price
+        self.cooling_mode: str = spec.cooling.modes[0][0] if cooling_mode is None else cooling_mode
+        self.cap_w: float = cap_w
+        self.carbon: StepSeries = default_carbon(t0_utc) if carbon is None else carbon
+        self.price: StepSeries = default_price(t0_utc) if price is None else price
         self.solar = solar
         self._t0_utc = t0_utc
         self._mode_s, self._mode_k = [-NEVER], [mode_change_k(spec.cooling, self.cooling_mode)]

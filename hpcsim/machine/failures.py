@@ -156,7 +156,7 @@ class FailureProcess:
         self._drawn = 0
         self._coming: list[Candidate] = []  # a heap: all up to LONGEST_LEAD_S after the first of them
         self._ended: deque[Candidate] = deque()
-        self.last_first_s = begin  # when a first failure came last
+        self.last_first_s: int = begin  # when a first failure came last
         self.failed: list[Failed] = []  # those whose repeat may still come, as far as anybody can know
         self._draw_ahead()
         while self.next_time < start:

@@ -55,8 +55,8 @@ class Heat:
         self.spec = spec
         self._racks = racks = Racks(spec, units, units_per_rack, rng)
         self._units = units
-        self.r_U = racks.r_N[:units]
-        self.gpu_r_U = racks.gpu_r_N[:units] if racks.has_gpus else None
+        self.r_U: Floats = racks.r_N[:units]
+        self.gpu_r_U: Floats | None = racks.gpu_r_N[:units] if racks.has_gpus else None
         self._idle_w, self._idle_gpu_w = node_w, gpu_w
         self._now = Temperatures(racks, now=now, supply_c=supply_c, node_w=node_w, gpu_w=gpu_w)
         self._ahead = Crossings(self._now, spec, node_w=node_w)

@@ -41,11 +41,12 @@ class NodeClasses:
     """
 
     def __init__(self, classes: Sequence[NodeClass], bytes_per_s: float, unit_nodes: int = 1) -> None:
-        self.classes = tuple(sorted(classes, key=lambda each: -each.speed))
+        self.classes: tuple[NodeClass, ...] = tuple(sorted(classes, key=lambda each: -each.speed))
         self._bytes_per_s = bytes_per_s
         counts = [each.nodes // unit_nodes for each in self.classes]
-        self.class_U = np.repeat(np.arange(len(counts)), counts)  # the number of each unit's class
-        self.slowness_U = np.repeat([1.0 / each.speed for each in self.classes], counts)
+        # the number of each unit's class
+        self.class_U: npt.NDArray[np.int64] = np.repeat(np.arange(len(counts)), counts)
+        self.slowness_U: npt.NDArray[np.float64] = np.repeat([1.0 / each.speed for each in self.classes], counts)
         self._lies: dict[int, tuple[int, tuple[int, ...]]] = {}  # data of ended jobs: since when, in which classes
 
     def __deepcopy__(self, memo: object) -> NodeClasses:

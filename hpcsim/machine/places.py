@@ -68,15 +68,15 @@ class Places:
                 raise InputError(f"placement: found 'torus', but {spec.name} has no torus with blocks")
             self.blocks = TorusBlocks(spec.torus, spec.block_units)
         units = spec.units
-        self.holder_U = np.full(units, FREE, np.int32)
-        self.up_U = np.ones(units, np.bool_)
+        self.holder_U: npt.NDArray[np.int32] = np.full(units, FREE, np.int32)
+        self.up_U: npt.NDArray[np.bool_] = np.ones(units, np.bool_)
         self._all_U = np.arange(units)
         self._all_U.setflags(write=False)
-        self.asleep_U = np.zeros(units, np.bool_)
-        self.aside_U = np.zeros(units, np.bool_)
-        self.free_nodes = units * spec.unit_nodes
-        self.down_units = 0
-        self.marked = 0
+        self.asleep_U: npt.NDArray[np.bool_] = np.zeros(units, np.bool_)
+        self.aside_U: npt.NDArray[np.bool_] = np.zeros(units, np.bool_)
+        self.free_nodes: int = units * spec.unit_nodes
+        self.down_units: int = 0
+        self.marked: int = 0
         self._rack_units = spec.units_per_rack
         self._group_racks = spec.racks_per_group or 1  # a group of one rack is that rack
         self._block_units = sorted(spec.block_units or ())

@@ -92,7 +92,8 @@ class Admission:
         self._lanes = {name: Lane(name, queues, refuses=refuses) for name, queues in periods.items()}
         self._answers = {name: Admitted(name, True) for name in self._lanes}
         self._turned = Turn()
-        self._since_s = self.next_period_s = 0
+        self._since_s = 0
+        self.next_period_s: int = 0
         self._put_in_force(0)
 
     def __deepcopy__(self, memo: dict[int, object]) -> Admission:
@@ -232,7 +233,7 @@ class Admission:
     def _put_in_force(self, now: int) -> None:
         """Take over the limits of the rules of the second ``now``. A queue that is no more keeps those it had last."""
         utc = self.t0_utc + now
-        self.period = self.rules.at(utc)
+        self.period: Period = self.rules.at(utc)
         since, until = self.rules.around(utc)
         self._since_s = -_NEVER if since is None else since - self.t0_utc
         self.next_period_s = _NEVER if until is None else until - self.t0_utc

@@ -25,7 +25,7 @@ class RecordedPlaces:
     def __init__(self, workload: Workload, table: BlockTable, unit_nodes: int) -> None:
         self._table = table
         self._block_J = array("q", _blocks(workload, table, unit_nodes).tobytes())
-        self.starts = {"kept": 0, "other": 0, "none": 0}
+        self.starts: dict[str, int] = {"kept": 0, "other": 0, "none": 0}
 
     def __deepcopy__(self, memo: object) -> RecordedPlaces:
         twin = copy.copy(self)  # what jobs had does not change

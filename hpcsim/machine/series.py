@@ -76,10 +76,10 @@ class StepSeries:
         if not np.all(np.isfinite(self.values)):
             raise ValueError("the values of a series must be finite")
         last = int(self.times_s[-1])
-        self.end_s = last + (int(steps[-1]) if len(steps) else HOUR_S) if end_s is None else end_s
+        self.end_s: int = last + (int(steps[-1]) if len(steps) else HOUR_S) if end_s is None else end_s
         if self.end_s <= last:
             raise ValueError(f"a series whose last value begins at {last} s cannot end at {self.end_s} s")
-        self.missing = missing
+        self.missing: int = missing
         # The integral up to each time, less that of the mean: so it stays small, and differences keep their digits.
         lengths = np.diff(self.times_s, append=self.end_s)
         self._mean = float(self.values @ lengths) / float(self.end_s - self.times_s[0])

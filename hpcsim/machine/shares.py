@@ -132,11 +132,12 @@ class SharedUnit:
 
     def __init__(self, units: Units, whole: Part, node_w: float, gpu_w: float) -> None:
         self.units = units  # its number, as ``Places`` gave it
-        self.number = int(units[0])
+        self.number: int = int(units[0])
         self.free: Free = (*whole, self.number)
         self.members: dict[int, Execution] = {}
-        self.node_w, self.node_gpu_w = node_w, gpu_w  # what the node, and the hottest GPU of it, draw
-        self.unshared_w = 0.0
+        self.node_w: float = node_w  # what the node draws
+        self.node_gpu_w: float = gpu_w  # and the hottest GPU of it
+        self.unshared_w: float = 0.0
         self.is_hot = False
 
 
@@ -153,18 +154,18 @@ class Shares:
         cores, gpus, memory_gib = (workload.column(name) for name in ("cores", "gpus", "memory_gib"))
         if not can_share(spec) or np.any((cores == 0) & (gpus > 0)):
             raise ValueError("jobs that share nodes need a machine of single nodes, and parts that in_parts made")
-        self.whole = node_of(spec)
+        self.whole: Part = node_of(spec)
         is_part = cores > 0
         self.core_share_J: Floats = np.where(is_part, cores / self.whole.cores, 1.0)
         self.gpu_share_J: Floats = np.where(is_part, gpus / max(1, self.whole.gpus), 1.0)
-        self.largest_J = largest_share(cores, gpus, memory_gib, spec)
+        self.largest_J: Floats = largest_share(cores, gpus, memory_gib, spec)
         self.spare: Spare = []
         self.units: dict[int, SharedUnit] = {}
         self.unit_of: dict[int, SharedUnit] = {}
         self._part_of: dict[int, Part] = {}
         self.retimed: list[Execution] = []
-        self.unshared_w = 0.0
-        self.unshared_j = 0.0  # up to the second last settled
+        self.unshared_w: float = 0.0
+        self.unshared_j: float = 0.0  # up to the second last settled
         self._since: int | None = None
 
     def with_jobs(self, executions: Mapping[int, Execution]) -> Shares:

@@ -45,7 +45,7 @@ class SolarPlant:
     """A plant of ``kw_dc`` kW of modules at the site; ``power`` is what it gives, in W, from simulated second 0."""
 
     def __init__(self, kw_dc: float, t0_utc: int, days: int, seed: int) -> None:
-        self.power = solar_series(kw_dc, t0_utc, days, seed)
+        self.power: StepSeries = solar_series(kw_dc, t0_utc, days, seed)
         self._kw_dc, self._t0_utc = kw_dc, t0_utc
 
     def forecast(self, now: int, horizon_s: int) -> StepSeries:

@@ -191,7 +191,7 @@ class Telemetry:
     ) -> None:
         if not 1 <= interval_s <= LONGEST_INTERVAL_S:
             raise ValueError(f"an interval of {interval_s} s; it should be 1 to {LONGEST_INTERVAL_S}")
-        self.next_s = start
+        self.next_s: int = start
         self._interval_s = interval_s
         self._cluster = cluster
         self._behaviour = behaviour

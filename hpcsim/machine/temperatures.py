@@ -29,27 +29,27 @@ class Temperatures:
 
     def __init__(self, racks: Racks, *, now: int, supply_c: float, node_w: float, gpu_w: float) -> None:
         self.racks = racks
-        self.now = now
-        self.supply_c = supply_c
+        self.now: int = now
+        self.supply_c: float = supply_c
         size = racks.blocks * racks.n
         node_w_N, gpu_w_N = np.zeros(size), np.zeros(size)
         node_w_N[: racks.units] = node_w
         if racks.has_gpus:
             gpu_w_N[: racks.units] = gpu_w
-        self.log = PowerLog(node_w_N, gpu_w_N, n=racks.n, begin_s=now, supply_c=supply_c)
+        self.log: PowerLog = PowerLog(node_w_N, gpu_w_N, n=racks.n, begin_s=now, supply_c=supply_c)
         self._mode_n = np.arange(racks.n)
         # Deviations from the steady state at second ``_at``, with so much of the log in them.
         self._at = now
         self._seen = 0  # items
         self._seen_supplies = 1
-        self.dev = np.zeros((racks.blocks, racks.n))
-        self.lag_dev_N = np.zeros(size)
+        self.dev: Floats = np.zeros((racks.blocks, racks.n))
+        self.lag_dev_N: Floats = np.zeros(size)
         self._remember()
 
     def _remember(self) -> None:
         """The state when the log begins: modes of the nodes, and how much warmer than its inlet each GPU is."""
-        self.begin_modes = self.dev + self.racks.steady(self.log.node_w_N, self.supply_c)
-        self.begin_lag_k_N = self.lag_k_N
+        self.begin_modes: Floats = self.dev + self.racks.steady(self.log.node_w_N, self.supply_c)
+        self.begin_lag_k_N: Floats = self.lag_k_N
 
     def set_power(
         self, now: int, units: Units, node_w: float, gpu_w: float, node_was_w: float, gpu_was_w: float

@@ -203,28 +203,30 @@ class Racks:
 
     def __init__(self, spec: ThermalSpec, units: int, units_per_rack: int, rng: np.random.Generator) -> None:
         self.units = units
-        self.coupling_w_per_k = spec.coupling_w_per_k
+        self.coupling_w_per_k: float = spec.coupling_w_per_k
+        self.n: int
         self.n = n = min(units_per_rack, units) if spec.coupling_w_per_k or spec.recirculation else 1
-        self.blocks = -(-units // n)
+        self.blocks: int = -(-units // n)
         rack_factors = np.exp(spec.rack_spread * rng.standard_normal(-(-units // units_per_rack)))
         factors = np.exp(spec.node_spread * rng.standard_normal((2, units)))
         factors *= rack_factors[np.arange(units) // units_per_rack]
-        self.r_N = np.full(self.blocks * n, spec.node_k_per_w)
+        self.r_N: Floats = np.full(self.blocks * n, spec.node_k_per_w)
         self.r_N[:units] *= factors[0]
-        self.has_gpus = spec.gpu_k_per_w is not None and spec.gpu_tau_s is not None
-        self.gpu_tau_s = spec.gpu_tau_s or 1.0
-        self.gpu_r_N = np.full(self.blocks * n, spec.gpu_k_per_w or 1.0)
+        self.has_gpus: bool = spec.gpu_k_per_w is not None and spec.gpu_tau_s is not None
+        self.gpu_tau_s: float = spec.gpu_tau_s or 1.0
+        self.gpu_r_N: Floats = np.full(self.blocks * n, spec.gpu_k_per_w or 1.0)
         self.gpu_r_N[:units] *= factors[1]
 
-        self.inlet_k_per_w = recirculation_k_per_w(spec, n)
+        self.inlet_k_per_w: Floats = recirculation_k_per_w(spec, n)
+        self.shapes: Floats
         conductance, self.shapes = self._modes()
-        self.rates = conductance / spec.node_j_per_k
+        self.rates: Floats = conductance / spec.node_j_per_k
         self.warm: Floats = self.shapes.sum(axis=2)
         sources = np.eye(n) + self.inlet_k_per_w / self.r_N.reshape(-1, n, 1)
-        self.gains = np.ascontiguousarray((self.shapes @ sources).transpose(0, 2, 1) / conductance[:, None, :])
-        self.gains_up_to = np.zeros((self.blocks, n + 1, n))
+        self.gains: Floats = np.ascontiguousarray((self.shapes @ sources).transpose(0, 2, 1) / conductance[:, None, :])
+        self.gains_up_to: Floats = np.zeros((self.blocks, n + 1, n))
         np.cumsum(self.gains, axis=1, out=self.gains_up_to[:, 1:])
-        self.memory_s = int(FORGOTTEN / float(self.rates.min())) + 1
+        self.memory_s: int = int(FORGOTTEN / float(self.rates.min())) + 1
         self._glances_s = np.append(0.0, np.unique(np.ceil(float(self.memory_s) ** _GLANCES)))
         self._glances = np.exp(-self.rates[:, :, None] * self._glances_s)
 

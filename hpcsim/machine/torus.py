@@ -139,10 +139,10 @@ class TorusBlocks:
     """
 
     def __init__(self, torus: Box, sizes: tuple[int, ...]) -> None:
-        self.table = block_table(torus, sizes)
+        self.table: BlockTable = block_table(torus, sizes)
         self.running: list[int] = []  # blocks, in the order of their starts
         self._hindered_B = np.zeros(len(self.table.units), np.int64)  # running blocks against it, closed midplanes
-        self.closed_U = np.zeros(prod(torus), np.bool_)
+        self.closed_U: npt.NDArray[np.bool_] = np.zeros(prod(torus), np.bool_)
 
     def free_blocks(self, size: int) -> Units:
         """The blocks of exactly ``size`` midplanes that could start now, ascending."""

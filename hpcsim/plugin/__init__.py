@@ -1,5 +1,7 @@
 """The only door for plug-ins: everything that a third party imports."""
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict
 
 from hpcsim.engine.availability import Profile, Releases, Shadow
@@ -49,7 +51,7 @@ from hpcsim.workload.reader import JobLog, JobRecord, Reader, trace_lines
 class Options(BaseModel):
     """Base of a plug-in's options: unknown keys are refused, values cannot change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
 
 
 __all__ = [

@@ -14,8 +14,8 @@ from hpcsim.workload.reader import Reader
 
 PROJECT = "hpcsim"  # pluggy's project name, and the entry-point group of plug-ins
 
-hookspec = pluggy.HookspecMarker(PROJECT)
-hookimpl = pluggy.HookimplMarker(PROJECT)
+hookspec: pluggy.HookspecMarker = pluggy.HookspecMarker(PROJECT)
+hookimpl: pluggy.HookimplMarker = pluggy.HookimplMarker(PROJECT)
 
 
 Offered = TypeVar("Offered", contravariant=True)

@@ -15,13 +15,22 @@ from typing import Any
 from hpcsim.errors import InputError
 from hpcsim.machine.catalogue import machine_names
 from hpcsim.scenario.models import Scenario
+from hpcsim.workload import toy
 
 _ENTRY = re.compile(r"@\w+\{\s*([^\s,{}]+)\s*,")
+
+_FORMATS = {"alcf": ("ALCFData",), "swf": ("Chapin1999", "Feitelson2014"), "wfcommons": ("Coleman2022",)}
+_PROFILES = ("ALCFData", "LublinFeitelson2003", "ZakayFeitelson2013")
+_TOY = ("Wang2021", "Mao2016")
+_LOAD = ("Feitelson2015",)
+_SHAKE = ("TsafrirOuaknine2007",)
+_CLOSEDLOOP = ("ShmueliFeitelson2009", "ZakayFeitelson2014")
 
 _POWER = ("Brewer2024", "HsuFeng2005", "Etinski2012")
 _COOLING = ("Moore2005",)
 _HEAT = ("Incropera2002", "Tang2008")
 _FAILURES = ("SchroederGibson2010", "Di2019", "LewisShedler1979", "Cox1962")
+_VARIATION = ("Patki2023",)
 _CHECKPOINTS = ("Young1974", "Daly2006")
 _SOLAR = ("Michalsky1988", "Haurwitz1945", "KastenCzeplak1980", "Erbs1982", "Dobos2014")
 _CENTRE = ("ALCFGuides",)
@@ -44,11 +53,11 @@ def key_of(entry: str) -> str:
 
 
 def own(version: str) -> str:
-    """The entry of hpcsim itself."""
+    """The entry of hpcsim itself, ``@misc``, because the styles of BibTeX know neither software nor its version."""
     return (
-        "@software{hpcsim,\n  author = {{The hpcsim developers}},\n"
+        "@misc{hpcsim,\n  author = {{The hpcsim authors}},\n"
         "  title = {hpcsim: replay the jobs of real supercomputers under pluggable schedulers},\n"
-        f"  version = {{{version}}},\n}}"
+        f"  howpublished = {{Computer program, version {version}}},\n}}"
     )
 
 
@@ -58,13 +67,26 @@ def cites_of(plugin: Any) -> list[str]:
 
 
 def cites_of_run(
-    scenario: Scenario, scheduler: Any, levers: Sequence[Any] = (), twins: Iterable[Any] = ()
+    scenario: Scenario,
+    scheduler: Any,
+    levers: Sequence[Any] = (),
+    twins: Iterable[Any] = (),
+    *,
+    reads: tuple[str, type | None] | None = None,
+    metrics: Mapping[str, type] | None = None,
 ) -> dict[str, list[str]]:
-    """What a run of ``scenario`` rests on: keys and entries by what each of them is for."""
+    """What a run of ``scenario`` rests on: keys and entries by what each of them is for.
+
+    ``reads`` is the format of the trace with its reader, None for one of hpcsim's own; ``metrics`` are by name.
+    """
     found = {f"scheduler {scheduler.name}": cites_of(scheduler)}
     found |= {f"lever {lever.name}": cites_of(lever) for lever in levers}
     found |= {f"twin {twin.name}": cites_of(twin) for twin in twins}
-    found["workload"] = _of_workload(scenario)
+    found["workload"] = _of_workload(scenario, reads)
+    found["load"] = [*_LOAD] if scenario.load is not None else []
+    found["shaken jobs"] = [*_SHAKE] if scenario.shake is not None else []
+    found["closed loop"] = [*_CLOSEDLOOP] if scenario.closed_loop is not None else []
+    found |= {f"metric {name}": cites_of(metric) for name, metric in (metrics or {}).items()}
     physics = scenario.physics
     if physics is not None:
         if scenario.machine.model in machine_names():  # all of them are of one centre
@@ -75,6 +97,7 @@ def cites_of_run(
             for name, keys, used in (
                 ("heat", _HEAT, physics.heat),
                 ("failures", _FAILURES, physics.failures),
+                ("node variation", _VARIATION, physics.variation),
                 ("checkpoints", _CHECKPOINTS, physics.checkpoint is not None),
                 ("solar plant", _SOLAR, physics.solar_kw is not None),
                 ("blocks of the torus", _CENTRE, physics.placement in ("torus", "recorded")),
@@ -85,11 +108,11 @@ def cites_of_run(
     return {name: cites for name, cites in found.items() if cites}
 
 
-def _of_workload(scenario: Scenario) -> list[str]:
-    if scenario.trace is None:
-        return ["ALCFData", "LublinFeitelson2003", "ZakayFeitelson2013"]
-    is_swf = ".swf" in scenario.trace.lower()
-    return ["Chapin1999", "Feitelson2014"] if is_swf else ["ALCFData"]
+def _of_workload(scenario: Scenario, reads: tuple[str, type | None] | None) -> list[str]:
+    if reads is None:
+        return [*(_TOY if scenario.profile == toy.NAME else _PROFILES)]
+    form, reader = reads
+    return [*_FORMATS[form]] if reader is None else cites_of(reader)
 
 
 def bibtex(cites: Mapping[str, Sequence[str]]) -> list[str]:

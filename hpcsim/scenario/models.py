@@ -7,7 +7,7 @@ where they are looked up. Numbers are never made from text (``strict``), so that
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -166,7 +166,7 @@ class Physics(Section):
 class Plugged(Section):
     """Something that a plug-in offers: its name, and its options as further keys."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
 
     name: str = Field(min_length=1, description="its name, built in or of a plug-in")
 

@@ -43,8 +43,8 @@ class Asked(Watched):
     ) -> None:
         super().__init__(inner, looks=looks, during=during)
         self.question: str = inner.answers
-        self.questions = answered(inner)
-        self.twins = {self.question: _Told(self)}
+        self.questions: tuple[str, ...] = answered(inner)
+        self.twins: dict[str, Any] = {self.question: _Told(self)}
         self.others: list[Any] = []
         self.truth: Truth | None = None  # what oracles are given
         self.answers_of_others: list[list[str]] = []

@@ -40,6 +40,7 @@ _SCRIPTS = (
     "vendor/uPlot.iife.min.js", "words.js", "unpack.js", "steps.js", "chart.js", "timelines.js", "waits.js",
     "energy.js", "jobs.js", "text.js", "page.js",
 )  # fmt: skip
+_NOTICE = "vendor/LICENSE-uPlot"  # which every copy of uPlot, the first script, is to hold
 
 
 def write_report(path: Path, runs: Sequence[Run], directories: Sequence[str] = ()) -> None:
@@ -62,6 +63,7 @@ def page(runs: Sequence[Run], directories: Sequence[str] = ()) -> str:
     here = files("hpcsim.results.page")
     styles = [(here / name).read_text("utf-8") for name in _STYLES]
     scripts = [(here / name).read_text("utf-8") for name in _SCRIPTS]
+    scripts[0] = f"/*!\n{(here / _NOTICE).read_text('utf-8')}\n*/\n{scripts[0]}"
     content = {
         "policy": f"default-src 'none'; script-src {_hashes(scripts)}; style-src {_hashes(styles)}; "
         "base-uri 'none'; form-action 'none'",
