@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: run test bench lint versions lowest clean
+.PHONY: run test bench lint types versions lowest clean
 
 run: $(INSTALLED)
 	$(BIN)/hpcsim run scenarios/polaris.yaml
@@ -25,6 +25,9 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.fork
 	$(BIN)/python -m benchmarks.seeing
 	$(BIN)/python -m benchmarks.checking
+
+types: $(INSTALLED)
+	$(BIN)/pytest tests/public_types.py
 
 versions:
 	$(PYTHON) tests/supported.py versions
