@@ -111,8 +111,8 @@ class _Tried(NamedTuple):
 
     @property
     def at_most(self) -> float:
-        """The ratio, a standard error above what was found."""
-        return self.ratio + self.error
+        """The ratio, two standard errors above what was found: of several that are tried one always looks good."""
+        return self.ratio + 2.0 * self.error
 
 
 class Trained(NamedTuple):
@@ -240,7 +240,7 @@ class _Course:
         """Find in what the best network had best depart from the rule, on episodes by which it was not chosen.
 
         One kind of departure after the other is allowed alone, then all, and then those together that made episodes
-        cheaper by more than a standard error. What is best by that measure is kept, the rule among it.
+        cheaper by more than two standard errors. What is best by that measure is kept, the rule among it.
         """
         plan, tensors = self._plan, self.best[2]
         if not (plan.uncertainty and plan.anchor and plan.held):
