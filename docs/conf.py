@@ -3,7 +3,7 @@
 ``make docs`` builds it to build/docs and takes every warning for an error; ``make docs-links`` asks the other sites.
 """
 
-# Loaded before Sphinx looks at their docstrings: it would load them with TYPE_CHECKING true, which pydantic cannot bear.
+# Loaded before Sphinx reads their docstrings: it would load them with TYPE_CHECKING true, which pydantic cannot bear.
 import hpcsim.env
 import hpcsim.plugin
 import hpcsim.replay

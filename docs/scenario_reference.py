@@ -61,12 +61,13 @@ window: {warm_up: 1d, cool_down: 12h}
     hpcsim run mine.yaml --set scheduler.order=wfp3 --set physics.heat=false
     hpcsim schema -o scenario.schema.json                    # for completion in an editor
 
-`--set KEY=VALUE` overrides a key by its dotted path; the value is YAML. `scenario.yaml` in a run directory has every default written out. An unknown key is an error, with a guess of
-what was meant.
+`--set KEY=VALUE` overrides a key by its dotted path; the value is YAML. `scenario.yaml` in a run directory has every
+default written out. An unknown key is an error, with a guess of what was meant.
 
 - A **span** is whole seconds, or text such as `90s`, `12h30m`, `3d` and `12:30:00`.
 - A **moment** is a span since the trace's zero, or a date in UTC such as `2023-09-15` and `2023-09-15 12:00`.
-- What a plug-in offers (`scheduler`, each of `twins`, `trace_format`) is its name, or a mapping of its `name` and its options: [options.md](options.md) has those of the built-in ones.
+- What a plug-in offers (`scheduler`, each of `twins`, `trace_format`) is its name, or a mapping of its `name` and its
+  options: [options.md](options.md) has those of the built-in ones.
 - A default of *none* means that there is none of it: the key is left out, or `null`.
 - Files are relative to the scenario's own.
 
@@ -78,7 +79,8 @@ Their names stand wherever a file could."""
 _OPTIONS = """\
 # Options of schedulers and twins
 
-What stands beside `name` in a scenario's `scheduler` and `twins` ([scenario.md](scenario.md)), of everything that comes with hpcsim:
+What stands beside `name` in a scenario's `scheduler` and `twins` ([scenario.md](scenario.md)), of everything that comes
+with hpcsim:
 
 ```yaml
 name: mine
@@ -203,7 +205,7 @@ def _number(value: Any) -> Any:
 
 def _unit(name: str, about: dict[str, Any], told: str) -> str:
     kinds = set(re.findall(r"'type': '(\w+)'", str({key: about[key] for key in about if key != "default"})))
-    if "pattern" in str(about) and kinds >= {"integer", "string"} or _MOMENT[0] in about.get("anyOf", []):
+    if ("pattern" in str(about) and kinds >= {"integer", "string"}) or _MOMENT[0] in about.get("anyOf", []):
         return "s"  # a span or a moment
     if not {"integer", "number"} & kinds or "object" in kinds:
         return ""
