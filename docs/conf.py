@@ -3,6 +3,8 @@
 ``make docs`` builds it to build/docs and takes every warning for an error; ``make docs-links`` asks the other sites.
 """
 
+from sphinx.application import Sphinx
+
 # Loaded before Sphinx reads their docstrings: it would load them with TYPE_CHECKING true, which pydantic cannot bear.
 import hpcsim.env
 import hpcsim.plugin
@@ -31,7 +33,7 @@ html_copy_source = html_show_sourcelink = html_show_sphinx = html_show_copyright
 html_theme_options = {"navigation_with_keys": True}
 
 
-def _as_lists(app: object, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+def _as_lists(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
     """Underlined sections as lists: ``name : text`` and the lines that are indented below it are one point."""
     within = False
     for i, line in enumerate(lines):
@@ -44,13 +46,13 @@ def _as_lists(app: object, what: str, name: str, thing: object, options: object,
             within = False
 
 
-def _skipped(app: object, what: str, name: str, thing: object, skip: bool, options: object) -> bool | None:
+def _skipped(app: Sphinx, what: str, name: str, thing: object, skip: bool, options: object) -> bool | None:
     """Leave out fields of named tuples, of which Python tells the number only, and tests: testing.md has these."""
     nothing = (getattr(thing, "__doc__", None) or "").startswith("Alias for field number")
     return True if nothing or name.startswith("test_") else None
 
 
-def setup(app: object) -> None:
-    """Join Sphinx."""
-    app.connect("autodoc-process-docstring", _as_lists)  # type: ignore[attr-defined]
-    app.connect("autodoc-skip-member", _skipped)  # type: ignore[attr-defined]
+def setup(app: Sphinx) -> None:
+    """Have autodoc ask the two functions above."""
+    app.connect("autodoc-process-docstring", _as_lists)
+    app.connect("autodoc-skip-member", _skipped)

@@ -16,7 +16,7 @@ from hpcsim.plugin.loader import load_plugins
 from hpcsim.scenario.layers import packaged_scenarios
 from hpcsim.scenario.load import load_scenario
 
-# Blocks that take long, need what they do not make, or are no scenarios: tests run them that ask more of them than that.
+# Blocks that take long, need what they do not make, or are no scenarios: tests that ask more of them run them.
 ELSEWHERE = {
     "python": {
         "README.md": "test_readme.py", "docs/environment.md": "test_env.py", "docs/library.md": "test_stepping.py",
