@@ -29,10 +29,10 @@ bench: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python docs/scenario_reference.py
-	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --doctree-dir build/doctrees docs build/docs
+	$(BIN)/sphinx-build -q -W --keep-going -d build/doctrees docs build/docs
 
 docs-links: $(INSTALLED)  # asks the sites that the pages lead to, so it needs a network
-	$(BIN)/sphinx-build --builder linkcheck --doctree-dir build/doctrees docs build/docs-links
+	$(BIN)/sphinx-build -b linkcheck -d build/doctrees docs build/docs-links
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

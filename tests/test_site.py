@@ -51,8 +51,8 @@ def test_every_page_has_its_place_on_the_site():
 
 def test_the_site_is_built_without_a_warning_and_every_link_leads_somewhere(tmp_path):
     pytest.importorskip("sphinx", reason="Sphinx is not installed: pip install 'hpcsim[docs]'")
-    build = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "--keep-going"]
-    folders = ["--doctree-dir", tmp_path / "doctrees", ROOT / "docs", tmp_path / "site"]
+    build = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going"]
+    folders = ["-d", tmp_path / "doctrees", ROOT / "docs", tmp_path / "site"]
     ran = subprocess.run([*build, *folders], cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     pages = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "site").glob("*.html")}
