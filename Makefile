@@ -1,10 +1,11 @@
-# make run: replay a month of Polaris.  make test: everything that must hold.  Each installs on its first call only.
+# make run: replay a month of Polaris.  make test: everything that must hold.  make docs: the site, into build/docs.
+# Each installs on its first call only.
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: run test bench lint types versions lowest clean
+.PHONY: run test bench docs docs-links lint types versions lowest clean
 
 run: $(INSTALLED)
 	$(BIN)/hpcsim run scenarios/polaris.yaml
@@ -35,9 +36,16 @@ versions:
 lowest:
 	$(PYTHON) tests/supported.py lowest
 
+docs: $(INSTALLED)
+	$(BIN)/python docs/scenario_reference.py
+	$(BIN)/sphinx-build -q -W --keep-going -d build/doctrees docs build/docs
+
+docs-links: $(INSTALLED)  # asks the sites that the pages lead to, so it needs a network
+	$(BIN)/sphinx-build -b linkcheck -d build/doctrees docs build/docs-links
+
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[twins,rl,parsl,tune,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[twins,rl,parsl,tune,docs,dev]'
 	touch $@
 
 clean:

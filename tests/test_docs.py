@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pages import blocks
+
 import hpcsim
 from hpcsim.results.figures import FIGURES, FIGURES_OF_MACHINE, FIGURES_OF_WORKFLOW
 from hpcsim.results.plots import PLOTS, STANDARD
@@ -67,7 +69,7 @@ def test_every_check_of_the_kit_is_documented_as_it_describes_itself():
 
 
 def test_the_examples_of_the_kit_run(tmp_path):
-    inherited, listed = re.findall(r"```python\n(.*?)```", (DOCS / "testing.md").read_text(), re.DOTALL)
+    inherited, listed = blocks("docs/testing.md", "python")
     exec(listed, {})
     (tmp_path / "test_mine.py").write_text(inherited)
     ran = subprocess.run(

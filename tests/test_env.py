@@ -15,6 +15,7 @@ from gymnasium.utils import seeding
 from gymnasium.utils.env_checker import check_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pages import blocks
 
 import hpcsim
 import hpcsim.env
@@ -27,7 +28,7 @@ from hpcsim.workload.job import workload_from_columns
 from hpcsim.workload.trace import read_trace, write_trace
 
 DOCS = (Path(__file__).parents[1] / "docs" / "environment.md").read_text()
-SNIPPETS = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
+FIRST, ANY_TRACE, LEARNER = blocks("docs/environment.md", "python")
 
 
 def made(scenario=None, overrides=(), **options):
@@ -452,10 +453,11 @@ def test_the_snippets_of_the_docs_run_and_their_learner_waits_less_than_the_orde
     import torch
 
     torch.set_num_threads(1)
-    exec(SNIPPETS[0], {})
+    exec(ANY_TRACE, {})  # nothing is read before the first reset, so the trace need not be there
+    exec(FIRST, {})
     assert re.fullmatch(r"mean bounded slowdown \d+, mean wait \d+ s\n", capsys.readouterr().out)
     learnt = {}
-    exec(SNIPPETS[1], learnt)
+    exec(LEARNER, learnt)
     unseen = {"profile": "theta", "window": {"start": 1_100_000}}
     env = made(None, unseen, jobs=128, window=64, may_wait=False)
     starts = range(0, 1200, 100)
@@ -466,7 +468,7 @@ def test_a_learner_finds_out_that_short_jobs_go_first(traced):
     rng = np.random.default_rng(3)
     runtimes = np.where(rng.random(600) < 0.5, 60, 3600).tolist()
     docs = {}
-    exec(SNIPPETS[1].split("def make()")[0], docs)
+    exec(LEARNER.split("def make()")[0], docs)
 
     def make():
         return traced(*[(i, runtime, 1) for i, runtime in enumerate(runtimes)], nodes=1, jobs=12, window=4, dense=True)

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import copy
 import math
-import re
 from dataclasses import fields, is_dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pages import blocks
 
 import hpcsim
 from hpcsim import simulate
@@ -786,8 +785,7 @@ def test_a_hold_that_nobody_waits_for_does_not_make_the_run_longer():
 
 
 def test_the_scheduler_of_the_documentation_runs_and_cools_less_when_power_is_dear(tmp_path):
-    text = (Path(__file__).parents[1] / "docs" / "power.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    (code,) = blocks("docs/power.md", "python")
     file = tmp_path / "thrifty.py"
     file.write_text(code)
     settings = {"jobs": 400, "machine.model": "cooley"} | {f"physics.{name}": value for name, value in STEPS.items()}

@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from pages import blocks
 
 from hpcsim.cli import main
 from hpcsim.engine.observers import HOOKS, Observer
@@ -15,7 +16,7 @@ from hpcsim.plugin import FinishedRun, JobRecord
 
 DOC = (Path(__file__).parents[1] / "docs" / "observing.md").read_text()
 EXAMPLES = dict(
-    zip(("large_wait.py", "sacct.py", "queue_depth.py"), re.findall(r"```python\n(.*?)```", DOC, re.S), strict=True)
+    zip(("large_wait.py", "sacct.py", "queue_depth.py"), blocks("docs/observing.md", "python"), strict=True)
 )
 COMMANDS = re.findall(r"^    (hpcsim .*)$", DOC, re.M)
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pages import blocks
 
 import hpcsim
 from hpcsim.engine.capabilities import CAPABILITIES
@@ -947,10 +948,24 @@ def test_the_pools_that_the_centres_published(machine: str, day: str, expected: 
     )
 
 
+def test_the_scheduler_of_the_documentation_need_not_know_the_rules() -> None:
+    names: dict[str, Any] = {}
+    exec(*blocks("docs/queues.md", "python"), names)
+
+    class AsDocumented:
+        name = "as-documented"
+        api = 1
+        schedule = names["schedule"]
+
+    jobs = workload((0, 50, NODES, 50, "batch"), (0, 50, 4, 50, "batch"), (0, 50, 2, 50, "debug"))
+    made = simulation(jobs, AsDocumented(), rules([queue("batch"), queue("debug", pool=Pool(2, 0))]))
+    made.run()
+    assert dict(zip(made.attempts.job, made.attempts.start, strict=True)) == {1: 0, 2: 0}
+
+
 def test_the_example_of_the_documentation_is_right(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[1] / "docs" / "queues.md").read_text()
     path = tmp_path / "mine.yaml"
-    path.write_text(text[text.index("```yaml\n") + 8 :].split("```")[0])
+    path.write_text(*blocks("docs/queues.md", "yaml"))
     found = QueueRules.read(path)
     found.check_against(560)
     assert [period.pools for period in found.periods] == [{"debug": Pool(8, 16)}, {"debug": Pool(8, 0)}]

@@ -2,11 +2,11 @@
 
 import itertools
 import re
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pages import blocks
 
 import hpcsim
 from hpcsim.engine.decisions import Start
@@ -154,8 +154,7 @@ def test_a_fork_in_the_middle_of_a_pass_goes_on_as_its_parent_does():
 
 def test_the_docs_snippets_run(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = (Path(__file__).parents[1] / "docs" / "library.md").read_text()
-    for snippet in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+    for snippet in blocks("docs/library.md", "python"):
         exec(snippet, {})
     out = capsys.readouterr().out
     assert re.fullmatch(

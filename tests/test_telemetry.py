@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pages import blocks
 from scipy.integrate import solve_ivp
 
 import hpcsim
@@ -715,11 +716,10 @@ def test_every_column_is_documented_and_no_other():
 
 
 def test_the_example_of_labels_works(tmp_path, monkeypatch):
-    text = (ROOT / "docs" / "telemetry.md").read_text()
     hpcsim.simulate("polaris", SAMPLED | {"days": 6}).write(tmp_path / "runs" / "polaris-easy-1", plots=False)
     monkeypatch.chdir(tmp_path)
     names = {}
-    exec("\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)), names)
+    exec("\n".join(blocks("docs/telemetry.md", "python")), names)
     labelled, interrupts = names["telemetry"], names["interrupts"]
     hardware = interrupts[interrupts["cause"] == "hardware"]
     assert len(hardware) > 0

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import blocks
 
 import hpcsim
 from hpcsim.errors import InputError
@@ -216,7 +217,7 @@ def test_every_key_of_a_tournament_is_documented_and_no_other():
 
 
 def test_the_tournament_of_the_documentation_can_be_planned(data, tmp_path):
-    (tmp_path / "mine.yaml").write_text(re.findall(r"```yaml\n(.*?)```", DOC, re.DOTALL)[0])
+    (tmp_path / "mine.yaml").write_text(blocks("docs/tournament.md", "yaml")[0])
     found = plan(read_grid(tmp_path / "mine.yaml"), PLUGINS, data=data / "traces" / "swf")
     assert len(found.cells) == 2 * 3 * 10 * 2 * 3
 
@@ -225,7 +226,7 @@ def test_the_tournament_of_the_documentation_can_be_planned(data, tmp_path):
 def test_the_configuration_of_parsl_in_the_documentation_is_one():
     pytest.importorskip("parsl", reason="Parsl is not installed: pip install 'hpcsim[parsl]'")
     names: dict[str, object] = {}
-    exec(re.findall(r"```python\n(.*?)```", DOC, re.DOTALL)[0], names)
+    exec(blocks("docs/tournament.md", "python")[0], names)
     assert type(names["config"]).__name__ == "Config"
 
 

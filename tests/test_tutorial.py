@@ -9,6 +9,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from pages import blocks, text_of
+
 PROJECT = Path(__file__).resolve().parents[1]
 _BLOCK = re.compile(r"(?:`(?P<file>\w+\.py)`[^`]*)?```(?P<kind>python|sh)\n(?P<text>.*?)```", re.S)
 
@@ -30,7 +32,8 @@ def test_every_snippet_works_in_the_order_of_the_page(tmp_path: Path) -> None:
     }
     script = "set -eu\n" + "".join(f"{name}() {{ {body}; }}\n" for name, body in commands.items())
     ran = 0
-    for block in _BLOCK.finditer((PROJECT / "docs" / "tutorial.md").read_text()):
+    assert len(blocks("docs/tutorial.md", "python")) == 2
+    for block in _BLOCK.finditer(text_of("docs/tutorial.md")):
         if block["kind"] == "python":
             assert block["file"], f"no file is named for:\n{block['text']}"
             (folder / block["file"]).write_text(block["text"])
@@ -47,5 +50,5 @@ def test_every_snippet_works_in_the_order_of_the_page(tmp_path: Path) -> None:
             failed = [line.split()[0] for line in done.stdout.splitlines() if re.match(r"\w+ +fails ", line)]
             assert failed == ["no_job_starves"], done.stdout
         ran += 1
-    assert ran == 6
+    assert ran == len(blocks("docs/tutorial.md", "sh")) == 6
     assert {path.name for path in (folder / "runs").iterdir()} == {"mine", "easy", "patient", "predicted"}

@@ -1,14 +1,13 @@
 """What would come of a decision is told by what can be known, and never by what is true."""
 
-import re
 from array import array
 from bisect import bisect_left
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pages import blocks
 
 import hpcsim
 from hpcsim.engine.decisions import Preempt, Start
@@ -295,8 +294,7 @@ def test_a_job_that_has_not_begun_is_believed_to_draw_what_those_before_it_drew(
 
 
 def test_the_scheduler_in_the_documentation_asks_and_chooses(tmp_path):
-    text = (Path(__file__).parents[1] / "docs" / "plugins.md").read_text()
-    (code,) = (each for each in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "what_if" in each)
+    (code,) = (each for each in blocks("docs/plugins.md", "python") if "what_if" in each)
     (tmp_path / "thrifty.py").write_text(code)
     settings = {"jobs": 80, "scheduler": "thrifty", "physics.queues": False}
     run = hpcsim.simulate("polaris", settings, plugins=[tmp_path / "thrifty.py"], check=True)

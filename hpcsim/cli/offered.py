@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpcsim.cli.plugins import load_and_complain, plugin_option
+from hpcsim.cli.words import in_yaml, type_in_words
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -130,8 +131,8 @@ def _print_options(console: Console, model: type[BaseModel]) -> None:
     table.add_column()
     required = schema.get("required", ())
     for key, about in schema["properties"].items():
-        default = "required" if key in required else f"default {_shown(about.get('default'))}"
-        kind = f"{_type(about, schema)}; {default}"
+        default = "required" if key in required else f"default {in_yaml(about.get('default'))}"
+        kind = f"{type_in_words(about, schema)}; {default}"
         lines = [about.get("description", ""), kind] if about.get("description") else [kind]
         table.add_row(Text(key), Text("\n").join([Text(lines[0]), *[Text(line, "dim") for line in lines[1:]]]))
     console.print(Padding(table, (0, 0, 0, 2)))
@@ -147,42 +148,10 @@ def _snippet(name: str, model: type[BaseModel] | None) -> list[str]:
     schema = model.model_json_schema() if model is not None else {"properties": {}}
     for key, about in schema["properties"].items():
         if key in schema.get("required", ()):
-            required.append(f"{key}:  # required: {_type(about, schema)}")
+            required.append(f"{key}:  # required: {type_in_words(about, schema)}")
         else:
             values[key] = about.get("default")
     return [*dump_yaml(values).splitlines(), *required]
-
-
-_BOUNDS = {
-    "minimum": "at least {}", "exclusiveMinimum": "above {}", "maximum": "at most {}", "exclusiveMaximum": "below {}",
-    "multipleOf": "a multiple of {}", "minLength": "at least {} long", "maxLength": "at most {} long",
-    "minItems": "at least {} of them", "maxItems": "at most {} of them", "pattern": "like {}",
-}  # fmt: skip
-_TYPES = {"integer": "whole number", "string": "text", "boolean": "true or false", "null": "null", "array": "list",
-          "object": "mapping"}  # fmt: skip
-
-
-def _type(about: dict[str, Any], schema: dict[str, Any]) -> str:
-    """A JSON schema's type with its bounds, in words."""
-    if "$ref" in about:
-        return _type(schema["$defs"][about["$ref"].rpartition("/")[2]], schema)
-    for key in ("anyOf", "oneOf", "allOf"):
-        if key in about:
-            return ", or ".join(_type(part, schema) for part in about[key])
-    if "enum" in about or "const" in about:
-        return "one of " + ", ".join(_shown(value) for value in about.get("enum", [about.get("const")]))
-    kind = about.get("type", "any value")
-    bounds = [text.format(about[key]) for key, text in _BOUNDS.items() if key in about]
-    if kind == "array" and about.get("items"):
-        bounds.insert(0, f"of {_type(about['items'], schema)}")
-    return " ".join([_TYPES.get(kind, kind), ", ".join(bounds)]).strip()
-
-
-def _shown(value: Any) -> str:
-    """A value as YAML has it in a line."""
-    import json
-
-    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _docstring(offered: type) -> str:
