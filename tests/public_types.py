@@ -57,9 +57,9 @@ WHOLE = '''
     from hpcsim.plugin import (
         CAPABILITIES, UNIT_STATES, Blocked, Capability, Decision, Ended, EnergyTwin, FaultTwin, FinishedRun, Hold,
         InputError, Job, JobLog, JobRecord, Kill, MachineSpec, Metric, Node, NodeClass, Observer, Outlook,
-        PerformanceTwin, Power, Prediction, Preempt, Profile, Reader, Readings, Register, RegisterFile, Releases, Room,
-        Running, Scheduler, SetCap, SetCooling, SetSpeed, Shadow, Signal, Sleep, Sleeping, Start, ThermalTwin, Truth,
-        Twin, Twins, View, Wake, backfill, hookimpl, taken_at, trace_lines,
+        PerformanceTwin, Plant, Power, Prediction, Preempt, Profile, Reader, Readings, Register, RegisterFile, Releases,
+        Room, Running, Scheduler, SetCap, SetCooling, SetSpeed, Shadow, Signal, Sleep, Sleeping, Start, ThermalTwin,
+        Truth, Twin, Twins, View, Wake, backfill, hookimpl, taken_at, trace_lines,
     )
 
 
@@ -183,7 +183,7 @@ WHOLE = '''
 
     def of_types(
         blocked: Blocked, capability: Capability, energy: EnergyTwin, fault: FaultTwin, spec: MachineSpec, node: Node,
-        kind: NodeClass, outlook: Outlook, performance: PerformanceTwin, power: Power, profile: Profile,
+        kind: NodeClass, outlook: Outlook, performance: PerformanceTwin, plant: Plant, power: Power, profile: Profile,
         readings: Readings, releases: Releases, shadow: Shadow, signal: Signal, sleeping: Sleeping,
         thermal: ThermalTwin, truth: Truth,
     ) -> tuple[int, str, tuple[str, ...]]:

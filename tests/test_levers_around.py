@@ -16,6 +16,7 @@ from hpcsim.engine.sleeping import Idle
 from hpcsim.engine.twins import Prediction
 from hpcsim.errors import InputError
 from hpcsim.levers import Levered
+from hpcsim.levers.cooling import Cooling
 from hpcsim.levers.placement import Placement
 from hpcsim.levers.power_cap import PowerCap
 from hpcsim.levers.sleep_idle import SleepIdle
@@ -443,6 +444,7 @@ def test_jobs_that_share_nodes_sleep_and_wake_too():
         ({"power_cap": {}}, r"levers\.power_cap: Input should have either kw or share"),
         ({"power_cap": {"kw": 10.0}}, r"levers\.power_cap: found 10 kW, expected at least the \d+\.\d kW that idle"),
         ({"power_cap": {"share": 0.01}}, r"levers\.power_cap: found the share 0\.01, expected at least the 0\.2\d\d"),
+        ({"cooling": "icy"}, r"levers\.cooling: found 'icy', expected auto or one of \['normal', 'cold', 'warm'\]"),
         ({"sleep_idle": {"reserve": 600}}, r"levers\.sleep_idle: found a reserve of 600 of 560 nodes"),
         ({"placement": "coolst"}, r"levers\.placement\.0\.policy: .*'coolst'"),
         (
@@ -483,3 +485,43 @@ def test_a_start_that_the_cap_holds_back_holds_back_those_behind_it():
     jobs = workload((0, 1000, 40), (0, 1000, 40), (0, 100, 10))
     starts = [row["start_s"] for row in run(simulation(jobs, SCHEDULERS["easy"](), lever))]
     assert starts[0] == 0 < starts[1] == starts[2]
+
+
+# -- cooling ---------------------------------------------------------------------------------------
+
+
+def cooled(mode, *jobs, spec=COOLEY, until=None):
+    sim = simulation(workload(*jobs), SCHEDULERS["easy"](), Cooling(mode), spec=spec, heat=True)
+    if until is None:
+        run(sim)
+    else:
+        sim.run(until)
+    return sim
+
+
+def test_the_plant_is_warm_while_nodes_stand_it_and_cold_while_they_do_not():
+    """All nodes of Cooley, full for ten hours, with a throttle far off, just above the normal mode, and below all."""
+    full = (600, 36_000, 126, 40_000)
+    hot_c = {}
+    for mode in ("normal", "warm"):
+        sim = cooled(mode, full, until=30_000)
+        assert sim.site.facility.cooling_mode == mode
+        hot_c[mode] = float(np.sort(sim.site.cluster.heat.temperatures(30_000)[0])[-2])  # all but one of 126
+    assert hot_c["warm"] == pytest.approx(hot_c["normal"] + 4.0, abs=0.1)
+    for spare_k, mode in ((5.0, "warm"), (2.0, "normal"), (-2.0, "cold"), (-20.0, "cold")):
+        limit_c = hot_c["normal"] + spare_k + COOLEY.thermal.margin_k
+        thermal = replace(COOLEY.thermal, cpu_throttle_c=limit_c, node_shutdown_c=limit_c + 50.0)
+        sim = cooled("auto", full, spec=replace(COOLEY, thermal=thermal), until=30_000)
+        assert sim.site.facility.cooling_mode == mode
+        sim.run()
+        assert sim.is_over
+
+
+def test_a_warmer_plant_takes_less_energy_and_changes_no_start():
+    jobs = [(k * 500, 3000, 20, 4000) for k in range(30)]
+    runs = {mode: cooled(mode, *jobs) for mode in ("cold", "normal", "warm", "auto")}
+    joules = {mode: energy_j(sim) for mode, sim in runs.items()}
+    assert joules["cold"] > joules["normal"] > joules["warm"]
+    assert joules["auto"] == pytest.approx(joules["warm"], rel=1e-3)
+    starts = {mode: tuple(sim.attempts.column("start")) for mode, sim in runs.items()}
+    assert len(set(starts.values())) == 1

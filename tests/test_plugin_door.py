@@ -21,9 +21,10 @@ DOOR = (ROOT / "docs" / "plugins.md").read_text()
 
 PUBLIC = """
     CAPABILITIES UNIT_STATES Blocked Capability Decision Ended EnergyTwin FaultTwin FinishedRun Hold InputError Job
-    JobLog JobRecord Kill MachineSpec Metric Node NodeClass Observer Options Outlook PerformanceTwin Power Prediction
-    Preempt Profile Reader Readings Register RegisterFile Releases Room Running Scheduler SetCap SetCooling SetSpeed
-    Shadow Signal Sleep Sleeping Start ThermalTwin Truth Twin Twins View Wake backfill hookimpl taken_at trace_lines
+    JobLog JobRecord Kill MachineSpec Metric Node NodeClass Observer Options Outlook PerformanceTwin Plant Power
+    Prediction Preempt Profile Reader Readings Register RegisterFile Releases Room Running Scheduler SetCap SetCooling
+    SetSpeed Shadow Signal Sleep Sleeping Start ThermalTwin Truth Twin Twins View Wake backfill hookimpl
+    taken_at trace_lines
 """
 
 

@@ -12,6 +12,7 @@ from hpcsim.engine.simulation import Scheduler
 from hpcsim.engine.site import Site
 from hpcsim.engine.view import View
 from hpcsim.errors import InputError
+from hpcsim.levers.cooling import Cooling
 from hpcsim.levers.placement import Placement
 from hpcsim.levers.power_cap import PowerCap
 from hpcsim.levers.sleep_idle import SleepIdle
@@ -20,7 +21,9 @@ from hpcsim.scenario.load import LoadedScenario
 
 _MOST_DECISIONS = 1_000_000  # of one pass: the simulation refuses as many
 
-LEVERS: dict[str, Any] = {"power_cap": PowerCap, "sleep_idle": SleepIdle, "speed": Speed, "placement": Placement}
+LEVERS: dict[str, Any] = {
+    "power_cap": PowerCap, "cooling": Cooling, "sleep_idle": SleepIdle, "speed": Speed, "placement": Placement,
+}  # fmt: skip
 
 
 class Lever(Protocol):

@@ -21,6 +21,7 @@ from hpcsim.engine.decisions import (
 )
 from hpcsim.engine.observers import Observer
 from hpcsim.engine.operations import Node, Power, Signal
+from hpcsim.engine.plant import Plant
 from hpcsim.engine.room import Room
 from hpcsim.engine.simulation import Scheduler
 from hpcsim.engine.sleeping import Sleeping
@@ -78,6 +79,7 @@ __all__ = [
     "Options",
     "Outlook",
     "PerformanceTwin",
+    "Plant",
     "Power",
     "Prediction",
     "Preempt",

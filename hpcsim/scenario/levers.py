@@ -1,4 +1,4 @@
-"""Levers that a scenario puts around its scheduler: idle nodes that sleep, slower clocks, caps, and places by rule."""
+"""Levers that a scenario puts around its scheduler: sleeping nodes, clocks, caps, cooling, and places by rule."""
 
 from __future__ import annotations
 
@@ -129,6 +129,9 @@ class PowerCap(Section):
         return self
 
 
+Mode = Annotated[str, Field(min_length=1, max_length=60)]
+"""A mode of the cooling plant, or auto."""
+
 Policy = Literal["packed", "spread", "contiguous", "coolest", "most-reliable"]
 POLICIES: tuple[str, ...] = get_args(Policy)
 
@@ -168,6 +171,10 @@ class Levers(Section):
         json_schema_extra=_or(_AUTO, _FACTOR),
     )
     power_cap: PowerCap | None = Field(default=None, description="a cap on what the facility draws")
+    cooling: Mode | None = Field(
+        default=None,
+        description="the mode of the cooling plant, such as warm; auto: the warmest in which hardly a node is slowed",
+    )
     placement: list[Placement] | None = Field(
         default=None,
         min_length=1,
@@ -185,4 +192,5 @@ class Levers(Section):
     @property
     def names(self) -> list[str]:
         """Those that are set, in the order in which they act."""
-        return [name for name in ("power_cap", "sleep_idle", "speed", "placement") if getattr(self, name) is not None]
+        order = ("power_cap", "cooling", "sleep_idle", "speed", "placement")
+        return [name for name in order if getattr(self, name) is not None]

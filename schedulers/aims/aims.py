@@ -17,7 +17,7 @@ from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from hpcsim import plugin
-from hpcsim.plugin import Decision, Job, Room, Sleeping, Start, View, taken_at
+from hpcsim.plugin import Decision, Job, Plant, Room, Sleeping, Start, View, taken_at
 
 from . import trained
 from .beliefs import Beliefs
@@ -111,6 +111,7 @@ class Aims:
         sleep: bool = Field(True, description="whether idle nodes may sleep")
         speed: bool = Field(True, description="whether jobs may start at a lower clock")
         places: bool = Field(True, description="whether jobs may be placed on the nodes least likely to fail")
+        cooling: bool = Field(True, description="whether the mode of the cooling plant is changed")
 
         @field_validator("objectives")
         @classmethod
@@ -131,7 +132,7 @@ class Aims:
             options.policy
         ]
         self.objectives = Objectives(adapt=options.adapt, begin=options.objectives)
-        self._beliefs, self._rhythm, self._sleeping = Beliefs(), Rhythm(), Sleeping()
+        self._beliefs, self._rhythm, self._sleeping, self._plant = Beliefs(), Rhythm(), Sleeping(), Plant()
         self._hour, self._journal = _Hour(), Journal(options.journal)
         self._seen: Pass | None = None
         self.hourly_O: Floats | None = None
@@ -139,6 +140,8 @@ class Aims:
         self._rng = np.random.default_rng(0)  # the view's, once there is one
 
     def schedule(self, view: View) -> Iterator[Decision]:
+        if self._options.cooling and {"power", "heat"} <= self.needs:
+            yield from self._plant.decide(view)
         sleeps = "sleep" in self.needs
         seen = self._sleeping.shown(view) if sleeps else view
         room = seen.room()
@@ -301,7 +304,7 @@ class Aims:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Aims:
         twin = copy.copy(self)
-        for name in ("objectives", "_beliefs", "_rhythm", "_sleeping", "_hour", "_journal"):
+        for name in ("objectives", "_beliefs", "_rhythm", "_sleeping", "_plant", "_hour", "_journal"):
             setattr(twin, name, copy.deepcopy(getattr(self, name), memo))
         own = getattr(self.chooser, "__func__", None)
         if own is not None and getattr(self.chooser, "__self__", None) is self:
