@@ -10,6 +10,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import cosmic_ray.plugins
 from cosmic_ray.ast import ast_nodes, get_ast
@@ -57,7 +58,7 @@ class DropStatement(Operator):
 class SwapAugmented(Operator):
     """Turns ``+=`` into ``-=`` and back."""
 
-    contrary = {"+=": "-=", "-=": "+="}
+    contrary: ClassVar = {"+=": "-=", "-=": "+="}
 
     def mutation_positions(self, node: NodeOrLeaf) -> Iterator[tuple[_Spot, _Spot]]:
         if isinstance(node, Sign) and node.value in self.contrary:
@@ -75,7 +76,7 @@ class SwapAugmented(Operator):
 class MinIsMax(Operator):
     """Takes the largest where the smallest is meant, and the other way round."""
 
-    contrary = {"min": "max", "max": "min", "minimum": "maximum", "maximum": "minimum"}
+    contrary: ClassVar = {"min": "max", "max": "min", "minimum": "maximum", "maximum": "minimum"}
 
     def mutation_positions(self, node: NodeOrLeaf) -> Iterator[tuple[_Spot, _Spot]]:
         if node.type == "name" and node.value in self.contrary:
@@ -141,22 +142,25 @@ def _without_effect(tree: ast.Module) -> Iterator[tuple[_Spot, _Spot]]:
     """Where annotations, texts, messages, and what is for type checkers alone begin and end."""
     for node in ast.walk(tree):
         pieces: list[ast.AST | None] = []
-        if isinstance(node, ast.AnnAssign):
-            pieces = [node.annotation]
-        elif isinstance(node, ast.arg):
+        if isinstance(node, ast.AnnAssign | ast.arg):
             pieces = [node.annotation]
         elif isinstance(node, ast.FunctionDef):
             pieces = [node.returns]
         elif isinstance(node, ast.Raise):
             pieces = [node.exc]
-        elif isinstance(node, ast.JoinedStr):
-            pieces = [node]
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("cast", "TypeVar"):
             pieces = [node.args[0], *node.keywords]
-        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("__slots__", "Column", "_Asked"):
-            pieces = [node]
-        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        elif _is_dumb(node):
             pieces = [node]
         for piece in pieces:
             if piece is not None:
                 yield (piece.lineno, piece.col_offset), (piece.end_lineno, piece.end_col_offset)
+
+
+def _is_dumb(node: ast.AST) -> bool:
+    match node:
+        case ast.Assign(targets=[ast.Name(id="__slots__" | "Column" | "_Asked")]):
+            return True
+        case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+            return True
+    return isinstance(node, ast.JoinedStr)

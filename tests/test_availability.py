@@ -90,7 +90,7 @@ def test_a_profile_is_what_is_free_in_every_second(free, running, wishes, closed
     for nodes, duration, not_before in wishes:
         expected = plain.earliest(nodes, duration, NOW if not_before is None else not_before)
         if expected is None:
-            with pytest.raises(ValueError, match="never fits: only .* nodes in the end"):
+            with pytest.raises(ValueError, match=r"never fits: only .* nodes in the end"):
                 profile.earliest(nodes, duration, not_before=not_before)
             continue
         start = profile.earliest(nodes, duration, not_before=not_before)

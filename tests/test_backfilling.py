@@ -53,16 +53,14 @@ def allowed(view, *, order="fcfs", behind="fcfs", extra_nodes=True):
         start(queue.pop(0))
     if queue:
         head = queue[0]
-        rest = sorted(queue[1:], key=lambda job: (job.submit, job.id)) if behind != order else queue[1:]
-        for job in in_order(rest, behind, view.now) if behind != order else rest:
+        if behind != order:
+            queue[1:] = in_order(sorted(queue[1:], key=lambda job: job.id), behind, view.now)
+        for job in queue[1:]:
             if job.nodes > free:
                 continue
             end, promised = view.now + latency + job.walltime, first_second(head)
-            if extra_nodes:
-                harmless = first_second(head, [(end, job.nodes)]) == promised
-            else:
-                harmless = end < promised
-            if harmless:
+            delayed = first_second(head, [(end, job.nodes)])
+            if delayed == promised if extra_nodes else end < promised:
                 start(job)
     return starts
 
@@ -80,7 +78,13 @@ def workload(rows):
 
 
 @settings(deadline=None, max_examples=100)
-@given(rows_of_jobs, st.sampled_from(["fcfs", "sjf", "laf"]), st.sampled_from([None, "ljf"]), st.booleans(), st.integers(0, 2))
+@given(
+    rows_of_jobs,
+    st.sampled_from(["fcfs", "sjf", "laf"]),
+    st.sampled_from([None, "ljf"]),
+    st.booleans(),
+    st.integers(0, 2),
+)
 def test_easy_starts_all_that_do_not_delay_the_first_that_waits_and_nobody_else(rows, order, behind, extra, latency):
     def look(view, decided):
         wanted = allowed(view, order=order, behind=behind or order, extra_nodes=extra)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 from math import inf
 
 import numpy as np
@@ -50,11 +51,13 @@ def test_the_log_says_what_held_in_every_second(given_moves, first, span):
     held = {begin: (mode, cap) for begin, mode, cap in story}
     asked_s = np.unique([0, *held, first, first + span, *(begin - 1 for begin in held if begin)])
     of_s = [held[max(begin for begin in held if begin <= second)] for second in asked_s.tolist()]
-    wanted = [expected_overhead(second, changes_k[mode]) for second, (mode, _) in zip(asked_s.tolist(), of_s, strict=True)]
+    wanted = [
+        expected_overhead(second, changes_k[mode]) for second, (mode, _) in zip(asked_s.tolist(), of_s, strict=True)
+    ]
     assert facility.overhead_T(asked_s) == pytest.approx(np.array(wanted), rel=1e-12)
     assert facility.cap_w_T(asked_s).tolist() == [cap for _, cap in of_s]
 
-    pairs = list(zip(story, story[1:], strict=False))
+    pairs = list(pairwise(story))
     modes_s = [after[0] for before, after in pairs if after[1] != before[1]]
     caps_s = [after[0] for before, after in pairs if after[2] != before[2]]
     weather_s = [second for second in range(0, first + span, QUARTER) if second > first]
