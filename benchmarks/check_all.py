@@ -28,7 +28,7 @@ from rich.table import Table
 
 HERE = Path(__file__).parents[1]
 LOGS = HERE / "build" / "check"
-_EXAMPLES = re.compile(r"(\d+) passing examples, (\d+) failing examples")
+_EXAMPLES = re.compile(r"(\d+) passing(?: examples)?, (\d+) failing")
 _GRACE_S = 30  # for a part that is told to stop
 
 

@@ -154,7 +154,7 @@ class Copy:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:
-            said, _ = done.communicate(timeout=60 + 20 * most_cpu_s)
+            said, _ = done.communicate(timeout=600 + 60 * most_cpu_s)
         except subprocess.TimeoutExpired:
             os.killpg(done.pid, 9)  # its own session, which it leads
             said, _ = done.communicate()

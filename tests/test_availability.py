@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from hpcsim.engine.availability import Profile, Releases
 from hpcsim.workload.job import Job
 
-NOW, LATER = 10, 500  # a second after which nothing changes any more
+NOW, LATER = 0, 500  # a second after which nothing changes any more
 
 
 def job(job_id: int, nodes: int, walltime: int) -> Job:
     return Job(job_id, f"j{job_id}", 0, nodes, walltime, "u", "p", "q")
 
 
-ends = st.lists(st.tuples(st.integers(5, 60), st.integers(1, 5)), max_size=12)
+ends = st.lists(st.tuples(st.integers(-5, 50), st.integers(1, 5)), max_size=12)
 starting = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 40)), max_size=4)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcsim.engine.simulation import Simulation
-from hpcsim.schedulers.backfilling import EASY, FCFS
+from hpcsim.schedulers.backfilling import EASY, FCFS, Conservative, Hybrid
 from hpcsim.schedulers.orders import KEYS, in_order
 from hpcsim.workload.job import Job, workload_from_columns
 
@@ -107,6 +107,28 @@ def test_the_first_that_does_not_fit_blocks_all_others(rows, order):
         assert [start.job.id for start in decided] == wanted
 
     Simulation(workload(rows), Watched(FCFS(FCFS.Options(order=order)), look), nodes=NODES).run()
+
+
+def starts(rows, scheduler):
+    simulation = Simulation(workload(rows), scheduler, nodes=NODES)
+    simulation.run()
+    return dict(zip(simulation.attempts.job.tolist(), simulation.attempts.start.tolist(), strict=True))
+
+
+@settings(deadline=None, max_examples=50)
+@given(rows_of_jobs)
+def test_hybrid_has_easy_and_conservative_at_its_ends(rows):
+    assert starts(rows, Hybrid(Hybrid.Options(depth=1))) == starts(rows, EASY(EASY.Options()))
+    conservative = starts(rows, Conservative(Conservative.Options()))
+    for depth in (None, len(rows)):
+        assert starts(rows, Hybrid(Hybrid.Options(depth=depth))) == conservative
+
+
+def test_what_holds_where_nothing_is_said():
+    assert (FCFS.Options().order, EASY.Options().order, Hybrid.Options().order) == ("fcfs",) * 3
+    assert (EASY.Options().backfill_order, EASY.Options().extra_nodes, Hybrid.Options().depth) == (None, True, 64)
+    with pytest.raises(ValueError, match="depth"):
+        Hybrid.Options(depth=0)
 
 
 def job(submit, walltime, nodes):

@@ -74,6 +74,7 @@ def test_the_next_change_of_each_signal():
         QUARTER, QUARTER, QUARTER, 2 * QUARTER
     ]  # fmt: skip
     assert [facility.next_change_s("carbon", now) for now in (0, 99, 100, 700)] == [100, 100, 700, NEVER]
+    assert facility.changes_s(-9, 9).tolist() == [0]  # the weather's: nobody has moved a lever
     assert facility.next_change_s("price", 0) == facility.next_change_s("solar", 0) == NEVER
 
 
