@@ -10,15 +10,12 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import cosmic_ray.plugins
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
-from cosmic_ray.operators.operator import Operator
 from parso.python.tree import Operator as Sign
-from parso.python.tree import PythonNode
-from parso.tree import NodeOrLeaf
 
 # Arithmetic becomes other arithmetic; ``is`` only its contrary; what nearly any test would see is left out.
 _LEFT_OUT = re.compile(
@@ -29,10 +26,10 @@ _LEFT_OUT = re.compile(
 _Spot = tuple[int, int]  # line and column
 
 
-class DropStatement(Operator):
+class DropStatement:
     """Leaves out a statement: a call, a ``del``, or what an attribute or an item becomes after ``__init__``."""
 
-    def mutation_positions(self, node: NodeOrLeaf) -> Iterator[tuple[_Spot, _Spot]]:
+    def mutation_positions(self, node: Any) -> Iterator[tuple[_Spot, _Spot]]:
         if node.type != "simple_stmt":
             return
         does = node.children[0]
@@ -44,23 +41,19 @@ class DropStatement(Operator):
         if does.type == "del_stmt" or (target.type in ("atom_expr", "power") and not begins):
             yield does.start_pos, does.end_pos
 
-    def mutate(self, node: PythonNode, index: int) -> PythonNode:
+    def mutate(self, node: Any, index: int) -> Any:
         left_out = get_ast("pass").children[0]
         left_out.prefix = node.children[0].get_first_leaf().prefix
         node.children[0] = left_out
         return node
 
-    @classmethod
-    def examples(cls) -> tuple[()]:
-        return ()
 
-
-class SwapAugmented(Operator):
+class SwapAugmented:
     """Turns ``+=`` into ``-=`` and back."""
 
     contrary: ClassVar = {"+=": "-=", "-=": "+="}
 
-    def mutation_positions(self, node: NodeOrLeaf) -> Iterator[tuple[_Spot, _Spot]]:
+    def mutation_positions(self, node: Any) -> Iterator[tuple[_Spot, _Spot]]:
         if isinstance(node, Sign) and node.value in self.contrary:
             yield node.start_pos, node.end_pos
 
@@ -68,31 +61,23 @@ class SwapAugmented(Operator):
         node.value = self.contrary[node.value]
         return node
 
-    @classmethod
-    def examples(cls) -> tuple[()]:
-        return ()
 
-
-class MinIsMax(Operator):
+class MinIsMax:
     """Takes the largest where the smallest is meant, and the other way round."""
 
     contrary: ClassVar = {"min": "max", "max": "min", "minimum": "maximum", "maximum": "minimum"}
 
-    def mutation_positions(self, node: NodeOrLeaf) -> Iterator[tuple[_Spot, _Spot]]:
+    def mutation_positions(self, node: Any) -> Iterator[tuple[_Spot, _Spot]]:
         if node.type == "name" and node.value in self.contrary:
             yield node.start_pos, node.end_pos
 
-    def mutate(self, node: NodeOrLeaf, index: int) -> NodeOrLeaf:
+    def mutate(self, node: Any, index: int) -> Any:
         node.value = self.contrary[node.value]
         return node
 
-    @classmethod
-    def examples(cls) -> tuple[()]:
-        return ()
 
-
-def _operators() -> dict[str, Operator]:
-    found: dict[str, Operator] = {each.__name__: each() for each in (DropStatement, SwapAugmented, MinIsMax)}
+def _operators() -> dict[str, Any]:
+    found: dict[str, Any] = {each.__name__: each() for each in (DropStatement, SwapAugmented, MinIsMax)}
     for name in cosmic_ray.plugins.operator_names():
         kind = cosmic_ray.plugins.get_operator(name)
         if not kind.arguments() and not _LEFT_OUT.search(name):
@@ -141,7 +126,7 @@ def places(module: str, source: str) -> list[Place]:
 def _without_effect(tree: ast.Module) -> Iterator[tuple[_Spot, _Spot]]:
     """Where annotations, texts, messages, and what is for type checkers alone begin and end."""
     for node in ast.walk(tree):
-        pieces: list[ast.AST | None] = []
+        pieces: list[Any] = []
         if isinstance(node, ast.AnnAssign | ast.arg):
             pieces = [node.annotation]
         elif isinstance(node, ast.FunctionDef):

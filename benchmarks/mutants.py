@@ -27,6 +27,7 @@ from math import ceil
 from pathlib import Path
 from py_compile import PycInvalidationMode
 from time import monotonic
+from typing import Any
 
 import yaml
 
@@ -84,10 +85,10 @@ class Tried:
 HEAD = f"{'module':32} {'tried':>5} {'killed':>6} {'time':>5} {'survived':>8} {'share':>7} {'same':>4} {'CPU s':>6}"
 
 
-def drawn(subject: str, modules: list[dict[str, object]], seed: int) -> Iterator[Mutant]:
+def drawn(subject: str, modules: list[dict[str, Any]], seed: int) -> Iterator[Mutant]:
     """All mutants of a subject, at most one of a place, as chance will."""
-    sources = {str(each["module"]): (HERE / str(each["module"])).read_text() for each in modules}
-    tests = {str(each["module"]): tuple(each["tests"]) for each in modules}  # type: ignore[call-overload]
+    sources = {each["module"]: (HERE / each["module"]).read_text() for each in modules}
+    tests = {each["module"]: tuple(each["tests"]) for each in modules}
     rng = random.Random(f"{seed} {subject} {' '.join(sources)}")
     every = [place for module, source in sources.items() for place in places(module, source)]
     for place in rng.sample(every, len(every)):
@@ -125,7 +126,7 @@ class Copy:
         if afresh:
             self._log.unlink(missing_ok=True)
         lines = self._log.read_text().splitlines() if self._log.exists() else []
-        self._known = {each["key"]: each for each in map(json.loads, lines)}
+        self._known: dict[str, dict[str, Any]] = {each["key"]: each for each in map(json.loads, lines)}
         self._env = {**os.environ, "PYTHONPATH": str(self.folder), "OMP_NUM_THREADS": "1"}
         self._env.pop("HPCSIM_DATA", None)
 
@@ -133,8 +134,8 @@ class Copy:
         whole = b"".join((self.folder / "tests" / f"{name}.py").read_bytes() for name in tests)
         return hashlib.sha256(whole).hexdigest()[:20]
 
-    def _keep(self, **found: object) -> dict[str, object]:
-        self._known[str(found["key"])] = found
+    def _keep(self, **found: Any) -> dict[str, Any]:
+        self._known[found["key"]] = found
         with self._log.open("a") as log:
             log.write(json.dumps(found) + "\n")
         return found
@@ -171,9 +172,9 @@ class Copy:
             if code:
                 raise SystemExit(f"{test} fails without any mutant: {said}")
             self._keep(key=key, cpu_s=cpu_s)
-        return float(str(self._known[key]["cpu_s"]))
+        return float(self._known[key]["cpu_s"])
 
-    def try_out(self, mutant: Mutant) -> dict[str, object]:
+    def try_out(self, mutant: Mutant) -> dict[str, Any]:
         known, tests = self._known.get(mutant.key), self._sum_of(mutant.tests)
         if known is not None and (known["outcome"] in AS_KILLED or known["tests"] == tests):
             return known
@@ -220,7 +221,7 @@ def main() -> None:
     WORK.mkdir(parents=True, exist_ok=True)
     copy, until = Copy(chosen.afresh), monotonic() + chosen.seconds
     found: dict[str, dict[str, Tried]] = {
-        subject: {str(each["module"]): Tried() for each in modules} for subject, modules in subjects.items()
+        subject: {each["module"]: Tried() for each in modules} for subject, modules in subjects.items()
     }
     streams = [(subject, drawn(subject, modules, chosen.seed)) for subject, modules in subjects.items()]
     left = chosen.sample
@@ -237,8 +238,8 @@ def main() -> None:
             continue
         result = copy.try_out(mutant)
         left -= 1
-        tried.outcomes[str(result["outcome"])] += 1
-        tried.cpu_s += float(str(result["cpu_s"]))
+        tried.outcomes[result["outcome"]] += 1
+        tried.cpu_s += result["cpu_s"]
         if result["outcome"] == "survived":
             tried.survivors.append(mutant)
         print(f"{mutant.module}:{mutant.line}: {result['outcome']}", file=sys.stderr, flush=True)
