@@ -159,6 +159,9 @@ class Copy:
         except subprocess.TimeoutExpired:
             os.killpg(done.pid, 9)  # its own session, which it leads
             said, _ = done.communicate()
+        finally:
+            if done.poll() is None:
+                os.killpg(done.pid, 9)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         by = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))]
         cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
