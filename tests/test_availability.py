@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from hpcsim.engine.availability import Profile, Releases
 from hpcsim.workload.job import Job
 
-NOW, LATER = 0, 500  # a second after which nothing changes any more
+NOW, LATER = 10, 500  # a second after which nothing changes any more
 
 
 def job(job_id: int, nodes: int, walltime: int) -> Job:
     return Job(job_id, f"j{job_id}", 0, nodes, walltime, "u", "p", "q")
 
 
-ends = st.lists(st.tuples(st.integers(-5, 50), st.integers(1, 5)), max_size=12)
+ends = st.lists(st.tuples(st.integers(5, 60), st.integers(1, 5)), max_size=12)
 starting = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 40)), max_size=4)
 
 
@@ -57,6 +57,11 @@ def test_releases_forget_what_they_are_told_to_and_a_copy_does_not() -> None:
     releases.remove(20, 2, 1)
     assert list(releases) == [(20, 1, 4), (30, 1, 4)]
     assert list(twin) == [(20, 1, 4), (20, 1, 5), (20, 2, 1), (30, 1, 4)]
+
+
+def test_the_first_second_of_all_is_one_like_others() -> None:
+    assert Profile(0, 3).earliest(2, 5) == 0
+    assert Releases([(0, 1, 2), (4, 2, 1)]).shadow(3, 1, 0) == (0, 0)
 
 
 class Seconds:
