@@ -1,17 +1,21 @@
 # make run: replay a month of Polaris.  make test: everything that must hold.  make docs: the site, into build/docs.
+# make check: what can be tried in a quarter of an hour to find something wrong (CHECK="--examples 20").
 # Each installs on its first call only.
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: run test bench docs docs-links lint types versions lowest clean
+.PHONY: run test check bench docs docs-links lint types versions lowest clean
 
 run: $(INSTALLED)
 	$(BIN)/hpcsim run scenarios/polaris.yaml
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -rs
+
+check: $(INSTALLED)
+	$(BIN)/python -m benchmarks.check_all $(CHECK)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

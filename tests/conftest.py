@@ -6,9 +6,13 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
-settings.register_profile("check", max_examples=3000, deadline=None)  # ``--hypothesis-profile check``: minutes
+settings.register_profile("check", max_examples=3000, deadline=None)  # as ``make check`` asks: minutes, not seconds
+# as ``benchmarks.mutants`` asks: that a property fails is all that counts, and it has to be so in every run
+settings.register_profile(
+    "mutants", phases=[Phase.explicit, Phase.generate], derandomize=True, database=None, deadline=None
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

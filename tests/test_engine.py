@@ -312,6 +312,17 @@ def test_a_scheduler_that_holds_for_ever_is_stopped():
         run(workload((7, 5, 8)), Plan(lambda view: [Hold(view.now + 1)]))
 
 
+def test_waiting_for_ever_counts_from_the_last_start_on(monkeypatch):
+    monkeypatch.setattr("hpcsim.engine.simulation._MOST_IDLE_EVENTS", 50)
+
+    def decide(view):
+        job = next(iter(view.queue))
+        yield Start(job) if job.name == "j0" and view.now == 40 else Hold(view.now + 1)
+
+    with pytest.raises(SchedulerError, match=r"^t=92: .* was called 51 times with nothing running"):
+        run(workload((7, 1, 8), (8, 5, 8)), Plan(decide))  # 41 is over with the job, the first that counts is 42
+
+
 def test_half_a_character_in_a_reason_loses_no_run():
     _, attempts, _ = run(workload((7, 5, 8)), Plan(lambda view: [Start(job, "\ud800") for job in view.queue]))
     assert attempts[0]["why"] == "?"
