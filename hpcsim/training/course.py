@@ -248,7 +248,7 @@ class _Course:
         orders = [self._order("rule", _HELD_SEED + k) for k in range(plan.held)]
         of_rule = np.array([self._hourly(played) for played in self._play(orders, None, keep=False)])
 
-        tried = {(): _Tried(0.0, 0.0, (1.0,) * 3)}
+        tried: dict[tuple[str, ...], _Tried] = {(): _Tried(0.0, 0.0, (1.0,) * 3)}
 
         def allow(*kinds: str) -> None:
             if kinds not in tried:
