@@ -104,7 +104,7 @@ def test_all_about_one_is_its_docstring_needs_options_and_a_mapping(file):
         "  queues   list of text, at most 3 of them; default []",
         '  weights  mapping; default {"wait": 1.0}', "",
         "levers",
-        "  any scheduler can be given sleep_idle, speed, power_cap and placement besides, under levers",
+        "  any scheduler can be given sleep_idle, speed, power_cap, cooling and placement besides, under levers",
         "",
         "in a scenario",
         "  scheduler:",

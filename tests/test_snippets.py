@@ -128,7 +128,10 @@ def understood(words):
         assert all(extra in known for each in extras for extra in each.split(","))
     elif words[0] == "pytest":
         conftest = text_of("tests/conftest.py")
-        assert all(f'"{word}"' in conftest for word in words if word.startswith("--")), words
+        own = [word for word in words if word.startswith("--") and word != "--hypothesis-profile"]  # hypothesis' own
+        assert all(f'"{word}"' in conftest for word in own), words
+        if "--hypothesis-profile" in words:
+            assert f'register_profile("{words[words.index("--hypothesis-profile") + 1]}"' in conftest
     elif words[1:2] == ["-m"] and not words[2].startswith("benchmarks."):
         assert words[2] == "pydoc"
     else:
