@@ -184,14 +184,8 @@ def tried(world: World, folder: Path, rounds: int) -> tuple[float, float]:
         options=tuple(world.options.items()), epsilon=(0.5, 0.05), ahead_s=3600,
     )  # fmt: skip
     found = train(plan, workers=2)
-    file = trained.write(
-        folder,
-        "world",
-        found.tensors,
-        found.rates_O,
-        found.usual_O,
-        {"dueling": True, "aversion": [0.0] * len(DEPARTURES)},
-    )
+    about = {"dueling": True, "aversion": [0.0] * len(DEPARTURES)}
+    file = trained.write(folder, "world", found.tensors, found.rates_O, found.usual_O, about)
     only = [float(name == world.objective) for name in OBJECTIVES]
     plain = {"objectives": only, "adapt": False, "kappa": 0.0, "aversion": 0.0, "anchor": False}
     mine, sim = cost(world, scenarios[3], changed, {"weights": str(file), **plain})

@@ -22,15 +22,17 @@ from shutil import which
 ROOT = Path(__file__).parents[1]
 MINORS = (11, 12, 13)
 OLDEST = MINORS[0]
-BASE = """
-    tests/test_engine.py tests/test_known_schedules.py tests/test_scenario.py tests/test_strict_yaml.py
-    tests/test_swf.py tests/test_alcf.py tests/test_power.py tests/test_run.py tests/test_cli_shell.py
-    tests/test_plugin_loader.py tests/test_plots.py tests/test_top.py
-""".split()  # noqa: SIM905 (files are read more easily so)
-OF_EXTRAS = """
-    tests/test_performance_twin.py tests/test_env.py tests/test_tuning.py
-    tests/test_tournament_run.py::test_workers_that_parsl_starts_leave_the_same_bytes
-""".split()  # noqa: SIM905
+_PARTS = (
+    "engine", "known_schedules", "scenario", "strict_yaml", "swf", "alcf", "power", "run", "cli_shell",
+    "plugin_loader", "plots", "top",
+)  # fmt: skip
+BASE = [f"tests/test_{name}.py" for name in _PARTS]
+OF_EXTRAS = [
+    "tests/test_performance_twin.py",
+    "tests/test_env.py",
+    "tests/test_tuning.py",
+    "tests/test_tournament_run.py::test_workers_that_parsl_starts_leave_the_same_bytes",
+]
 TESTERS = ["pytest", "hypothesis", "setuptools"]
 TORCH = "torch"  # stays at its version of constraints.txt: older ones for Linux bring several GB of CUDA
 

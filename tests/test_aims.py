@@ -123,6 +123,19 @@ def test_of_actions_alike_the_surer_one_is_chosen_and_never_one_that_is_not_lega
     assert seen.legal_A[best(worth(q, seen, np.full(3, 1 / 3), 1.0), 0.5)]
 
 
+def test_the_cooling_plant_is_a_lever_of_its_own():
+    """A day of Theta, whose nodes stand the warm mode: less cooling of the same jobs."""
+    modes, overhead = {}, {}
+    for cooling in (True, False):
+        run = simulate("theta", {"days": 0.5, "seed": 3, "scheduler": {"name": "aims", "cooling": cooling}})
+        modes[cooling] = [
+            row["mode"] for row in run.tables["decisions"].to_pylist() if row["decision"] == "set_cooling"
+        ]
+        overhead[cooling] = run.summary["pue"]
+    assert modes == {True: ["warm"], False: []}
+    assert overhead[True] < overhead[False] - 0.05
+
+
 def test_how_sure_an_action_has_to_be_hangs_on_how_it_departs_from_the_rule():
     seen = state(np.random.default_rng(0), 2)
     modes, aversion_D = len(MODES), np.array([1.0, 2.0, 3.0, 4.0])  # another job, mode, none, another rest

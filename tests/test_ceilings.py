@@ -18,7 +18,7 @@ from hpcsim.scenario.load import load_scenario
 from hpcsim.schedulers.backfilling import FCFS
 from hpcsim.tournament.bounds import WEEK_S, Truth, bounds, earliest_end_s, least_facility_j, most_node_s
 from hpcsim.tournament.ceilings import HEADER, KEYS, append, rows_of
-from hpcsim.tournament.clairvoyant import METRICS, Clairvoyant, Policy, is_fair, search, to_fail
+from hpcsim.tournament.clairvoyant import METRICS, Clairvoyant, Policy, first_policies, is_fair, search, to_fail
 
 NODES, HOUR_S = 126, 3600
 CALM = {
@@ -250,6 +250,12 @@ def test_a_search_keeps_the_best_of_each_metric_and_repeats():
     assert one["mean_bounded_slowdown"].value < 5.25  # better than all that it began with
     assert one["lost_node_hours"].policy == "easy"
     assert search(easy, played, 600.0, tries=40, seed=2, name="cell") != one
+
+
+def test_a_search_begins_with_full_clocks_and_sleep_after_the_break_even_time_for_plain_orders():
+    plain = [each for each in first_policies(330.0) if each.sleep_after == 330.0]
+    assert {each[:3] for each in plain} == {(0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (1.0, 1.0, 0.0)}
+    assert {(each.slowest, each.fastest, each.warm) for each in plain} == {(1.0, 1.0, True)}
 
 
 def test_no_plan_is_bought_by_work_undone_or_by_a_job_that_starves():

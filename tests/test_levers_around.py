@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hpcsim
+from hpcsim.engine.decisions import SetCooling
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
 from hpcsim.engine.sleeping import Idle
@@ -508,13 +509,41 @@ def test_the_plant_is_warm_while_nodes_stand_it_and_cold_while_they_do_not():
         assert sim.site.facility.cooling_mode == mode
         hot_c[mode] = float(np.sort(sim.site.cluster.heat.temperatures(30_000)[0])[-2])  # all but one of 126
     assert hot_c["warm"] == pytest.approx(hot_c["normal"] + 4.0, abs=0.1)
+    gpu_c = float(np.sort(cooled("normal", full, until=30_000).site.cluster.heat.temperatures(30_000)[1])[-2])
     for spare_k, mode in ((5.0, "warm"), (2.0, "normal"), (-2.0, "cold"), (-20.0, "cold")):
-        limit_c = hot_c["normal"] + spare_k + COOLEY.thermal.margin_k
-        thermal = replace(COOLEY.thermal, cpu_throttle_c=limit_c, node_shutdown_c=limit_c + 50.0)
-        sim = cooled("auto", full, spec=replace(COOLEY, thermal=thermal), until=30_000)
-        assert sim.site.facility.cooling_mode == mode
+        far_k = spare_k + 6.0  # so much that no node is slowed in the warm hours, which would cool all
+        of_nodes = {"cpu_throttle_c": hot_c["normal"] + far_k, "node_shutdown_c": hot_c["normal"] + far_k + 50.0}
+        of_gpus = {"gpu_throttle_c": gpu_c + far_k, "gpu_shutdown_c": gpu_c + far_k + 50.0}
+        far_off = {"cpu_throttle_c": 200.0, "node_shutdown_c": 250.0, "gpu_throttle_c": 200.0, "gpu_shutdown_c": 250.0}
+        for limits in (of_nodes, of_gpus):
+            thermal = replace(COOLEY.thermal, margin_k=6.0, **(far_off | limits))
+            sim = cooled("auto", full, spec=replace(COOLEY, thermal=thermal), until=30_000)
+            assert sim.site.facility.cooling_mode == mode, limits
+            sim.run()
+            assert sim.is_over
+
+
+def test_the_lever_has_the_plant_for_itself():
+    class Cools(EASY):
+        needs = frozenset({"power"})
+
+        def schedule(self, view):
+            yield SetCooling("cold")
+            yield from super().schedule(view)
+
+    jobs = workload(*[(k * 500, 3000, 20, 4000) for k in range(5)])
+    for mode in ("warm", "auto"):
+        sim = simulation(jobs, Cools(EASY.Options()), Cooling(mode), heat=True)
         sim.run()
-        assert sim.is_over
+        assert [mode for mode in sim.decided.objects("mode") if mode] == ["warm"]
+
+
+def test_nodes_are_looked_at_every_quarter_of_an_hour_while_there_are_jobs():
+    sim = cooled("auto", *[(k * 60, 7200, 1, 7200) for k in range(30)])  # a pass a minute, and then none but by holds
+    holds = [t for t, kind in zip(sim.decided.column("time_s"), sim.decided.column("kind"), strict=True) if kind == 0]
+    assert set(np.diff(holds)) == {900}
+    assert holds[0] == 0
+    assert sim.attempts.column("end").max() - 900 <= holds[-1] <= sim.attempts.column("end").max()
 
 
 def test_a_warmer_plant_takes_less_energy_and_changes_no_start():

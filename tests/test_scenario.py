@@ -373,6 +373,19 @@ def test_overrides_of_a_scheduler_and_its_options_are_one_layer(tmp_path: Path) 
         assert (options.order, options.reserve) == ("sjf", 1)
 
 
+def test_an_override_takes_the_place_of_what_it_makes_and_not_of_what_stands_around_it(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("base: polaris\nname: mine\nlevers:\n  power_cap: {when: {hours_utc: [20, 4]}}\n")
+    with pytest.raises(
+        InputError, match=r"^\S*mine\.yaml:4:14: levers\.power_cap: Input should have either kw or share"
+    ):
+        load_scenario(file, ["levers.power_cap.when.price_above=0.5"])
+    with pytest.raises(InputError, match=r"^--set levers\.power_cap\.when\.price_above=0\.5: levers\.power_cap: Input"):
+        load_scenario("polaris", ["levers.power_cap.when.price_above=0.5"])
+    with pytest.raises(InputError, match=r"^--set a\.b\.c=1: a: no such key"):
+        load_scenario("polaris", ["a.b.c=1"])
+
+
 def test_what_is_replaced_leaves_no_place_and_no_trace_below() -> None:
     section = {"name": "x", "window": {"start": "1d"}, "machine": {"nodes": 4}}
     loaded = load_scenario(section, ["window=null", "machine.nodes=5"])

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from hpcsim.engine.decisions import Hold, SetCooling
 from hpcsim.engine.view import View
 
-LOOK_S = 900
+_LOOK_S = 900
 _MAY_BE_HOT = 0.01  # share of nodes
 
 
@@ -30,16 +30,17 @@ class Plant:
 
     def decide(self, view: View) -> list[SetCooling | Hold]:
         """The change of mode that is due now, if any; and, while there are jobs, when to look again."""
-        if self._looked_s is not None and view.now - self._looked_s < LOOK_S:
+        if self._looked_s is not None and view.now - self._looked_s < _LOOK_S:
             return []
         self._looked_s = view.now
-        power = view.power
-        modes, now_k = power.cooling_modes, power.cooling_modes[power.cooling_mode]
-        allowed = [name for name, change_k in modes.items() if self.margin_k(view) >= change_k - now_k]
+        modes = view.power.cooling_modes
+        now_k = modes[view.power.cooling_mode]
+        most_k = now_k + self.margin_k(view)
+        allowed = [name for name, change_k in modes.items() if change_k <= most_k]
         mode = max(allowed, key=modes.__getitem__) if allowed else min(modes, key=modes.__getitem__)
         due: list[SetCooling | Hold] = []
         if view.running or view.queue:
-            due.append(Hold(view.now + LOOK_S, "to look at the nodes"))
+            due.append(Hold(view.now + _LOOK_S, "to look at the nodes"))
         if modes[mode] != now_k:
             due.append(SetCooling(mode, "the warmest that nodes stand" if allowed else "too warm"))
         return due

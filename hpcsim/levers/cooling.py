@@ -12,6 +12,8 @@ from hpcsim.scenario import levers as settings
 class Cooling:
     """One mode for good, or the warmest in which hardly any node is slowed down, looked at every 15 minutes.
 
+    What the scheduler itself decides of the plant is left out.
+
     References
     ----------
     Moore, Chase, Ranganathan and Sharma (2005), Making scheduling "cool": temperature-aware workload placement in data
@@ -37,6 +39,7 @@ class Cooling:
         return view
 
     def decide(self, view: View, decisions: list[Decision]) -> list[Decision]:
+        kept = [each for each in decisions if not isinstance(each, SetCooling)]
         if self._mode == "auto":
-            return [*self._plant.decide(view), *decisions]
-        return decisions if view.power.cooling_mode == self._mode else [SetCooling(self._mode, "its mode"), *decisions]
+            return [*self._plant.decide(view), *kept]
+        return kept if view.power.cooling_mode == self._mode else [SetCooling(self._mode, "its mode"), *kept]

@@ -97,8 +97,7 @@ def override_layer(overrides: Overrides) -> Layer:
         path: Steps = tuple(key.split("."))
         if isinstance(value, str) and (path in FILES or (path == MODEL and _is_file_name(value))):
             value = _absolute(value, Path())
-        places = dict.fromkeys((path[:depth] for depth in range(1, len(path))), Place(origin))
-        places |= _places_of(value, Place(origin), path)
+        places = _places_of(value, Place(origin), path)
         for step in reversed(path):
             value = {step: value}
         single = _named_as_mappings(_plugged_as_mappings(Layer(value, {path: Place(origin)}, places)))
@@ -328,7 +327,10 @@ def _merge_into(whole: Layer, low: dict[Any, Any], upper: Layer, high: dict[Any,
             low[key] = value
             _forget_places(whole, here)
             whole.key_places.update(_below(upper.key_places, here))
-            whole.value_places.update(_below(upper.value_places, here))
+            below = _below(upper.value_places, here)
+            whole.value_places.update(below)
+            if below:  # an override tells only where its last key is: that is where all above it is from, too
+                whole.value_places.setdefault(here, next(iter(below.values())))
 
 
 def _below(places: dict[Steps, Place], path: Steps) -> dict[Steps, Place]:

@@ -52,9 +52,9 @@ class Plan(NamedTuple):
     hour costs; ``shown`` ones by the rule as it is, and ``imitated`` updates made; then there are
     ``rounds`` of ``at_once`` episodes and ``updates`` updates. Every ``check_every`` rounds the network plays
     ``checked`` episodes that it never learns from, and the best one is kept. In the end ``held`` others say in what it
-    may depart from the rule. ``objective`` is the only one that counts,
-    if it is not None. ``seed`` decides all that is drawn. ``days`` and ``loads`` are None for a scenario that has its
-    own; ``show_epsilon`` of the actions that the rule shows are random; ``options`` are those of the scheduler.
+    may depart from the rule. ``objective`` is the only one that counts, if it is not None. ``seed`` decides all that is
+    drawn. ``days`` and ``loads`` are None for a scenario that has its own; ``show_epsilon`` of the actions that the
+    rule shows are random; ``options`` are those of the scheduler.
     """
 
     scenarios: tuple[str, ...]
