@@ -39,7 +39,7 @@ class Cooling:
         return view
 
     def decide(self, view: View, decisions: list[Decision]) -> list[Decision]:
-        kept = [each for each in decisions if not isinstance(each, SetCooling)]
+        kept: list[Decision] = [each for each in decisions if not isinstance(each, SetCooling)]
         if self._mode == "auto":
             return [*self._plant.decide(view), *kept]
         return kept if view.power.cooling_mode == self._mode else [SetCooling(self._mode, "its mode"), *kept]
