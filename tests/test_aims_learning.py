@@ -217,7 +217,7 @@ def test_rewards_are_discounted_by_time_and_end_where_nothing_follows():
 
 SMALL = Plan(
     ("cooley",), seed=2, days=0.06, shown=2, imitated=4, rounds=2, at_once=1, updates=3, check_every=1, checked=1,
-    ahead_s=600, overrides=(("physics.queues", False),), recipe=Recipe(batch=16),
+    held=2, confirmed=2, ahead_s=600, overrides=(("physics.queues", False),), recipe=Recipe(batch=16),
 )  # fmt: skip
 
 
@@ -247,7 +247,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_network(tmp_path):
     ],
 )
 def test_a_network_may_depart_from_the_rule_in_what_made_episodes_cheaper(cheaper_by, kept):
-    plan = SMALL._replace(held=4)
+    plan = SMALL._replace(held=4, confirmed=4)
 
     def ratios(tensors, aversion_D, first, of_rule):
         gain = sum(cheaper_by[kind] for kind, each in zip(DEPARTURES, aversion_D, strict=True) if each < NEVER)
@@ -264,14 +264,24 @@ def test_a_network_may_depart_from_the_rule_in_what_made_episodes_cheaper(cheape
     assert course.best[0] == pytest.approx(np.exp(-sum(cheaper_by[kind] for kind in kept)))
 
 
-def test_what_seems_cheaper_by_less_than_chance_is_not_kept():
+@pytest.mark.parametrize(
+    ("at_first", "on_others", "kept"),
+    [
+        ([-0.5, 0.4, -0.3, 0.2], [-0.3, -0.3, -0.3, -0.3], False),  # not by one standard error: nothing is to confirm
+        ([-0.5, -0.1, -0.3, -0.2], [-0.5, 0.4, -0.3, 0.2], False),
+        ([-0.5, -0.1, -0.3, -0.2], [-0.2, -0.3, -0.2, -0.3], True),
+    ],
+)
+def test_only_what_other_episodes_confirm_is_kept(at_first, on_others, kept):
     with ThreadPoolExecutor(1) as pool:
-        course = _Course(SMALL._replace(held=4), pool)
+        course = _Course(SMALL._replace(held=4, confirmed=4), pool)
         course._play = lambda orders, tensors, keep: []
-        course._ratios = lambda *_: np.array([[-0.5], [0.4], [-0.3], [0.2]]) * np.ones(3)
+        course._ratios = lambda tensors, aversion_D, first, of_rule: np.outer(
+            at_first if first % 1000 == 0 else on_others, np.ones(3)
+        )
         course.hold()
-    assert set(course.aversion_D) == {NEVER}
-    assert course.best[0] == 1.0
+    assert (set(course.aversion_D) != {NEVER}) == kept
+    assert course.best[0] == pytest.approx(np.exp(np.mean(on_others)) if kept else 1.0)
 
 
 def test_what_is_learned_beyond_beliefs_is_held_small():

@@ -218,7 +218,7 @@ def _about(found: Trained) -> dict[str, Any]:
         "cpu_s": found.cpu_s,
         "dueling": found.dueling,
         "aversion": list(found.aversion_D),
-        "departures": {kinds or "none": each._asdict() for kinds, each in found.tried.items()},
+        "departures": {kinds: each._asdict() for kinds, each in found.tried.items()},
     }
 
 

@@ -27,7 +27,7 @@ from hpcsim.schedulers.aims.learning import Learner, Recipe, Told
 from hpcsim.schedulers.aims.network import drawn
 from hpcsim.schedulers.aims.objectives import BEGIN
 from hpcsim.schedulers.aims.replay import Replay
-from hpcsim.schedulers.aims.shape import DEPARTURES, shapes
+from hpcsim.schedulers.aims.shape import DEPARTURES, OBJECTIVES, shapes
 from hpcsim.training.episodes import Order, Played, Tensors, Who, play
 
 Floats = npt.NDArray[np.float64]
@@ -52,8 +52,8 @@ class Plan(NamedTuple):
     hour costs; ``shown`` ones by the rule as it is, and ``imitated`` updates made; then there are
     ``rounds`` of ``at_once`` episodes and ``updates`` updates. Every ``check_every`` rounds the network plays
     ``checked`` episodes that it never learns from, and the best one is kept. In the end ``held`` others say in what it
-    may depart from the rule. ``objective`` is the only one that counts, if it is not None. ``seed`` decides all that is
-    drawn. ``days`` and ``loads`` are None for a scenario that has its own; ``show_epsilon`` of the actions that the
+    had best depart from the rule, and ``confirmed`` others whether it may. ``objective`` is the only one that counts,
+    if it is not None. ``seed`` decides all that is drawn. ``days`` and ``loads`` are None for a scenario that has its own; ``show_epsilon`` of the actions that the
     rule shows are random; ``options`` are those of the scheduler.
     """
 
@@ -71,6 +71,7 @@ class Plan(NamedTuple):
     check_every: int = 4
     checked: int = 10
     held: int = 16
+    confirmed: int = 48
     capacity: int = 50_000
     alpha: float = 0.6
     epsilon: tuple[float, float] = (0.2, 0.02)
@@ -108,11 +109,6 @@ class _Tried(NamedTuple):
     ratio: float
     error: float
     parts: tuple[float, ...]
-
-    @property
-    def at_most(self) -> float:
-        """The ratio, two standard errors above what was found: of several that are tried one always looks good."""
-        return self.ratio + 2.0 * self.error
 
 
 class Trained(NamedTuple):
@@ -239,31 +235,40 @@ class _Course:
     def hold(self) -> None:
         """Find in what the best network had best depart from the rule, on episodes by which it was not chosen.
 
-        One kind of departure after the other is allowed alone, then all, and then those together that made episodes
-        cheaper by more than two standard errors. What is best by that measure is kept, the rule among it.
+        Each kind of departure is allowed alone, then all, then those together that made episodes cheaper. What did best
+        is played on other episodes, as of several that are tried one always looks good, and is kept if it is better
+        there too by two standard errors; else the network is held to the rule.
         """
         plan, tensors = self._plan, self.best[2]
         if not (plan.uncertainty and plan.anchor and plan.held):
             return
-        orders = [self._order("rule", _HELD_SEED + k) for k in range(plan.held)]
+        screen = self._compared(tensors, _HELD_SEED, plan.held)
+        tried = {kinds: screen(kinds) for kinds in (*((kind,) for kind in DEPARTURES), DEPARTURES)}
+        cheaper = tuple(kind for kind in DEPARTURES if tried[(kind,)].ratio < 0.0)
+        if len(cheaper) > 1 and cheaper not in tried:
+            tried[cheaper] = screen(cheaper)
+        kept, score, parts = min(tried, key=lambda kinds: tried[kinds].ratio), 1.0, (1.0,) * len(OBJECTIVES)
+        self.tried = {" + ".join(kinds): each for kinds, each in tried.items()}
+        if tried[kept].ratio + tried[kept].error < 0.0:
+            found = self._compared(tensors, _HELD_SEED + plan.held, plan.confirmed)(kept)
+            self.tried["confirmed: " + " + ".join(kept)] = found
+            if found.ratio + 2.0 * found.error < 0.0:
+                self.aversion_D, self.best = self._averse(kept), (float(np.exp(found.ratio)), found.parts, tensors)
+                return
+        self.aversion_D, self.best = self._averse(()), (score, parts, tensors)
+
+    def _compared(self, tensors: Tensors, first: int, count: int) -> Callable[[Sequence[str]], _Tried]:
+        """What episodes cost, over what they do with the rule, if only these kinds of departure are allowed."""
+        orders = [self._order("rule", first + k) for k in range(count)]
         of_rule = np.array([self._hourly(played) for played in self._play(orders, None, keep=False)])
 
-        tried: dict[tuple[str, ...], _Tried] = {(): _Tried(0.0, 0.0, (1.0,) * 3)}
+        def compare(kinds: Sequence[str]) -> _Tried:
+            ratio_EO = self._ratios(tensors, self._averse(kinds), first, of_rule)
+            ratio_E = ratio_EO @ self._weights()
+            error = float(ratio_E.std(ddof=1) / np.sqrt(count))
+            return _Tried(float(ratio_E.mean()), error, tuple(np.exp(ratio_EO.mean(0)).tolist()))
 
-        def allow(*kinds: str) -> None:
-            if kinds not in tried:
-                ratio_EO = self._ratios(tensors, self._averse(kinds), _HELD_SEED, of_rule)
-                ratio_E = ratio_EO @ self._weights()
-                error = float(ratio_E.std(ddof=1) / np.sqrt(plan.held))
-                tried[kinds] = _Tried(float(ratio_E.mean()), error, tuple(np.exp(ratio_EO.mean(0)).tolist()))
-
-        for kind in DEPARTURES:
-            allow(kind)
-        allow(*DEPARTURES)
-        allow(*[kind for kind in DEPARTURES if tried[(kind,)].at_most < 0.0])
-        kept = min(tried, key=lambda kinds: tried[kinds].at_most)
-        self.aversion_D, self.tried = self._averse(kept), {" + ".join(kinds): each for kinds, each in tried.items()}
-        self.best = float(np.exp(tried[kept].ratio)), tried[kept].parts, tensors
+        return compare
 
     def _averse(self, kinds: Sequence[str]) -> tuple[float, ...]:
         """How averse to be to each kind of departure, if only some are allowed."""
