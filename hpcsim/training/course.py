@@ -53,8 +53,8 @@ class Plan(NamedTuple):
     ``rounds`` of ``at_once`` episodes and ``updates`` updates. Every ``check_every`` rounds the network plays
     ``checked`` episodes that it never learns from, and the best one is kept. In the end ``held`` others say in what it
     had best depart from the rule, and ``confirmed`` others whether it may. ``objective`` is the only one that counts,
-    if it is not None. ``seed`` decides all that is drawn. ``days`` and ``loads`` are None for a scenario that has its own; ``show_epsilon`` of the actions that the
-    rule shows are random; ``options`` are those of the scheduler.
+    if it is not None. ``seed`` decides all that is drawn. ``days`` and ``loads`` are None for a scenario that has its
+    own; ``show_epsilon`` of the actions that the rule shows are random; ``options`` are those of the scheduler.
     """
 
     scenarios: tuple[str, ...]
