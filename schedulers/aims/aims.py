@@ -135,6 +135,7 @@ class Aims:
         self._beliefs, self._rhythm, self._sleeping, self._plant = Beliefs(), Rhythm(), Sleeping(), Plant()
         self._hour, self._journal = _Hour(), Journal(options.journal)
         self._seen: Pass | None = None
+        self._rest = 0  # how the last choice of a pass said that idle nodes rest
         self.hourly_O: Floats | None = None
         """What an hour usually costs in the units of rewards; as in the network's training unless given."""
         self._rng = np.random.default_rng(0)  # the view's, once there is one
@@ -148,11 +149,12 @@ class Aims:
         self._rng = view.rng
         network = self._network = self._network or _of_machine(view)
         self._weigh(view, network)
-        chosen, rest = self._choose(seen, room, network.hourly_O if self.hourly_O is None else self.hourly_O, sleeps)
+        hourly_O = network.hourly_O if self.hourly_O is None else self.hourly_O
+        chosen, self._rest = self._choose(seen, room, hourly_O, sleeps)
         self._seen = None  # it is of this pass, and holds the room
         decisions: list[Decision] = [Start(job, why, speed) for job, _, speed, why in chosen]
         if sleeps:
-            after_s = _REST_AFTER[rest]
+            after_s = _REST_AFTER[self._rest]
             decisions = self._sleeping.decide(view, decisions, view.power.break_even_s if after_s is None else after_s)
         yield from self._placed(view, room, decisions, {job.id: mode for job, mode, *_ in chosen})
 
@@ -164,10 +166,11 @@ class Aims:
         """Jobs that start, each with its mode, speed and why, and how the pass ends."""
         places = 2 if "places" in self.needs and not room.names_units and "fault" in view.twins else 1
         chosen: list[tuple[Job, int, float, str]] = []
-        rests = sleeps and room.free >= view.unit_nodes
-        if not rests and all(job.nodes > room.reach for job in view.queue):
-            self._beliefs.of(view.queue, view)  # not all in the pass in which nodes are free again
-            return chosen, 0
+        if all(job.nodes > room.reach for job in view.queue):  # idle nodes go on as before
+            self._beliefs.learn(view.queue, view)
+            waiting_h, busy = self._beliefs.waiting_h(view.queue), 1.0 - room.free / max(view.up_nodes, 1)
+            self._rhythm.congested(waiting_h, busy, float(hourly_O[1]) / 3600.0, view.now)
+            return chosen, self._rest
         self._seen = seen = Pass(
             view, room, self._beliefs, self._rhythm, self.objectives.weights, hourly_O,
             sleeps=sleeps, speeds="speed" in self.needs, places=places,

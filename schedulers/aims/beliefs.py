@@ -29,6 +29,7 @@ COLUMNS: Final = (
 """Of those that are not plain: ``dynamic_w`` of a node above idle at full speed; ``beta``, how far the runtime follows
 the clock; the ``clock`` of least energy, and the share of the energy that is saved at it."""
 
+_TOGETHER: Final = 8
 _SURE: Final = 0.999  # the greatest probability of a failure that is believed
 _ASKED_SPEED: Final = 0.9  # at which the twin of energy is asked a second time
 _BETA: Final = 0.55  # of jobs of which no twin tells it
@@ -57,6 +58,12 @@ class Beliefs:
             self._learn([job for job, row in zip(jobs, rows, strict=True) if row < 0], view)
             rows = [self._row[job.id] for job in jobs]
         return self._table[rows]
+
+    def learn(self, jobs: Sequence[Job], view: View) -> None:
+        """Ask about those that are new once they are several, for they are not wanted yet: together costs less."""
+        new = [job for job in jobs if job.id not in self._row]
+        if len(new) >= _TOGETHER:
+            self._learn(new, view)
 
     def waiting_h(self, jobs: Sequence[Job]) -> float:
         """Predicted node-hours of waiting ``jobs``, all together; those not yet known left out."""
