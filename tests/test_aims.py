@@ -267,6 +267,29 @@ def test_a_job_that_has_waited_too_long_has_nodes_kept_for_it():
     assert started[0] > 20_000
 
 
+def test_where_nothing_can_start_nobody_is_asked_to_choose_and_twins_are_asked_about_several_jobs():
+    """A job has the whole machine for an hour, and twenty come meanwhile, a minute after each other."""
+    asked, chosen_s = [], []
+
+    class Asked(Walltime):
+        def performance(self, jobs, context):
+            asked.append(len(jobs))
+            return super().performance(jobs, context)
+
+    def by_the_rule(state, now):
+        chosen_s.append(now)
+        return by_rule(state)
+
+    jobs = workload([(0, 3600, 4), *[(60 * k, 60, 4) for k in range(1, 21)]])
+    scheduler = Aims(Aims.Options(policy="rule"))
+    scheduler.chooser = by_the_rule
+    sim = Simulation(jobs, scheduler, nodes=4, twins={"performance": Asked()})
+    sim.run()
+    assert sim.attempts.start.tolist() == [0, *range(3600, 3600 + 20 * 60, 60)]
+    assert not [second for second in chosen_s if 0 < second < 3600]
+    assert asked == [1, 8, 8, 4]
+
+
 def test_a_fork_goes_on_as_the_simulation_does(weights):
     one = begin("cooley", {"days": 0.1, "seed": 3, "scheduler": {"name": "aims", "weights": str(weights)}})
     one.run(3600)
