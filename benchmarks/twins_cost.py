@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from hpcsim.engine.simulation import Scheduler, Simulation
+from hpcsim.engine.scheduler import Scheduler
+from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.twins import BESIDES, Twins
 from hpcsim.engine.view import View
 from hpcsim.plugin import Decision, Job

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import hpcsim
 from hpcsim.engine import plain
 from hpcsim.engine.simulation import Simulation
+from hpcsim.engine.snapshot import VERSION
 from hpcsim.errors import InputError, SchedulerError
 from hpcsim.schedulers.backfilling import EASY
 
@@ -131,7 +132,7 @@ def test_what_cannot_be_read_is_refused_with_a_sentence(tmp_path):
         (tmp_path, make(), "cannot be read: Is a directory"),
         (tmp_path / "cut", make(), "not a whole snapshot of hpcsim"),
         (tmp_path / "text", make(), "not a whole snapshot of hpcsim"),
-        (altered("v1", header(version=1)), make(), "found version 1 of snapshots, expected 3"),
+        (altered("v1", header(version=1)), make(), f"found version 1 of snapshots, expected {VERSION}"),
         (altered("other", header(format="png")), make(), "not a whole snapshot of hpcsim"),
         (good, make(seed=2), "a snapshot of another simulation; made otherwise: the workload"),
         (good, make(nodes=500), "made otherwise: "),

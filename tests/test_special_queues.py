@@ -17,7 +17,8 @@ from pages import blocks
 import hpcsim
 from hpcsim.engine.capabilities import CAPABILITIES
 from hpcsim.engine.decisions import Decision, Hold, Preempt, Sleep, Start, Wake
-from hpcsim.engine.simulation import Scheduler, Simulation
+from hpcsim.engine.scheduler import Scheduler
+from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
 from hpcsim.engine.view import View
 from hpcsim.errors import BadDecision, InputError

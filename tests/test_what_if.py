@@ -148,7 +148,7 @@ def scramble(sim, seed):
     count = len(sim.state)
     sim._runtime = array("q", rng.permutation(np.array(sim._runtime)))
     sim._outcome = bytes(rng.permutation(np.frombuffer(sim._outcome, np.int8)))
-    sim._coming = []
+    sim.arrivals.stop()
     sim._ends = {
         job_id: (sim.now + int(rng.integers(1, 10**6)), generation, row)
         for job_id, (_, generation, row) in sim._ends.items()

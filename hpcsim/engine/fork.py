@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpcsim.engine.clock import NEVER
 from hpcsim.errors import SchedulerError
 from hpcsim.workload.job import COMPLETED
 
 if TYPE_CHECKING:
     from hpcsim.engine.simulation import Simulation
 
-_NEVER = 2**62  # a second that does not come
 # What of a simulation changes and is copied for a fork as it is: columns and dictionaries of what does not change.
 _COPIED = (
     "special", "held", "running", "chosen", "state", "rejected", "rejected_late", "eligible", "held_by", "_ends",
-    "_open_after", "_blocked", "_holds", "_coming", "releases", "ledger", "attempts", "decided",
+    "dependencies", "arrivals", "_holds", "releases", "ledger", "attempts", "decided",
 )  # fmt: skip
 
 
@@ -45,14 +45,15 @@ def believed(simulation: Simulation, runtime_s: Mapping[int, int], beta: float) 
     twin, _ = _twin(simulation)
     failures_seed, policy_seed = simulation.scheduler_rng.integers(2**63, size=2).tolist()
     twin.scheduler_rng = np.random.default_rng(policy_seed)
-    twin._learning, twin._coming, twin.closed_loop, twin.is_belief = [], [], None, True
+    twin._learning, twin.closed_loop, twin.is_belief = [], None, True
+    twin.arrivals.stop()
     twin._outcome = bytes([COMPLETED]) * len(simulation.state)
     twin._runtime = simulation._runtime[:]
     for job_id, seconds in runtime_s.items():
         twin._runtime[job_id] = seconds
     if twin.site is not None:
         twin.site.believe(simulation.now, runtime_s, failures_seed, beta)
-        twin._site_at = _NEVER
+        twin._site_at = NEVER
     for job_id, (_, generation, row) in twin._ends.items():
         if twin.site is None:
             end = max(twin.running[job_id].start + runtime_s[job_id], simulation.now + 1)
@@ -71,7 +72,6 @@ def _twin(simulation: Simulation) -> tuple[Simulation, dict[int, Any]]:
     for name in _COPIED:
         setattr(twin, name, copy.copy(getattr(simulation, name)))
     twin.queue = copy.deepcopy(simulation.queue, memo)
-    twin._followers = {job_id: followers.copy() for job_id, followers in simulation._followers.items()}
     twin.pass_seconds = array("d")
     twin._decided = simulation._decided.copy()
     twin.observers = None

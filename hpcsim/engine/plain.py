@@ -21,6 +21,7 @@ from hpcsim.engine.by_queue import ProfileByQueue
 from hpcsim.engine.centre import Centre
 from hpcsim.engine.closed_loop import ClosedLoop
 from hpcsim.engine.decided import Decided
+from hpcsim.engine.dependencies import Dependencies
 from hpcsim.engine.ledger import Ledger
 from hpcsim.engine.sharing import Sharing
 from hpcsim.engine.site import Site
@@ -77,6 +78,7 @@ KEPT: Final[dict[type, frozenset[str]]] = {
         Sharing: "",
         Execution: "",
         Ledger: "",
+        Dependencies: "",
         Releases: "",
         Profile: "",
         ProfileByQueue: "",

@@ -8,49 +8,35 @@ decisions.
 
 from __future__ import annotations
 
-import traceback
 from array import array
 from bisect import bisect_right, insort
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping
 from math import inf
 from time import perf_counter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol, cast, get_args
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import simpy
 
-from hpcsim.engine.attempts import (
-    FUTURE,
-    KILLED,
-    NODE_FAILED,
-    PREEMPTED,
-    REJECTED,
-    RUNNING,
-    STATES,
-    Attempts,
-)
+from hpcsim.engine.arrivals import Arrivals
+from hpcsim.engine.attempts import FUTURE, NODE_FAILED, REJECTED, RUNNING, STATES, Attempts
 from hpcsim.engine.availability import Releases
-from hpcsim.engine.capabilities import declared, needed_for
+from hpcsim.engine.carrying_out import carry_out, collected
+from hpcsim.engine.clock import AFTER_ENDS, FIRST, NEVER, Callback, PassEvent, clock_from, schedule
+from hpcsim.engine.complaints import bad, called, needs_of, raised, refuse_a_stall, wishes_of
 from hpcsim.engine.decided import Decided
-from hpcsim.engine.decisions import Decision, Hold, Kill, Preempt, Start
+from hpcsim.engine.decisions import Decision
+from hpcsim.engine.dependencies import Dependencies
 from hpcsim.engine.ledger import Ledger
-from hpcsim.engine.operations import SIGNALS
 from hpcsim.engine.twins import Ended, broken
 from hpcsim.engine.view import Running, View
 from hpcsim.engine.waiting import Waiting
-from hpcsim.errors import BadDecision, InputError, SchedulerError, TwinError
+from hpcsim.errors import InputError, TwinError
 from hpcsim.streams import stream
 from hpcsim.workload.job import TIMEOUT, Job, Workload
 
-_JOBS_MADE_AT_ONCE = 4096
-_NEVER = 2**62  # a second that does not come
-_MOST_DECISIONS = 1_000_000  # of one pass: more is a scheduler that never ends
 _MOST_IDLE_EVENTS = 100_000  # one for every hour of a decade: who needs more waits for nothing
-# Within one second; ends and arrivals are SimPy's timeouts, whose priority is 1.
-_FIRST, _AFTER_ENDS, _LAST = (simpy.events.EventPriority(number) for number in (0, 2, 3))
-
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,52 +44,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hpcsim.engine.centre import Centre
+    from hpcsim.engine.clock import Clock
     from hpcsim.engine.closed_loop import ClosedLoop
     from hpcsim.engine.observers import Observers
+    from hpcsim.engine.scheduler import Scheduler
     from hpcsim.engine.sharing import Sharing
     from hpcsim.engine.site import Site
     from hpcsim.machine.pools import NodePools
     from hpcsim.machine.queues import Admission
-
-    class _Clock(simpy.Environment):
-        """SimPy's environment: here it begins at a whole second, and every delay is whole."""
-
-        @property
-        def now(self) -> int: ...
-
-
-class Scheduler(Protocol):
-    """What a scheduler plug-in is: a name, the version of this interface, and one method.
-
-    It is called when something happened and jobs wait. With an attribute ``passes_when_idle = True`` it is called
-    with an empty queue as well, and with ``wakes_on``, some of ``operations.SIGNALS``, whenever one of these changes.
-    ``needs`` is a set of ``CAPABILITIES`` that a scenario must have: for all that it decides besides ``Start`` and
-    ``Hold``, and for what it could not do without in the view. The manifest of a run repeats it. A class attribute
-    ``twins``, such as ``{"performance": "runtime-ensemble"}``, names twins that it asks where a scenario names no
-    others and has what they need. A method ``tables()`` tells at the end of a run what it keeps of its choices: columns
-    of ``choices`` and ``weights``, which stand in the run directory.
-    """
-
-    name: str
-    api: int
-
-    def schedule(self, view: View) -> Iterable[Decision]:
-        """Decide what happens now; called once for every instant at which something changed."""
-        ...
-
-
-class _Pass(simpy.Event):
-    """The scheduling pass of an instant, after all other events of that second. One object serves all passes."""
-
-    def __init__(self, env: simpy.Environment, callback: Callable[[simpy.Event], None]) -> None:
-        super().__init__(env)
-        self._ok = True
-        self._value = None
-        self._each = callback
-
-    def due_in(self, delay: int) -> None:
-        self.callbacks = [self._each]
-        self.env.schedule(self, _LAST, delay)
 
 
 class Simulation:
@@ -148,7 +96,7 @@ class Simulation:
         self.workload = workload
         self.scheduler: Scheduler = scheduler
         self.scheduler_rng: np.random.Generator = stream(seed, f"scheduler {scheduler.name}")
-        self.needs: frozenset[str] = self._declared()
+        self.needs: frozenset[str] = needs_of(scheduler)
         self.twins: dict[str, Any] = dict(twins)
         self._learning = [twin for twin in self.twins.values() if hasattr(twin, "ended")]
         self.nodes = nodes
@@ -168,7 +116,7 @@ class Simulation:
 
             self.sharing = Sharing(site.cluster.shares)
         self.held: dict[int, Job] = {}  # admitted, but over a limit on running jobs
-        self._site_at = _NEVER  # when the machine next does something by itself
+        self._site_at = NEVER  # when the machine next does something by itself
         self._passes_when_idle = bool(getattr(scheduler, "passes_when_idle", False))
 
         # The hidden truth: how long each job really runs here, and how it then ends.
@@ -198,14 +146,12 @@ class Simulation:
         self._ends: dict[int, tuple[int, int, int]] = {}  # running job -> (real end, generation, row in attempts)
         self._generation = 0  # of the end that became known last
         self._arrival_after = 0  # the same when the next arrival became known
-        self._open_after: dict[int, int] = {}  # blocked job -> how many jobs it still waits for
-        self._blocked: dict[int, Job] = {}
-        self._followers: dict[int, list[int]] = {}
+        self.dependencies: Dependencies = Dependencies()
         self._holds: list[int] = []
         self._idle_events = 0  # of holds and of the machine, since anything last started
         self.start = start
         self.now: int = start  # simulated time, seconds
-        self._coming: list[Job] = []  # the next jobs to arrive, the first of them last
+        self.arrivals: Arrivals = self._from(0)
         self._pass_at = -1  # when the next pass is due; -1 if none is
         self.scenario_yaml = ""  # what it was made of, if that is a scenario
         self.is_belief = False  # whether it is what somebody believes, see ``what_if``
@@ -214,7 +160,7 @@ class Simulation:
         self._decided: list[Decision] = []  # what the caller has decided in it
 
         self._wire(start)
-        wakes_on = self._wishes()
+        wakes_on = wishes_of(scheduler)
         if site is not None:
             site.attach(self)
             site.wake_on(wakes_on)
@@ -237,7 +183,6 @@ class Simulation:
                 from hpcsim.engine.truth import Truth  # for oracles only
 
                 twin.knows(Truth(self))
-        self._see_coming(0)
         self._await_arrival()
         self._await_site()
         self._await_period()
@@ -245,13 +190,9 @@ class Simulation:
     # -- the three things that happen to a job ------------------------------------------------
 
     def _arrive(self, _event: simpy.Event) -> None:
-        self.now = now = self.env.now
-        coming = self._coming
-        while coming and coming[-1].submit <= now:
-            job = coming.pop()
+        self.now = self.env.now
+        for job in self.arrivals.until(self.now):
             self._take_in(job)
-            if not coming:
-                self._see_coming(job.id + 1)
         self._await_arrival()
         self._ask_for_pass()
 
@@ -279,35 +220,17 @@ class Simulation:
         self._take_in(job)
         self._ask_for_pass()
 
-    def _start(self, job: Job, why: str, speed: float = 1.0, units: tuple[int, ...] | None = None) -> None:
-        mine = self.queue.get(job.id) if type(job) is Job else None
-        if mine is None:
-            raise self._bad(
-                f"started {self._called(job)}, which is {self._whereabouts(job)}; only a job of the queue can start"
-            )
-        if type(why) is not str:
-            raise self._bad(f"started {self._called(mine)} with the reason {why!r}; a reason is text")
-        if speed != 1.0 and "speed" not in self.needs:
-            raise self._undeclared(f"started {self._called(mine)} at speed {speed!r}", "speed")
-        if units is not None and "places" not in self.needs:
-            raise self._undeclared(f"started {self._called(mine)} on units of its choice", "places")
-        if self.centre is not None:
-            self._clear_for(mine, self.centre)
-        elif mine.nodes > self.free_nodes and not self.has_room(mine):
-            raise self._bad(f"started {self._called(mine)} on {mine.nodes} nodes, but only {self.free_nodes} are free")
-        self.queue.pop(mine.id)
+    def begin(self, job: Job, why: str, speed: float, units: tuple[int, ...] | None) -> None:
+        """Start a job that has been taken out of the queue, at this speed, on these units or as the machine places."""
         self._idle_events = 0
-        now = self.now
-        if units is None and self.chosen:
-            units = self.chosen.get(mine.id)
-        self._run(mine, now + self.launch_latency, now, why, speed, units)
+        self._run(job, self.now + self.launch_latency, self.now, why, speed, units)
 
     def _end(self, event: simpy.Event) -> None:
         job_id, generation = cast("tuple[int, int]", event.value)
         if self._ends.get(job_id, (0, 0, 0))[1] == generation:  # else the end was overtaken by a later decision
             self.now = self.env.now
             state = self._outcome[job_id] if self.site is None else self.site.how_it_ends(job_id, TIMEOUT)
-            self._leave(job_id, state)
+            self.leave(job_id, state)
             if self.site is not None and not self.queue:
                 self._await_site()  # else the pass that follows does
             self._ask_for_pass()
@@ -321,6 +244,11 @@ class Simulation:
                 self._pass()  # nothing else happens in this second: no need to queue for it
             else:
                 self._pass_later()
+
+    def pass_again(self) -> None:
+        """Have another pass in this second, unless one is due."""
+        if self._pass_at < 0:
+            self._pass_later()
 
     def _pass_later(self) -> None:
         wait = -self.now % self.pass_interval if self.pass_interval else 0
@@ -340,52 +268,18 @@ class Simulation:
             return
         began = perf_counter()
         try:
-            decisions = list(islice(self.scheduler.schedule(self._view), _MOST_DECISIONS))
+            decisions = collected(self.scheduler.schedule(self._view))
         except (KeyboardInterrupt, TwinError):
             raise
         except BaseException as error:  # also SystemExit: a plug-in does not end the program
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            raise SchedulerError(
-                f"t={self.now}: scheduler {self.scheduler.name} raised {type(error).__name__}: {error} "
-                f"({where.filename}:{where.lineno})"
-            ) from error
+            raise raised(self, error) from error
         self.pass_seconds.append(perf_counter() - began)
         if decisions:
-            self._carry_out(decisions)
+            carry_out(self, decisions)
         if self.site is not None:
             self._await_site()
         if self.observers is not None:
             self.observers.tell("passed", self.observers.view, tuple(decisions))
-
-    def _carry_out(self, decisions: list[Decision]) -> None:
-        if len(decisions) == _MOST_DECISIONS:
-            raise self._bad(f"decided {len(decisions)} things in one pass, for {len(self.queue)} waiting jobs")
-        for decision in decisions:
-            if type(decision) is Start:
-                self._start(*decision)
-                continue
-            if (need := needed_for(decision)) is not None and need not in self.needs:
-                raise self._undeclared(f"decided {decision!r}", need)
-            elif isinstance(decision, Preempt):
-                self._preempt(decision.job)
-            elif isinstance(decision, Kill):
-                self._kill(decision.job)
-            elif isinstance(decision, Hold):
-                self._hold(decision.until)
-            elif not isinstance(cast("object", decision), Decision):
-                kinds = ", ".join(kind.__name__ for kind in get_args(Decision))
-                raise self._bad(f"decided {decision!r}; a decision is one of {kinds}")
-            elif self.site is None:
-                raise self._bad(f"decided {decision!r}, but this machine only counts nodes: it has no power to control")
-            else:
-                try:
-                    self.site.decide(decision)
-                except ValueError as error:
-                    raise self._bad(f"decided {decision!r}, but {error}") from None
-                self.free_nodes = self.site.free_nodes
-            if type(decision.why) is not str:
-                raise self._bad(f"decided {decision!r} with the reason {decision.why!r}; a reason is text")
-            self.decided.add(self.now, decision)
 
     def _close_pass(self) -> None:
         if self._pass_is_open:
@@ -396,23 +290,11 @@ class Simulation:
                 self.observers.tell("passed", self.observers.view, tuple(self._decided))
             self._decided = []
 
-    def _hold(self, until: int) -> None:
-        if isinstance(until, bool) or not isinstance(until, int) or until <= self.now:
-            raise self._bad(f"holds until {until!r}; it must be a whole second later than now, {self.now}")
+    def wake_at(self, until: int) -> None:
+        """Have a pass at this second, which is still to come."""
         if until not in self._holds:
             insort(self._holds, until)
             self._alarm(until)
-
-    def _preempt(self, job: Job) -> None:
-        mine = self._on_machine(job, "preempted")
-        self._leave(mine.id, PREEMPTED, comes_back=True)
-        self._put_back(mine)
-
-    def _kill(self, job: Job) -> None:
-        waiting = len(self.queue)
-        self._leave(self._on_machine(job, "killed").id, KILLED)
-        if len(self.queue) > waiting and self._pass_at < 0:
-            self._pass_later()  # a job that waited for its end may start in this very second
 
     # -- changes of state ---------------------------------------------------------------------
 
@@ -425,26 +307,23 @@ class Simulation:
 
     def _wait_for_others(self, job: Job) -> None:
         """Put ``job`` into the queue once every job that it names has ended, in whatever way."""
-        open_after = {i for i in job.after or () if self.state[i] > REJECTED}
-        self._blocked[job.id] = job
+        open_after = [i for i in job.after or () if self.state[i] > REJECTED]
         self.eligible.pop(job.id, None)
-        self._open_after[job.id] = len(open_after)
-        for i in sorted(open_after):
-            self._followers.setdefault(i, []).append(job.id)
-        if not open_after:
-            self._release(job.id)
+        if open_after:
+            self.dependencies.add(job, open_after)
+        else:
+            self._release(job)
 
-    def _release(self, job_id: int) -> None:
-        del self._open_after[job_id]
-        self.eligible[job_id] = self.now
-        self._enqueue(self._blocked.pop(job_id))
+    def _release(self, job: Job) -> None:
+        self.eligible[job.id] = self.now
+        self._enqueue(job)
 
     def _enqueue(self, job: Job) -> None:
         self.queue.add(job)
         if self.centre is not None and job.queue in self.centre.special and not job.cores:
             self.special[job.id] = job
 
-    def _put_back(self, job: Job) -> None:
+    def put_back(self, job: Job) -> None:
         """Put back into the queue a job that was taken off the machine, unless the rules by now leave it no nodes."""
         if self.centre is None or not self.centre.rules_out(job):
             self._enqueue(job)
@@ -456,7 +335,7 @@ class Simulation:
         job_id = job.id
         if self.site is None:
             if speed != 1.0 or wanted is not None:
-                raise self._bad(f"started {self._called(job)} at a speed or on units; this machine only counts nodes")
+                raise bad(self, f"started {called(job)} at a speed or on units; this machine only counts nodes")
             expected_end = start + job.walltime
             end = max(start + self._runtime[job_id], taken)
             self.free_nodes -= job.nodes
@@ -464,7 +343,7 @@ class Simulation:
             try:
                 end, expected_end = self.site.begin(job, start, taken, speed, wanted)
             except ValueError as error:
-                raise self._bad(f"started {self._called(job)}, but {error}") from None
+                raise bad(self, f"started {called(job)}, but {error}") from None
             self.free_nodes = self.site.free_nodes
             if self.site.cluster.classes is not None:
                 start = max(start, taken + self.site.cluster.executions[job_id].lead_s)
@@ -489,7 +368,7 @@ class Simulation:
             job = job._replace(queue=self.centre.admission.found_running(job, self.now))
         self._run(job, began, self.now, "running at the start")
 
-    def _leave(self, job_id: int, state: int, *, comes_back: bool = False) -> None:
+    def leave(self, job_id: int, state: int, *, comes_back: bool = False) -> None:
         """Take ``job_id`` off the machine now; ``state`` says how this attempt ended."""
         job, _, expected_end = self.running.pop(job_id)
         _, _, row = self._ends.pop(job_id)
@@ -531,12 +410,8 @@ class Simulation:
         self.ledger.left(self.now)
         if self.closed_loop is not None:
             self.closed_loop.ended(self, job_id)
-        if job_id not in self._followers:
-            return
-        for follower in self._followers.pop(job_id):
-            self._open_after[follower] -= 1
-            if not self._open_after[follower]:
-                self._release(follower)
+        for job in self.dependencies.ended(job_id):
+            self._release(job)
 
     # -- queue rules --------------------------------------------------------------------------
 
@@ -550,11 +425,9 @@ class Simulation:
     def turn_away(self, job_id: int, rule: str) -> None:
         """Reject a job that waits, or has just been taken off the machine: by ``rule`` it could never start again."""
         self.queue.pop(job_id)
-        for others in (self.special, self.held, self._blocked):
+        for others in (self.special, self.held):
             others.pop(job_id, None)
-        if self._open_after.pop(job_id, None) is not None:
-            for followers in self._followers.values():
-                followers[:] = [follower for follower in followers if follower != job_id]
+        self.dependencies.forget(job_id)
         self.rejected_late[job_id] = self.now
         self.refuse(job_id, rule)
 
@@ -566,25 +439,13 @@ class Simulation:
         """How many nodes that all jobs may have come back when the running ``job`` ends."""
         return job.nodes if self.pools is None else self.pools.coming_back(job.id, job.nodes)
 
-    def _clear_for(self, job: Job, centre: Centre) -> None:
-        """Stop the jobs that the rules let be stopped for ``job``, as far as it needs their nodes to start now."""
-        try:
-            stopped = centre.clear_for(job)
-        except ValueError as error:
-            raise self._bad(f"started {self._called(job)} on {job.nodes} nodes, but {error}") from None
-        for each in stopped:
-            self._preempt(each)
-            self.decided.add(self.now, Preempt(each, f"for job {job.name} of queue {job.queue}"))
-        self.special.pop(job.id, None)
-        centre.admission.started(job)
-
     def _await_period(self) -> None:
         """Note when other queue rules come into force, as long as there are jobs that they could concern."""
         if self.centre is None or self.is_over:
             return
         begins = self.centre.admission.next_period_s
-        if begins < _NEVER:
-            self._schedule(begins - self.now, _FIRST, self._period_begins)
+        if begins < NEVER:
+            schedule(self.env, begins - self.now, FIRST, self._period_begins)
 
     def _period_begins(self, _event: simpy.Event) -> None:
         if self.centre is None or self.is_over:
@@ -600,9 +461,9 @@ class Simulation:
     def fail(self, job_id: int, *, comes_back: bool) -> None:
         """End a job because a node of it failed."""
         job = self.running[job_id].job
-        self._leave(job_id, NODE_FAILED, comes_back=comes_back)
+        self.leave(job_id, NODE_FAILED, comes_back=comes_back)
         if comes_back:
-            self._put_back(job)
+            self.put_back(job)
 
     def retime(self, job_id: int, end: int, expected_end: int) -> None:
         """A running job has another pace: it now ends at ``end``, by its limit at ``expected_end`` at the latest."""
@@ -624,18 +485,18 @@ class Simulation:
         site = self.site
         if site is None:
             return
-        if not (self.running or self._coming) and (self.is_over or not (self._holds or site.changes)):
+        if not (self.running or self.arrivals.coming) and (self.is_over or not (self._holds or site.changes)):
             return  # nobody waits, or for nothing that the machine could bring
         at = site.next_s
-        if at != self._site_at and at < _NEVER:
+        if at != self._site_at and at < NEVER:
             self._site_at = at
-            self._schedule(max(0, at - self.now), _AFTER_ENDS, self._site_is_due, at)
+            schedule(self.env, max(0, at - self.now), AFTER_ENDS, self._site_is_due, at)
 
     def _site_is_due(self, event: simpy.Event) -> None:
         if event.value != self._site_at or self.site is None or self.is_over:
             return  # overtaken by something earlier, or of no concern to any job any more
         self.now = self.env.now
-        self._site_at = _NEVER
+        self._site_at = NEVER
         self._count_idle()
         self.site.happen()
         self.free_nodes = self.site.free_nodes
@@ -662,7 +523,7 @@ class Simulation:
         self._close_pass()
         if until is None:
             self.env.run()
-            self._refuse_a_stall()
+            refuse_a_stall(self)
         elif until > self.now:
             if until > self.env.now:
                 self.env.run(until=until)
@@ -683,7 +544,7 @@ class Simulation:
             if self.now == second:  # else only what was overtaken by something earlier
                 self.ledger.settle(self.now)
                 return self._view
-        self._refuse_a_stall()
+        refuse_a_stall(self)
         self.ledger.settle(self.now)
         return None
 
@@ -705,7 +566,7 @@ class Simulation:
             while not self._pass_is_open:
                 env.step()
         except simpy.core.EmptySchedule:
-            self._refuse_a_stall()
+            refuse_a_stall(self)
         finally:
             self._by_hand = False
         self.ledger.settle(self.now)
@@ -719,14 +580,14 @@ class Simulation:
         """
         if not self._pass_is_open:
             raise RuntimeError(f"t={self.now}: decide() is for the pass that advance() has left to its caller")
-        made = list(islice(decisions, _MOST_DECISIONS))
-        self._carry_out(made)
+        made = collected(decisions)
+        carry_out(self, made)
         self._decided += made
 
     @property
     def next_arrival(self) -> int:
         """The id of the next job that is submitted without following another; after the last, the number of jobs."""
-        return self._coming[-1].id if self._coming else len(self.workload)
+        return self.arrivals.next_id
 
     @property
     def arrived(self) -> int:
@@ -753,7 +614,7 @@ class Simulation:
     @property
     def waiting(self) -> list[Job]:
         """All jobs that were submitted and are to start: those of the queue, then those that are held back."""
-        return [*self.queue.jobs, *self.held.values(), *self._blocked.values()]
+        return [*self.queue.jobs, *self.held.values(), *self.dependencies.blocked.values()]
 
     def ends_at(self, job_id: int) -> int:
         """The second at which a running job really ends if nothing changes."""
@@ -770,12 +631,12 @@ class Simulation:
     @property
     def blocked(self) -> list[Job]:
         """The submitted jobs that wait for others to end, in the order of submission."""
-        return [self._blocked[job_id] for job_id in sorted(self._blocked)]
+        return [job for _, job in sorted(self.dependencies.blocked.items())]
 
     @property
     def is_over(self) -> bool:
         """Whether every job has ended."""
-        if self._coming or self.queue or self.running or self._blocked or self.held:
+        if self.arrivals.coming or self.queue or self.running or self.dependencies.blocked or self.held:
             return False
         return self.closed_loop is None or self.closed_loop.is_over
 
@@ -817,8 +678,7 @@ class Simulation:
         """Have a new clock, after the state was replaced; so many jobs have been submitted."""
         self.pass_seconds = array("d")
         self.observers = None
-        self._coming = []
-        self._see_coming(arrived)
+        self.arrivals = self._from(arrived)
         self._wire(self.now)
         if self.site is not None:
             self.site.go_on()
@@ -829,10 +689,10 @@ class Simulation:
     def take_over(self, scheduler: Scheduler) -> None:
         """Let another scheduler decide from now on."""
         self.scheduler = scheduler
-        self.needs = self._declared()
+        self.needs = needs_of(scheduler)
         self.recorded_start_s = None
         self._passes_when_idle = bool(getattr(scheduler, "passes_when_idle", False))
-        wakes_on = self._wishes()
+        wakes_on = wishes_of(scheduler)
         if self.site is not None:
             self.site.wake_on(wakes_on)
 
@@ -840,15 +700,15 @@ class Simulation:
         """Fill a new clock with all that was pending, in the same order within each second."""
         arrival_after = self._arrival_after
         ends = sorted((generation, job_id, end) for job_id, (end, generation, _) in self._ends.items())
-        before = bisect_right(ends, (arrival_after, _NEVER))
+        before = bisect_right(ends, (arrival_after, NEVER))
         self._await_ends(ends[:before])
         self._await_arrival()
         self._await_ends(ends[before:])
         self._arrival_after = arrival_after
         for until in self._holds:
             self._alarm(until)
-        if self._site_at < _NEVER:
-            self._schedule(max(0, self._site_at - self.now), _AFTER_ENDS, self._site_is_due, self._site_at)
+        if self._site_at < NEVER:
+            schedule(self.env, max(0, self._site_at - self.now), AFTER_ENDS, self._site_is_due, self._site_at)
         self._await_period()
         if self.closed_loop is not None:
             self.closed_loop.go_on(self)
@@ -860,42 +720,23 @@ class Simulation:
             simpy.Timeout(self.env, end - self.now, (job_id, generation)).callbacks.append(self._end)
 
     def _wire(self, now: int) -> None:
-        self.env: _Clock = cast("_Clock", simpy.Environment(initial_time=now))
-        self._next_pass = _Pass(self.env, self._pass_is_due)
+        self.env: Clock = clock_from(now)
+        self._next_pass = PassEvent(self.env, self._pass_is_due)
         self._view = View(self)
 
     def _await_arrival(self) -> None:
-        if self._coming:
+        if self.arrivals.coming:
             self._arrival_after = self._generation
-            delay = self._coming[-1].submit - self.now  # negative only for jobs submitted before the start
+            delay = self.arrivals.coming[-1].submit - self.now  # negative only for jobs submitted before the start
             simpy.Timeout(self.env, delay if delay > 0 else 0).callbacks.append(self._arrive)
 
-    def after_ends(self, delay: int, callback: Callable[[simpy.Event], None]) -> None:
+    def after_ends(self, delay: int, callback: Callback) -> None:
         """Have ``callback`` called after ``delay`` seconds, behind all ends and arrivals of that second."""
-        self._schedule(delay, _AFTER_ENDS, callback)
+        schedule(self.env, delay, AFTER_ENDS, callback)
 
-    def _schedule(
-        self,
-        delay: int,
-        priority: simpy.events.EventPriority,
-        callback: Callable[[simpy.Event], None],
-        value: Any = None,
-    ) -> None:
-        """Have ``callback`` called after ``delay`` seconds, in the order of ``priority`` within that second."""
-        event = simpy.Event(self.env)
-        event._ok, event._value = True, value
-        event.callbacks.append(callback)
-        self.env.schedule(event, priority, delay)
-
-    def _see_coming(self, job_id: int) -> None:
-        """Make the next few thousand jobs from ``job_id`` on, the next one last."""
-        stop = min(job_id + _JOBS_MADE_AT_ONCE, len(self.workload))
-        following = frozenset() if self.closed_loop is None else self.closed_loop.jobs
-        self._coming.extend(job for job in self.workload.jobs(job_id, stop) if job.id not in following)
-        if not self._coming and stop < len(self.workload):
-            self._see_coming(stop)
-        else:
-            self._coming.reverse()
+    def _from(self, first: int) -> Arrivals:
+        """The jobs from ``first`` on that follow no others."""
+        return Arrivals(self.workload, () if self.closed_loop is None else self.closed_loop.jobs, first)
 
     def _alarm(self, until: int) -> None:
         simpy.Timeout(self.env, until - self.now).callbacks.append(self._alarm_rings)
@@ -910,64 +751,11 @@ class Simulation:
 
     def _count_idle(self) -> None:
         """Refuse a scheduler that waits for ever: the machine stands idle, no job will come, and time goes on."""
-        if not self.running and not self._coming and not (self.closed_loop is not None and self.closed_loop.due_s):
+        if (
+            not self.running
+            and not self.arrivals.coming
+            and not (self.closed_loop is not None and self.closed_loop.due_s)
+        ):
             self._idle_events += 1
             if self._idle_events > _MOST_IDLE_EVENTS:
-                raise self._bad(f"was called {self._idle_events} times with nothing running and starts nothing")
-
-    # -- complaints ---------------------------------------------------------------------------
-
-    def _declared(self) -> frozenset[str]:
-        """What the scheduler says that it needs."""
-        try:
-            return declared(self.scheduler)
-        except ValueError as error:
-            raise SchedulerError(f"scheduler {self.scheduler.name}: {error}") from None
-
-    def _wishes(self) -> Collection[str]:
-        """The signals whose changes the scheduler wants to be called for, its attribute ``wakes_on``."""
-        signals = getattr(self.scheduler, "wakes_on", ())
-        several = isinstance(signals, tuple | list | set | frozenset)
-        if not several or not all(signal in SIGNALS for signal in signals):
-            raise SchedulerError(
-                f"scheduler {self.scheduler.name}: wakes_on should be a set of {', '.join(SIGNALS)} (got {signals!r})"
-            )
-        return tuple(signals)
-
-    def _on_machine(self, job: Job, verb: str) -> Job:
-        running = self.running.get(job.id) if type(job) is Job else None
-        if running is None:
-            raise self._bad(
-                f"{verb} {self._called(job)}, which is {self._whereabouts(job)}; only a running job can be {verb}"
-            )
-        return running.job
-
-    def _called(self, job: object) -> str:
-        return f"job {job.name}" if isinstance(job, Job) else f"{job!r}"
-
-    def _whereabouts(self, job: object) -> str:
-        if not isinstance(job, Job) or not 0 <= job.id < len(self.state):
-            return "not a job of this run"
-        if job.id in self.running:
-            return "running"
-        if job.id in self.queue:
-            return "waiting"
-        return "waiting for other jobs" if job.id in self._blocked else STATES[self.state[job.id]]
-
-    def _bad(self, what: str) -> BadDecision:
-        return BadDecision(f"t={self.now}: scheduler {self.scheduler.name} {what}")
-
-    def _undeclared(self, deed: str, need: str) -> BadDecision:
-        needs = ", ".join(f'"{name}"' for name in sorted({*self.needs, need}))
-        return self._bad(f"{deed}, which it did not say that it needs; declare needs = frozenset({{{needs}}})")
-
-    def _refuse_a_stall(self) -> None:
-        waiting = [job.name for job in self.waiting]
-        if waiting:
-            some = ", ".join(waiting[:5]) + (f" and {len(waiting) - 5} more" if len(waiting) > 5 else "")
-            reason = (
-                f"scheduler {self.scheduler.name} left jobs waiting with nothing left to happen"
-                if self.queue
-                else "jobs wait for jobs that never end"
-            )
-            raise SchedulerError(f"t={self.now}: {reason}: {some}; {self.free_nodes} of {self.nodes} nodes are free")
+                raise bad(self, f"was called {self._idle_events} times with nothing running and starts nothing")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hpcsim.machine.queue_rules import Queue
     from hpcsim.workload.job import Workload
 
-VERSION: Final = 3  # of what the file holds
+VERSION: Final = 4  # of what the file holds
 _FORMAT: Final = "hpcsim snapshot"
 _LONGEST: Final = 16  # hexadecimal digits of a print
 
@@ -43,7 +43,7 @@ _LONGEST: Final = 16  # hexadecimal digits of a print
 _STATE: Final = (
     "site", "centre", "pools", "sharing", "held", "_site_at", "queue", "special", "running", "chosen", "releases",
     "free_nodes", "state", "rejected", "rejected_late", "eligible", "held_by", "attempts", "decided", "ledger", "_ends",
-    "_generation", "_arrival_after", "_open_after", "_blocked", "_followers", "_holds", "_idle_events", "now",
+    "_generation", "_arrival_after", "dependencies", "_holds", "_idle_events", "now",
     "_pass_at", "_pass_is_open", "found_running", "scheduler_rng", "closed_loop",
 )  # fmt: skip
 _MADE_ALIKE: Final = (

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from hpcsim.engine.class_room import RoomByClass
     from hpcsim.engine.decisions import Decision
     from hpcsim.engine.placing import Placing
+    from hpcsim.engine.scheduler import Scheduler
     from hpcsim.engine.sharing import RoomToShare
-    from hpcsim.engine.simulation import Scheduler, Simulation
+    from hpcsim.engine.simulation import Simulation
     from hpcsim.engine.site import Site
     from hpcsim.engine.what_if import Outlook
     from hpcsim.machine.node_classes import NodeClasses
@@ -109,7 +110,7 @@ class View:
     @property
     def dependent(self) -> Collection[Job]:
         """The jobs that wait for others to end, which they name in ``after``: those that arrived first come first."""
-        return self._simulation._blocked.values()
+        return self._simulation.dependencies.blocked.values()
 
     @property
     def urgent(self) -> Collection[Job]:

@@ -26,7 +26,8 @@ from hpcsim.engine.view import View
 from hpcsim.workload.job import Job
 
 if TYPE_CHECKING:
-    from hpcsim.engine.simulation import Scheduler, Simulation
+    from hpcsim.engine.scheduler import Scheduler
+    from hpcsim.engine.simulation import Simulation
     from hpcsim.engine.site import Site
 
 ASSUMED_BETA: Final = 0.5

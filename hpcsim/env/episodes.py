@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from hpcsim.engine.decisions import Decision
-from hpcsim.engine.simulation import Scheduler, Simulation
+from hpcsim.engine.scheduler import Scheduler
+from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.view import View
 from hpcsim.errors import InputError
 from hpcsim.plugin.loader import load_plugins

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from hpcsim.engine.capabilities import CAPABILITIES, declared
 from hpcsim.engine.decisions import Decision
-from hpcsim.engine.simulation import Scheduler
+from hpcsim.engine.scheduler import Scheduler
 from hpcsim.engine.site import Site
 from hpcsim.engine.view import View
 from hpcsim.errors import InputError

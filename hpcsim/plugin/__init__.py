@@ -23,7 +23,7 @@ from hpcsim.engine.observers import Observer
 from hpcsim.engine.operations import Node, Power, Signal
 from hpcsim.engine.plant import Plant
 from hpcsim.engine.room import Room
-from hpcsim.engine.simulation import Scheduler
+from hpcsim.engine.scheduler import Scheduler
 from hpcsim.engine.sleeping import Sleeping
 from hpcsim.engine.truth import Truth
 from hpcsim.engine.twins import (

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 import pluggy
 
-from hpcsim.engine.simulation import Scheduler
+from hpcsim.engine.scheduler import Scheduler
 from hpcsim.engine.twins import Twin
 from hpcsim.plugin.metric import Metric
 from hpcsim.workload.reader import Reader

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpcsim.engine.closed_loop import ClosedLoop
-from hpcsim.engine.simulation import Scheduler, Simulation
+from hpcsim.engine.scheduler import Scheduler
+from hpcsim.engine.simulation import Simulation
 from hpcsim.errors import InputError, SchedulerError, TwinError
 from hpcsim.machine.spec import MachineSpec
 from hpcsim.scenario.load import LoadedScenario

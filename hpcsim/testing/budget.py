@@ -10,7 +10,7 @@ from time import process_time
 from typing import Any, cast
 
 from hpcsim.engine.decisions import Decision
-from hpcsim.engine.simulation import Scheduler
+from hpcsim.engine.scheduler import Scheduler
 from hpcsim.engine.view import View
 from hpcsim.errors import RunError
 from hpcsim.testing import cases

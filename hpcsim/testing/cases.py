@@ -18,7 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hpcsim.engine.sampling import sensors_for
-from hpcsim.engine.simulation import Scheduler, Simulation
+from hpcsim.engine.scheduler import Scheduler
+from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
 from hpcsim.machine.cluster import Cluster, Outage
 from hpcsim.machine.facility import Facility

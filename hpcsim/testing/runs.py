@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import cast
 
-from hpcsim.engine.simulation import Scheduler, Simulation
+from hpcsim.engine.scheduler import Scheduler
+from hpcsim.engine.simulation import Simulation
 from hpcsim.errors import BadDecision, RunError
 from hpcsim.testing.asked import AGAIN, SINGLY, Asked
 from hpcsim.testing.cases import Case, Truth

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, NamedTuple, cast, get_args
 
 from hpcsim.engine.capabilities import CAPABILITIES, needed_for
+from hpcsim.engine.complaints import whereabouts
 from hpcsim.engine.decisions import Decision, Hold, Kill, Preempt, SetSpeed, Start
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.view import View
@@ -134,10 +135,10 @@ class Watched:
                 self._blame(JOBS, simulation, f"started job {job.name} twice in one pass; {cause}")
             else:
                 cause = "most likely it keeps a list of jobs from an earlier pass instead of asking view.queue"
-                where = simulation._whereabouts(job)
+                where = whereabouts(simulation, job)
                 self._blame(JOBS, simulation, f"started job {job.name}, which is {where}; {cause}")
         elif not isinstance(decision, Start) and job.id not in running:
-            where = simulation._whereabouts(job)
+            where = whereabouts(simulation, job)
             self._blame(JOBS, simulation, f"{verb} job {job.name}, which is {where}; only a running job can be {verb}")
         elif isinstance(decision, Start):
             del queue[job.id]

@@ -1,0 +1,115 @@
+"""How the decisions of a pass are carried out: each is checked against what is true by now, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import TYPE_CHECKING, Final, cast, get_args
+
+from hpcsim.engine.attempts import KILLED, PREEMPTED
+from hpcsim.engine.capabilities import needed_for
+from hpcsim.engine.complaints import bad, called, undeclared, whereabouts
+from hpcsim.engine.decisions import Decision, Hold, Kill, Preempt, Start
+from hpcsim.workload.job import Job
+
+if TYPE_CHECKING:
+    from hpcsim.engine.centre import Centre
+    from hpcsim.engine.simulation import Simulation
+
+_MOST_DECISIONS: Final = 1_000_000  # of one pass: more is a scheduler that never ends
+
+
+def collected(decisions: Iterable[Decision]) -> list[Decision]:
+    """The decisions of a pass, before any is carried out; not all of a scheduler that never ends."""
+    return list(islice(decisions, _MOST_DECISIONS))
+
+
+def carry_out(sim: Simulation, decisions: list[Decision]) -> None:
+    """Do what was decided. Raises BadDecision for what cannot be done; those before it are done by then."""
+    if len(decisions) == _MOST_DECISIONS:
+        raise bad(sim, f"decided {len(decisions)} things in one pass, for {len(sim.queue)} waiting jobs")
+    for decision in decisions:
+        if type(decision) is Start:
+            _start(sim, *decision)
+            continue
+        if (need := needed_for(decision)) is not None and need not in sim.needs:
+            raise undeclared(sim, f"decided {decision!r}", need)
+        elif isinstance(decision, Preempt):
+            _preempt(sim, decision.job)
+        elif isinstance(decision, Kill):
+            _kill(sim, decision.job)
+        elif isinstance(decision, Hold):
+            _hold(sim, decision.until)
+        elif not isinstance(cast("object", decision), Decision):
+            kinds = ", ".join(kind.__name__ for kind in get_args(Decision))
+            raise bad(sim, f"decided {decision!r}; a decision is one of {kinds}")
+        elif sim.site is None:
+            raise bad(sim, f"decided {decision!r}, but this machine only counts nodes: it has no power to control")
+        else:
+            try:
+                sim.site.decide(decision)
+            except ValueError as error:
+                raise bad(sim, f"decided {decision!r}, but {error}") from None
+            sim.free_nodes = sim.site.free_nodes
+        if type(decision.why) is not str:
+            raise bad(sim, f"decided {decision!r} with the reason {decision.why!r}; a reason is text")
+        sim.decided.add(sim.now, decision)
+
+
+def _start(sim: Simulation, job: Job, why: str, speed: float = 1.0, units: tuple[int, ...] | None = None) -> None:
+    mine = sim.queue.get(job.id) if type(job) is Job else None
+    if mine is None:
+        raise bad(sim, f"started {called(job)}, which is {whereabouts(sim, job)}; only a job of the queue can start")
+    if type(why) is not str:
+        raise bad(sim, f"started {called(mine)} with the reason {why!r}; a reason is text")
+    if speed != 1.0 and "speed" not in sim.needs:
+        raise undeclared(sim, f"started {called(mine)} at speed {speed!r}", "speed")
+    if units is not None and "places" not in sim.needs:
+        raise undeclared(sim, f"started {called(mine)} on units of its choice", "places")
+    if sim.centre is not None:
+        _clear_for(sim, mine, sim.centre)
+    elif mine.nodes > sim.free_nodes and not sim.has_room(mine):
+        raise bad(sim, f"started {called(mine)} on {mine.nodes} nodes, but only {sim.free_nodes} are free")
+    sim.queue.pop(mine.id)
+    if units is None and sim.chosen:
+        units = sim.chosen.get(mine.id)
+    sim.begin(mine, why, speed, units)
+
+
+def _clear_for(sim: Simulation, job: Job, centre: Centre) -> None:
+    """Stop the jobs that the rules let be stopped for ``job``, as far as it needs their nodes to start now."""
+    try:
+        stopped = centre.clear_for(job)
+    except ValueError as error:
+        raise bad(sim, f"started {called(job)} on {job.nodes} nodes, but {error}") from None
+    for each in stopped:
+        _preempt(sim, each)
+        sim.decided.add(sim.now, Preempt(each, f"for job {job.name} of queue {job.queue}"))
+    sim.special.pop(job.id, None)
+    centre.admission.started(job)
+
+
+def _preempt(sim: Simulation, job: Job) -> None:
+    mine = _on_machine(sim, job, "preempted")
+    sim.leave(mine.id, PREEMPTED, comes_back=True)
+    sim.put_back(mine)
+
+
+def _kill(sim: Simulation, job: Job) -> None:
+    waiting = len(sim.queue)
+    sim.leave(_on_machine(sim, job, "killed").id, KILLED)
+    if len(sim.queue) > waiting:
+        sim.pass_again()  # a job that waited for its end may start in this very second
+
+
+def _hold(sim: Simulation, until: int) -> None:
+    if isinstance(until, bool) or not isinstance(until, int) or until <= sim.now:
+        raise bad(sim, f"holds until {until!r}; it must be a whole second later than now, {sim.now}")
+    sim.wake_at(until)
+
+
+def _on_machine(sim: Simulation, job: Job, verb: str) -> Job:
+    running = sim.running.get(job.id) if type(job) is Job else None
+    if running is None:
+        raise bad(sim, f"{verb} {called(job)}, which is {whereabouts(sim, job)}; only a running job can be {verb}")
+    return running.job

@@ -1,0 +1,87 @@
+"""What is said of a scheduler that is at fault: when, who, what was found, and what would have been right."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from hpcsim.engine.attempts import STATES
+from hpcsim.engine.capabilities import declared
+from hpcsim.engine.operations import SIGNALS
+from hpcsim.errors import BadDecision, SchedulerError
+from hpcsim.workload.job import Job
+
+if TYPE_CHECKING:
+    from hpcsim.engine.simulation import Simulation
+
+
+def needs_of(scheduler: Any) -> frozenset[str]:
+    """What the scheduler says that it needs. Raises SchedulerError for what is no set of capabilities."""
+    try:
+        return declared(scheduler)
+    except ValueError as error:
+        raise SchedulerError(f"scheduler {scheduler.name}: {error}") from None
+
+
+def wishes_of(scheduler: Any) -> Collection[str]:
+    """The signals whose changes it wants to be called for, its attribute ``wakes_on``. Raises SchedulerError."""
+    signals = getattr(scheduler, "wakes_on", ())
+    several = isinstance(signals, tuple | list | set | frozenset)
+    if not several or not all(signal in SIGNALS for signal in signals):
+        raise SchedulerError(
+            f"scheduler {scheduler.name}: wakes_on should be a set of {', '.join(SIGNALS)} (got {signals!r})"
+        )
+    return tuple(signals)
+
+
+def raised(simulation: Simulation, error: BaseException) -> SchedulerError:
+    """For an exception out of its code."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return SchedulerError(
+        f"t={simulation.now}: scheduler {simulation.scheduler.name} raised {type(error).__name__}: {error} "
+        f"({where.filename}:{where.lineno})"
+    )
+
+
+def bad(simulation: Simulation, what: str) -> BadDecision:
+    """For a decision that cannot be carried out; ``what`` goes on behind its name."""
+    return BadDecision(f"t={simulation.now}: scheduler {simulation.scheduler.name} {what}")
+
+
+def undeclared(simulation: Simulation, deed: str, need: str) -> BadDecision:
+    """For a decision that needs what was not declared."""
+    needs = ", ".join(f'"{name}"' for name in sorted({*simulation.needs, need}))
+    return bad(simulation, f"{deed}, which it did not say that it needs; declare needs = frozenset({{{needs}}})")
+
+
+def called(job: object) -> str:
+    """How a job, or what stands in its place, is called in a message."""
+    return f"job {job.name}" if isinstance(job, Job) else f"{job!r}"
+
+
+def whereabouts(simulation: Simulation, job: object) -> str:
+    """Where a job is, to say why it is in the wrong place."""
+    if not isinstance(job, Job) or not 0 <= job.id < len(simulation.state):
+        return "not a job of this run"
+    if job.id in simulation.running:
+        return "running"
+    if job.id in simulation.queue:
+        return "waiting"
+    if job.id in simulation.dependencies.blocked:
+        return "waiting for other jobs"
+    return STATES[simulation.state[job.id]]
+
+
+def refuse_a_stall(simulation: Simulation) -> None:
+    """Raise SchedulerError if jobs are left waiting while nothing more can happen."""
+    waiting = [job.name for job in simulation.waiting]
+    if waiting:
+        some = ", ".join(waiting[:5]) + (f" and {len(waiting) - 5} more" if len(waiting) > 5 else "")
+        reason = (
+            f"scheduler {simulation.scheduler.name} left jobs waiting with nothing left to happen"
+            if simulation.queue
+            else "jobs wait for jobs that never end"
+        )
+        free = f"{simulation.free_nodes} of {simulation.nodes} nodes are free"
+        raise SchedulerError(f"t={simulation.now}: {reason}: {some}; {free}")
