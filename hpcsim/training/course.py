@@ -41,6 +41,8 @@ NEVER: Final = 1000.0
 
 _BESIDE: Final = 0.25  # of a usual hour, added to both parts of a ratio: where hardly anything waits decides little
 
+_SURE: Final = 1.645  # standard errors: by chance it is more in one of twenty
+
 _CHECKED_SEED, _HELD_SEED = 9_000, 8_000
 _MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each tensor
 
@@ -237,7 +239,7 @@ class _Course:
 
         Each kind of departure is allowed alone, then all, then those together that made episodes cheaper. What did best
         is played on other episodes, as of several that are tried one always looks good, and is kept if it is better
-        there too by two standard errors; else the network is held to the rule.
+        there too, by a test of one side at 5 %; else the network is held to the rule.
         """
         plan, tensors = self._plan, self.best[2]
         if not (plan.uncertainty and plan.anchor and plan.held):
@@ -252,7 +254,7 @@ class _Course:
         if tried[kept].ratio + tried[kept].error < 0.0:
             found = self._compared(tensors, _HELD_SEED + plan.held, plan.confirmed)(kept)
             self.tried["confirmed: " + " + ".join(kept)] = found
-            if found.ratio + 2.0 * found.error < 0.0:
+            if found.ratio + _SURE * found.error < 0.0:
                 self.aversion_D, self.best = self._averse(kept), (float(np.exp(found.ratio)), found.parts, tensors)
                 return
         self.aversion_D, self.best = self._averse(()), (score, parts, tensors)
