@@ -259,11 +259,11 @@ def test_a_warm_start_continues_what_was_running_even_if_it_names_a_job_that_run
 
 
 BAD = [
-    ("twice", lambda view: [Start(job) for job in view.queue for _ in "ab"], r"started job j0, which is running"),
+    ("twice", lambda view: [Start(job) for job in view.queue for _ in "ab"], r"started job j0, .* since this very second"),
     ("overbooked", lambda view: [Start(job) for job in view.queue], r"started job j1 on 8 nodes, but only 2 are free"),
     ("unknown", lambda view: [Start(Job(99, "ghost", 0, 1, 1, "", "", ""))], r"started job ghost, .* not a job of"),
     ("future", lambda view: [Start(Job(2, "j2", 9, 1, 1, "", "", ""))], r"started job j2, which is not yet submitted"),
-    ("no job", lambda view: [Start(7)], r"started 7, which is not a job of this run"),
+    ("no job", lambda view: [Start(7)], r"started 7, which is no job but of type int"),
     ("kills waiting", lambda view: [Kill(next(iter(view.queue)))], r"killed job j0, which is waiting; only a r"),
     ("preempts waiting", lambda view: [Preempt(next(iter(view.queue)))], r"preempted job j0, which is waiting"),
     ("holds now", lambda view: [Hold(view.now)], r"holds until 0; it must be a whole second later than now, 0"),
@@ -271,6 +271,8 @@ BAD = [
     ("reason is no text", lambda view: [Start(next(iter(view.queue)), 5)], r"started job j0 with the reason 5"),
     ("never ends", lambda view: iter(lambda: Hold(view.now + 1), None), r"decided \d+ things in one pass"),
     ("no decision", lambda view: ["start"], r"decided 'start'; a decision is"),
+    ("a job itself", lambda view: view.queue, r"decided job j0 itself; to start it, yield Start\(job\)"),
+    ("place", lambda view: [Start(7)], r"started 7, .* \(.*\.py:\d+\)$"),
 ]  # fmt: skip
 
 
@@ -295,6 +297,31 @@ def test_a_scheduler_that_raises_is_named_with_the_line():
 
     with pytest.raises(SchedulerError, match=r"^t=7: scheduler plan raised RuntimeError: oh \(.*test_engine.py:\d+\)"):
         run(workload((7, 5, 8)), Plan(decide))
+
+
+@pytest.mark.parametrize(
+    ("decide", "says"),
+    [
+        (lambda view: view.que, r"'View' object has no attribute 'que'\. Did you mean 'queue'\?"),
+        (
+            lambda view: [next(iter(view.queue)).runtime],
+            "how long a job will run nobody knows: there is job.walltime, and view.twins.performance predicts",
+        ),
+        (lambda view: view.shadow(3, view.room()), "'int' object has no attribute 'nodes'"),
+    ],
+)
+def test_what_was_meant_and_the_line_of_the_plug_in_are_told(decide, says):
+    """Also where the error comes out of hpcsim, which it called."""
+    with pytest.raises(SchedulerError, match=rf"^t=7: scheduler plan raised .*{says} \(.*test_engine\.py:\d+\)$"):
+        run(workload((7, 5, 8)), Plan(decide))
+
+
+@pytest.mark.parametrize("schedule", [lambda self, view: None, lambda self: ()], ids=["returns nothing", "signature"])
+def test_a_method_that_is_none_is_told_with_its_own_place(schedule):
+    returned = r"schedule\(\) returned None; it should yield decisions, or return some"
+    says = rf"raised TypeError: ({returned}|.* takes 1 positional argument but 2 .*) \(.*test_engine\.py:\d+\)$"
+    with pytest.raises(SchedulerError, match=rf"^t=7: scheduler mine {says}"):
+        run(workload((7, 5, 8)), type("Mine", (), {"name": "mine", "api": 1, "schedule": schedule})())
 
 
 @pytest.mark.parametrize("error", [SystemExit, GeneratorExit])

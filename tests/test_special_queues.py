@@ -720,14 +720,14 @@ def test_a_start_that_the_rules_do_not_allow_voids_the_run(
     if said is None:
         sim.run()
     else:
-        with pytest.raises(BadDecision, match=rf"^t=1: scheduler plan started job j1 {said}$"):
+        with pytest.raises(BadDecision, match=rf"^t=1: scheduler plan started job j1 {said} \(.*:\d+\)$"):
             sim.run()
 
 
 def test_how_many_jobs_could_be_stopped_is_said_where_they_are_too_few() -> None:
     jobs = workload((0, 9, 5, 9, "p"), (0, 9, 4, 9, "g"), (1, 9, 9, 9, "d"))
     sim = simulation(jobs, Plan(lambda view: [Start(job) for job in view.queue]), rules(DEMAND))
-    with pytest.raises(BadDecision, match=r"on 9 nodes, but only 3 are free, and the jobs that it may stop have 5$"):
+    with pytest.raises(BadDecision, match=r"on 9 nodes, but only 3 are free, and the jobs that it may stop have 5 "):
         sim.run()
 
 

@@ -294,8 +294,16 @@ def test_each_bad_plug_in_gets_its_clear_error_and_no_other_run_is_touched(tmp_p
     right = bytes_of(run("easy", []))
     for name, error, says in (
         ("raises", SchedulerError, r"^t=\d+: scheduler raises raised ZeroDivisionError: one too many \(.*\.py:\d+\)$"),
-        ("overbooks", BadDecision, r"^t=\d+: scheduler overbooks started job \S+ on \d+ nodes, but only \d+ are free$"),
-        ("startstwice", BadDecision, r"^t=\d+: scheduler startstwice started job \S+, which is running; only a job of"),
+        (
+            "overbooks",
+            BadDecision,
+            r"^t=\d+: scheduler overbooks started job \S+ on \d+ nodes, but only \d+ are free; ",
+        ),
+        (
+            "startstwice",
+            BadDecision,
+            r"^t=\d+: scheduler startstwice started job \S+, which is running since this very s",
+        ),
         ("neverstarts", SchedulerError, r"^t=\d+: scheduler neverstarts left jobs waiting with nothing left to happen"),
     ):
         with pytest.raises(error, match=says):

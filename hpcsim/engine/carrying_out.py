@@ -14,13 +14,26 @@ from hpcsim.workload.job import Job
 
 if TYPE_CHECKING:
     from hpcsim.engine.centre import Centre
+    from hpcsim.engine.scheduler import Scheduler
     from hpcsim.engine.simulation import Simulation
+    from hpcsim.engine.view import View
 
 _MOST_DECISIONS: Final = 1_000_000  # of one pass: more is a scheduler that never ends
 
 
+def decisions_of(scheduler: Scheduler, view: View) -> list[Decision]:
+    """What it decides in a pass, before any of it is carried out; not all of a scheduler that never ends.
+
+    Raises TypeError where ``schedule`` returns nothing to go through, and what its code raises.
+    """
+    found: object = scheduler.schedule(view)
+    if not isinstance(found, Iterable):
+        raise TypeError(f"schedule() returned {found!r}; it should yield decisions, or return some")
+    return collected(found)
+
+
 def collected(decisions: Iterable[Decision]) -> list[Decision]:
-    """The decisions of a pass, before any is carried out; not all of a scheduler that never ends."""
+    """As many of them as a pass may have, as a list."""
     return list(islice(decisions, _MOST_DECISIONS))
 
 
@@ -40,6 +53,8 @@ def carry_out(sim: Simulation, decisions: list[Decision]) -> None:
             _kill(sim, decision.job)
         elif isinstance(decision, Hold):
             _hold(sim, decision.until)
+        elif isinstance(cast("object", decision), Job):
+            raise bad(sim, f"decided {called(decision)} itself; to start it, yield Start(job)")
         elif not isinstance(cast("object", decision), Decision):
             kinds = ", ".join(kind.__name__ for kind in get_args(Decision))
             raise bad(sim, f"decided {decision!r}; a decision is one of {kinds}")
@@ -69,7 +84,8 @@ def _start(sim: Simulation, job: Job, why: str, speed: float = 1.0, units: tuple
     if sim.centre is not None:
         _clear_for(sim, mine, sim.centre)
     elif mine.nodes > sim.free_nodes and not sim.has_room(mine):
-        raise bad(sim, f"started {called(mine)} on {mine.nodes} nodes, but only {sim.free_nodes} are free")
+        free = f"only {sim.free_nodes} are free; room = view.room(), once in a pass, tells by room.take(job) what fits"
+        raise bad(sim, f"started {called(mine)} on {mine.nodes} nodes, but {free}")
     sim.queue.pop(mine.id)
     if units is None and sim.chosen:
         units = sim.chosen.get(mine.id)

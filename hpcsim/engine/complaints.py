@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from hpcsim.engine.attempts import STATES
 from hpcsim.engine.capabilities import declared
@@ -14,6 +16,13 @@ from hpcsim.workload.job import Job
 
 if TYPE_CHECKING:
     from hpcsim.engine.simulation import Simulation
+
+
+_HERE: Final = Path(__file__).parent
+_AROUND: Final = {_HERE, *(_HERE.parent / name for name in ("levers", "machine", "testing"))}
+"""The folders of what calls a plug-in, or is called by it: an error is the fault of who is between."""
+
+_WRAPPERS: Final = ("hpcsim.levers", "hpcsim.testing")
 
 
 def needs_of(scheduler: Any) -> frozenset[str]:
@@ -36,12 +45,38 @@ def wishes_of(scheduler: Any) -> Collection[str]:
 
 
 def raised(simulation: Simulation, error: BaseException) -> SchedulerError:
-    """For an exception out of its code."""
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return SchedulerError(
-        f"t={simulation.now}: scheduler {simulation.scheduler.name} raised {type(error).__name__}: {error} "
-        f"({where.filename}:{where.lineno})"
-    )
+    """For an exception out of its code: the place is the last line outside hpcsim that was come to."""
+    path, line = _begins_at(simulation.scheduler)
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).parent not in _AROUND]
+    where = f"{own[-1].filename}:{own[-1].lineno}" if own else f"{path}:{line}"
+    what = f"{type(error).__name__}: {error}{_meant(error)}"
+    return SchedulerError(f"t={simulation.now}: scheduler {simulation.scheduler.name} raised {what} ({where})")
+
+
+def _meant(error: BaseException) -> str:
+    """The attribute that was perhaps meant, of one that is not there."""
+    if not isinstance(error, AttributeError) or error.obj is None or error.name is None:
+        return ""
+    if isinstance(error.obj, Job) and error.name in ("runtime", "runtime_s", "run_time"):
+        return "; how long a job will run nobody knows: there is job.walltime, and view.twins.performance predicts"
+    close = get_close_matches(error.name, [name for name in dir(error.obj) if not name.startswith("_")], n=1)
+    return f". Did you mean {close[0]!r}?" if close else ""
+
+
+def _begins_at(scheduler: Any) -> tuple[Path, int]:
+    """The file and the line in which its method ``schedule`` begins; of one with levers around it, of that itself."""
+    inner = scheduler
+    while type(inner).__module__.startswith(_WRAPPERS):
+        inner = getattr(inner, "scheduler", None) or inner.inner
+    code = getattr(getattr(type(inner), "schedule", None), "__code__", None)
+    return (Path("?"), 0) if code is None else (Path(code.co_filename), code.co_firstlineno)
+
+
+def with_place(simulation: Simulation, error: BadDecision) -> BadDecision:
+    """The same complaint, with the place where ``schedule`` begins."""
+    path, line = _begins_at(simulation.scheduler)
+    return BadDecision(f"{error} ({path}:{line})")
 
 
 def bad(simulation: Simulation, what: str) -> BadDecision:
@@ -62,10 +97,12 @@ def called(job: object) -> str:
 
 def whereabouts(simulation: Simulation, job: object) -> str:
     """Where a job is, to say why it is in the wrong place."""
-    if not isinstance(job, Job) or not 0 <= job.id < len(simulation.state):
+    if not isinstance(job, Job):
+        return f"no job but of type {type(job).__name__}"
+    if not 0 <= job.id < len(simulation.state):
         return "not a job of this run"
     if job.id in simulation.running:
-        return "running"
+        return "running" if simulation.running[job.id].start < simulation.now else "running since this very second"
     if job.id in simulation.queue:
         return "waiting"
     if job.id in simulation.dependencies.blocked:

@@ -22,9 +22,9 @@ import simpy
 from hpcsim.engine.arrivals import Arrivals
 from hpcsim.engine.attempts import FUTURE, NODE_FAILED, REJECTED, RUNNING, STATES, Attempts
 from hpcsim.engine.availability import Releases
-from hpcsim.engine.carrying_out import carry_out, collected
+from hpcsim.engine.carrying_out import carry_out, collected, decisions_of
 from hpcsim.engine.clock import AFTER_ENDS, FIRST, NEVER, Callback, PassEvent, clock_from, schedule
-from hpcsim.engine.complaints import bad, called, needs_of, raised, refuse_a_stall, wishes_of
+from hpcsim.engine.complaints import bad, called, needs_of, raised, refuse_a_stall, wishes_of, with_place
 from hpcsim.engine.decided import Decided
 from hpcsim.engine.decisions import Decision
 from hpcsim.engine.dependencies import Dependencies
@@ -32,7 +32,7 @@ from hpcsim.engine.ledger import Ledger
 from hpcsim.engine.twins import Ended, broken
 from hpcsim.engine.view import Running, View
 from hpcsim.engine.waiting import Waiting
-from hpcsim.errors import InputError, TwinError
+from hpcsim.errors import BadDecision, InputError, TwinError
 from hpcsim.streams import stream
 from hpcsim.workload.job import TIMEOUT, Job, Workload
 
@@ -268,14 +268,17 @@ class Simulation:
             return
         began = perf_counter()
         try:
-            decisions = collected(self.scheduler.schedule(self._view))
+            decisions = decisions_of(self.scheduler, self._view)
         except (KeyboardInterrupt, TwinError):
             raise
         except BaseException as error:  # also SystemExit: a plug-in does not end the program
             raise raised(self, error) from error
         self.pass_seconds.append(perf_counter() - began)
         if decisions:
-            carry_out(self, decisions)
+            try:
+                carry_out(self, decisions)
+            except BadDecision as error:
+                raise with_place(self, error) from None
         if self.site is not None:
             self._await_site()
         if self.observers is not None:

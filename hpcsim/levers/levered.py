@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from hpcsim.engine.capabilities import CAPABILITIES, declared
+from hpcsim.engine.carrying_out import decisions_of
 from hpcsim.engine.decisions import Decision
 from hpcsim.engine.scheduler import Scheduler
 from hpcsim.engine.site import Site
@@ -18,8 +18,6 @@ from hpcsim.levers.power_cap import PowerCap
 from hpcsim.levers.sleep_idle import SleepIdle
 from hpcsim.levers.speed import Speed
 from hpcsim.scenario.load import LoadedScenario
-
-_MOST_DECISIONS = 1_000_000  # of one pass: the simulation refuses as many
 
 LEVERS: dict[str, Any] = {
     "power_cap": PowerCap, "cooling": Cooling, "sleep_idle": SleepIdle, "speed": Speed, "placement": Placement,
@@ -67,8 +65,7 @@ class Levered:
         seen = view
         for lever in self.levers:
             seen = lever.shown(seen)
-        asked: Iterable[Decision] = self.scheduler.schedule(seen) if view.queue or self._when_idle else ()
-        decisions = list(islice(asked, _MOST_DECISIONS))
+        decisions = decisions_of(self.scheduler, seen) if view.queue or self._when_idle else []
         for lever in self.levers:
             decisions = lever.decide(view, decisions)
         yield from decisions

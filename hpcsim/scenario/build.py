@@ -205,7 +205,10 @@ def make_scheduler(loaded: LoadedScenario, kind: type) -> Scheduler:
     except InputError as error:
         raise InputError(f"scheduler {name}: {error}") from error
     except Exception as error:
-        raise SchedulerError(f"scheduler {name} could not be made: {type(error).__name__}: {error}") from error
+        hint = ""
+        if loaded.options is None and isinstance(error, TypeError) and "positional argument" in str(error):
+            hint = "; it has no class Options, and without one __init__ is handed nothing"
+        raise SchedulerError(f"scheduler {name} could not be made: {type(error).__name__}: {error}{hint}") from error
     uses: Any = getattr(scheduler, "uses", frozenset())
     if uses:
         scheduler.needs = frozenset(getattr(scheduler, "needs", ())) | (uses & capabilities_of(loaded.scenario))
