@@ -259,7 +259,7 @@ def test_a_warm_start_continues_what_was_running_even_if_it_names_a_job_that_run
 
 
 BAD = [
-    ("twice", lambda view: [Start(job) for job in view.queue for _ in "ab"], r"started job j0, .* since this very second"),
+    ("twice", lambda view: [Start(job) for job in view.queue for _ in "ab"], r"started job j0, .* since this very s"),
     ("overbooked", lambda view: [Start(job) for job in view.queue], r"started job j1 on 8 nodes, but only 2 are free"),
     ("unknown", lambda view: [Start(Job(99, "ghost", 0, 1, 1, "", "", ""))], r"started job ghost, .* not a job of"),
     ("future", lambda view: [Start(Job(2, "j2", 9, 1, 1, "", "", ""))], r"started job j2, which is not yet submitted"),

@@ -122,7 +122,7 @@ def understood(words):
     if words[0] == "make":
         assert re.search(rf"^{words[1]}:", text_of("Makefile"), re.MULTILINE), words
     elif words[0] == "pip":
-        extras = re.findall(r"hpcsim\[(.*)\]", words[-1])
+        extras = re.findall(r"^(?:hpcsim|\.)\[(.*)\]", words[-1])
         known = tomllib.loads(text_of("pyproject.toml"))["project"]["optional-dependencies"]
         assert words[1] == "install"
         assert all(extra in known for each in extras for extra in each.split(","))
@@ -133,7 +133,7 @@ def understood(words):
         if "--hypothesis-profile" in words:
             assert f'register_profile("{words[words.index("--hypothesis-profile") + 1]}"' in conftest
     elif words[1:2] == ["-m"] and not words[2].startswith("benchmarks."):
-        assert words[2] == "pydoc"
+        assert words[2] in ("pydoc", "build")
     else:
         file = f"{words[2].replace('.', '/')}.py" if words[1] == "-m" else words[1]
         source = text_of(file)
