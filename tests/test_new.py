@@ -23,7 +23,7 @@ def test_it_writes_these_files_and_no_placeholder_is_left(kind: str, tmp_path: P
     files = {path.relative_to(tmp_path / "there").as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert files == FILES | {"hpcsim_my_own.py", "tests/test_my_own.py"}
     for content in rendered(kind, "my-own").values():
-        assert "$" not in content.replace("${{ matrix.python }}", "")
+        assert "$" not in content.replace("${{ matrix.python }}", "").replace("${{ vars.HPCSIM }}", "")
 
 
 @pytest.mark.parametrize(
