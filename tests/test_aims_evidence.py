@@ -97,7 +97,7 @@ def test_networks_of_seeds_and_ablations_are_trained_before_they_are_run(evidenc
         return True
 
     monkeypatch.setattr(module, "run", run)
-    for part, trainings in (("seeds", 12), ("ablations", 3 * len(module.ABLATIONS))):
+    for part, trainings in (("seeds", 12), ("ablations", 3 * (1 + len(module.ABLATIONS)))):
         ran.clear()
         assert evidence(part)[0] == "nothing is missing\n"
         assert [command[0] for command in ran] == ["train", "tournament"] * trainings
@@ -105,6 +105,9 @@ def test_networks_of_seeds_and_ablations_are_trained_before_they_are_run(evidenc
         for (entrant,), command in zip(entrants, ran[::2], strict=True):
             assert Path(entrant["weights"]).stem == command[command.index("--name") + 1]
             assert f" {command[command.index('--seed') + 1]}" in f" {entrant['label']}"
+            assert (command[-2:] == ["--without", entrant["label"].split()[1]]) == (
+                part == "ablations" and "nothing" not in entrant["label"]
+            )
         ran.clear()
         evidence(part)
         assert {command[0] for command in ran} == {"tournament"}  # the networks are there

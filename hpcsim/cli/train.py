@@ -45,6 +45,7 @@ def train() -> None:
 @_seed
 @click.option("--rounds", type=click.IntRange(0), help="How many; the plan's own number unless given.")
 @click.option("--days", type=click.FloatRange(0.1), help="Length of an episode.")
+@click.option("--held", type=click.IntRange(0), help="Episodes by which it is held to the rule; 0: it is not.")
 @click.option("--without", help="Leave something out; `hpcsim train aims bare --without help` lists what can be.")
 @click.option("--workers", type=click.IntRange(1), help="Processes that play; one for each core unless given.")
 @click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
@@ -52,7 +53,8 @@ def train() -> None:
 @click.option("--tensorboard", type=click.Path(path_type=Path), metavar="DIR", help="Write curves for TensorBoard.")
 def aims(
     scenarios: tuple[str, ...], out: Path, name: str | None, seed: int, rounds: int | None, days: float | None,
-    without: str | None, workers: int | None, resume: bool, settings: tuple[str, ...], tensorboard: Path | None,
+    held: int | None, without: str | None, workers: int | None, resume: bool, settings: tuple[str, ...],
+    tensorboard: Path | None,
 ) -> None:  # fmt: skip
     """Train a network of AIMS on SCENARIO, or on several in turn: a rule shows how, then it learns from what it does.
 
@@ -74,6 +76,7 @@ def aims(
     out = free_target(out, name)
     plan = Plan(scenarios, seed, overrides=_changed(settings))
     plan = plan._replace(rounds=plan.rounds if rounds is None else rounds, days=days or plan.days)
+    plan = plan._replace(held=plan.held if held is None else held)
     if without is not None:
         plan = left_out(plan, without)
     checkpoint = out / f"{name}.checkpoint"
@@ -82,6 +85,7 @@ def aims(
             plan, workers=workers or len(os.sched_getaffinity(0)), checkpoint=checkpoint, resume=resume, told=told
         )
     keys = [f"--rounds {plan.rounds} --days {plan.days}", *(f"--set {each}" for each in settings)]
+    keys += [f"--held {held}"] if held is not None else []
     keys += [f"--without {without}"] if without else []
     asked = " ".join(["hpcsim train aims", *scenarios, f"--name {name} --seed {seed}", *keys])
     path = trained.write(out, name, found.tensors, found.rates_O, found.usual_O, {"command": asked, **_about(found)})
