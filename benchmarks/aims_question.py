@@ -1,10 +1,10 @@
-"""What a tournament says of the four claims about AIMS, against each other scheduler, as a table in Markdown.
+"""What a tournament says of the four claims about AIMS, against each other scheduler, as a page in Markdown.
 
     python -m benchmarks.aims_question docs/evidence/question.csv [--of aims]
     python -m benchmarks.aims_question --data FOLDER
 
-The rows are those of ``python -m benchmarks.aims_evidence question``, or the directory of ``hpcsim tournament
-aims-question``. Cells may be missing: compared are windows in which all have ended. Where ``python -m
+The rows are those of ``python -m benchmarks.aims_evidence``, or the directory of ``hpcsim tournament aims-question``.
+Cells may be missing: two are compared in the windows in which both have ended. Where ``python -m
 benchmarks.aims_ceilings`` has left a ceilings.csv beside them, they stand beside the results. FOLDER is where the four
 files of the claims lie: their rows are counted.
 """
@@ -16,6 +16,7 @@ import csv
 import gzip
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 
@@ -29,10 +30,10 @@ from hpcsim.tournament.clairvoyant import METRICS
 from hpcsim.tournament.statistics import Estimate, judge
 
 CLAIMS = (
-    ("energy_kwh_per_work_node_hour", None, -16.2, "facility energy per work node-hour"),
-    ("lost_node_hours", None, -14.7, "lost node-hours"),
-    ("throughput_node_h_per_h", "saturation", +21.6, "completed node-hours per hour at saturation"),
-    ("variability", None, -16.9, "variability (sd/mean of bounded slowdown)"),
+    ("energy_kwh_per_work_node_hour", None, -16.2, "Facility energy per work node-hour"),
+    ("lost_node_hours", None, -14.7, "Lost node-hours"),
+    ("throughput_node_h_per_h", "saturation", +21.6, "Completed node-hours per hour, at saturation"),
+    ("variability", None, -16.9, "Variability (sd/mean of bounded slowdown)"),
 )
 FILES = {
     "ANL-ALCF-MACHINESTATUS-AURORA_20250127_20250430.csv.gz": 16,
@@ -42,46 +43,46 @@ FILES = {
 }
 """The files by name, and the rows that the claims count in them, 389,620 in all; those of Aurora are no jobs."""
 
-FAIR = (("max_wait_s", None, "longest wait"), ("mean_bounded_slowdown", None, "mean bounded slowdown"))
+BESIDE = (
+    ("mean_bounded_slowdown", None, None, "Mean bounded slowdown"),
+    ("throughput_node_h_per_h", None, None, "Completed node-hours per hour, at all loads"),
+)
+EASY = "backfilling"  # by whose longest wait and work is judged whether a gain was bought
 
 
-def percent(found: Estimate | None) -> str:
+def percent(found: Estimate | None, *, interval: bool = True) -> str:
     """A relative difference with its interval, in percent."""
     if found is None or not found.is_there:
         return "-"
     value, low, high = (100.0 * x for x in found)
-    if not isfinite(low + high):  # where some windows have none of it there is no interval of a ratio
+    if not interval or not isfinite(low + high):  # where some windows have none of it there is no interval of a ratio
         return f"{value:+.1f}"
     return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def compared(
-    cells: Cells, metric: str, load: str | None, of: str, others: list[str]
-) -> tuple[dict[str, Estimate], int]:
-    """How much more ``of`` has of a metric than each other, as a share of that; and in how many windows.
+    cells: Cells, metric: str, load: str | None, of: str, other: str, scenarios: tuple[str, ...] = ()
+) -> tuple[Estimate | None, int]:
+    """How much more ``of`` has of a metric than another, as a share of that; and in how many windows.
 
-    Of a load at which nothing has been run yet, nothing.
+    None where no window is whole yet.
     """
-    if load is not None and load not in cells.loads:
-        return {}, 0
-    blocks = complete_blocks(cells, metric, load=load)
-    found = {}
-    for other in others if of in blocks.schedulers else ():
-        standings = {each.scheduler: each for each in judge(blocks, other).standings}
-        found[other] = standings[of].relative
-    return found, blocks.windows
+    who = cells.column("scheduler")
+    two = replace(cells, rows=tuple(row for row, name in zip(cells.rows, who, strict=True) if name in (of, other)))
+    if load is not None and load not in two.loads:
+        return None, 0
+    with suppress(InputError):
+        blocks = complete_blocks(two, metric, load=load, scenarios=scenarios)
+        if {of, other} <= set(blocks.schedulers):
+            standing = next(each for each in judge(blocks, other).standings if each.scheduler == of)
+            return standing.relative, blocks.windows
+    return None, 0
 
 
 def totals(cells: Cells, metric: str) -> str:
     """The sum of a metric over all cells, by scheduler."""
     value_C, who = cells.values(metric), np.array(cells.column("scheduler"))
     return ", ".join(f"{np.nansum(value_C[who == name]):,.0f} under {name}" for name in cells.schedulers)
-
-
-def ceiling(found: Mapping[str, Estimate], bound: Mapping[str, Estimate], other: str) -> str:
-    """How far from another scheduler plan and bound are, in percent of that."""
-    each = [of[other] for of in (found, bound) if other in of]
-    return " / ".join(f"{100 * of.value:+.1f}" if of.is_there else "-" for of in each) or "-"
 
 
 def count_rows(folder: Path) -> None:
@@ -119,55 +120,93 @@ def page(asked: argparse.Namespace) -> None:
     """Print the tables of a tournament."""
     file = asked.rows / "cells.csv" if asked.rows.is_dir() else asked.rows
     cells = read_cells(file)
-    others = [name for name in dict.fromkeys(cells.column("scheduler")) if name != asked.of]
     rows = {tuple(row[key] for key in KEYS): row for row in rows_of(file.with_name("ceilings.csv"))}
     around = with_ceilings(cells, rows) if rows else None  # of several rows of a cell the last counts
-    tables, windows, seen = {}, 0, 0
-    ceilings: dict[str, tuple[dict[str, Estimate], dict[str, Estimate]]] = {}
-    for metric, load, *_ in (*CLAIMS, *FAIR):
-        tables[metric], there = compared(cells, metric, load, asked.of, others)
-        windows = max(windows, there)
-        if around is not None and metric in METRICS:
-            with suppress(InputError):  # no window is whole yet, at this load
-                plan, there = compared(around, metric, load, PLAN, [asked.of, *others])
-                if plan:
-                    seen = max(seen, there)
-                    ceilings[metric] = plan, compared(around, metric, load, BOUND, [asked.of, *others])[0]
-    heads = {metric: f"{what}, claimed {claim:+.1f} %" for metric, _, claim, what in CLAIMS}
-    heads |= {metric: what for metric, _, what in FAIR}
-    print(f"{asked.of} against each, in percent of that, with 95 % intervals; {windows} windows")
-    if ceilings:
-        print(f"Ceilings: a plan of one who knows all / what no schedule can beat, likewise; {seen} windows")
-    shown = [f"{head}{' | ceiling' if metric in ceilings else ''}" for metric, head in heads.items()]
-    print(f"\n| against | {' | '.join(shown)} |")
-    print("|---" * (len(heads) + len(ceilings) + 1) + "|")
-    for other in others:
-        line = []
-        for metric, found in tables.items():
-            line += [percent(found.get(other)), *([ceiling(*ceilings[metric], other)] if metric in ceilings else [])]
-        print(f"| {other} | {' | '.join(line)} |")
+    print(f"# {asked.of} against each\n\nMade by `python -m benchmarks.aims_question {asked.rows}`")
+    print(f"of {cells.count('done'):,} cells, in percent of the other scheduler, with 95 % intervals.")
+    if around is not None:
+        print(f"Ceilings, of {len(rows)} cells: a plan of one who knows all, and what no schedule can beat, likewise.")
+    for metric, load, claim, what in (*CLAIMS, *BESIDE):
+        print(f"\n## {what}{'' if claim is None else f': claimed {claim:+.1f} %'}\n")
+        section(cells, around, metric, load, claim, asked.of)
+    print("\n## What it was bought with\n")
+    bought(cells, asked.of)
+    besides(cells, rows)
+
+
+def section(cells: Cells, around: Cells | None, metric: str, load: str | None, claim: float | None, of: str) -> None:
+    """The table of a metric: all machines together, each alone, and the ceilings; and what is true of the claim.
+
+    All together are those of which there is a ratio: nobody loses a node-hour on some.
+    """
+    has_ceiling = around is not None and metric in METRICS
+    head = ["against", "all machines", *cells.scenarios, "windows", *(["plan", "bound"] if has_ceiling else [])]
+    print(f"| {' | '.join(head)} |")
+    print("|---" * len(head) + "|")
+    found, bounds = {}, {}
+    for other in cells.schedulers:
+        if other == of:
+            continue
+        alone = [compared(cells, metric, load, of, other, (name,))[0] for name in cells.scenarios]
+        there = [name for name, each in zip(cells.scenarios, alone, strict=True) if each is not None and each.is_there]
+        found[other], windows = compared(cells, metric, load, of, other, tuple(there))
+        line = [other, percent(found[other]), *(percent(each, interval=False) for each in alone), str(windows)]
+        if around is not None and has_ceiling:
+            plan, bounds[other] = (compared(around, metric, load, who, other)[0] for who in (PLAN, BOUND))
+            line += [percent(plan, interval=False), percent(bounds[other], interval=False)]
+        print(f"| {' | '.join(line)} |")
     print()
-    for metric, _load, claim, what in CLAIMS:
-        reached = [name for name, each in tables[metric].items() if each.is_there and _holds(each, claim)]
-        print(f"- {what}: {claim:+.1f} % is within or below the interval against {', '.join(reached) or 'nobody'}.")
-        if metric in ceilings:
-            bound = ceilings[metric][1]
-            beyond = [name for name in others if name in bound and bound[name].is_there and _less(bound[name], claim)]
-            if not any(each.is_there for of in ceilings[metric] for each in of.values()) and around is not None:
-                print(f"  In all there are {totals(around, metric)}.")  # somebody has none at all: there are no ratios
-            left, out = ceiling(*ceilings[metric], asked.of), ", ".join(beyond) or "nobody"
-            print(
-                f"  Above {asked.of} itself there is {left}; out of reach for any schedule is the claim against {out}."
-            )
+    if claim is not None:
+        reached = [name for name, each in found.items() if each is not None and each.is_there and _holds(each, claim)]
+        beyond = [name for name, each in bounds.items() if each is not None and each.is_there and _less(each, claim)]
+        print(f"{claim:+.1f} % is within or beyond the interval against {', '.join(reached) or 'nobody'}.")
+        if has_ceiling:
+            print(f"It is out of reach for any schedule against {', '.join(beyond) or 'nobody'}.")
+    if around is not None and has_ceiling:
+        above = [percent(compared(around, metric, load, who, of)[0], interval=False) for who in (PLAN, BOUND)]
+        print(f"Beside {of} itself the plan has {above[0]} and the bound {above[1]} %.")
+        if not any(each is not None and each.is_there for each in bounds.values()):
+            print(f"In all there are {totals(around, metric)}.")  # somebody has none at all: there are no ratios
+
+
+def bought(cells: Cells, of: str) -> None:
+    """Whether work was left undone, or jobs starve, window by window, beside plain backfilling."""
+    place = [tuple(each) for each in zip(*(cells.column(key) for key in KEYS), strict=True)]
+    energy, each_kwh = cells.values("energy_facility_kwh"), cells.values("energy_kwh_per_work_node_hour")
+    known = zip(place, cells.column("scheduler"), energy / each_kwh, cells.values("max_wait_s"), strict=True)
+    by_cell = {(at, who): (work, wait) for at, who, work, wait in known if isfinite(work + wait)}
+    waits = "longest wait over EASY's, median | at most | in cells over twice"
+    print(f"| scheduler | cells | completed work, in all | least in a cell | {waits} |")
+    print("|---" * 7 + "|")
+    for who in cells.schedulers:
+        pairs = [(by_cell[at, who], by_cell[at, EASY]) for at in dict.fromkeys(place) if _both(by_cell, at, who)]
+        if not pairs:
+            continue
+        work, wait = (np.array([[a[k], b[k]] for a, b in pairs]) for k in (0, 1))
+        share, longer = work[:, 0] / work[:, 1], np.divide(*np.maximum(wait, 3600.0).T)
+        mark = f"**{who}**" if who == of else who
+        done = f"{100 * work[:, 0].sum() / work[:, 1].sum() - 100:+.2f} % | {100 * share.min() - 100:+.2f} %"
+        over = int((longer > 2.0).sum())
+        print(f"| {mark} | {len(pairs)} | {done} | {np.median(longer):.2f} | {longer.max():.2f} | {over} |")
+    print(f"\nBeside {EASY} in the same cell; waits of less than an hour count as one.")
+
+
+def _both(by_cell: Mapping[tuple[tuple[str, ...], str], tuple[float, float]], at: tuple[str, ...], who: str) -> bool:
+    return (at, who) in by_cell and (at, EASY) in by_cell
+
+
+def besides(cells: Cells, rows: Mapping[tuple[str, ...], Mapping[str, str]]) -> None:
+    """What bounds any gain: programs that fail by themselves, and what idle nodes draw."""
     if rows:
         done, failed = (sum(float(row[f"{name}_node_hours"]) for row in rows.values()) for name in ("work", "failed"))
-        share = failed / (done + failed)
-        print(f"- Of the work of all jobs {100 * share:.1f} % is of programs that fail by themselves.")
+        print(
+            f"\nOf the work of all jobs {100 * failed / (done + failed):.1f} % is of programs that fail by themselves."
+        )
     idle = cells.column("energy_split_kwh.idle"), cells.column("energy_facility_kwh"), cells.column("scheduler")
-    shares = [float(a) / float(b) for a, b, who in zip(*idle, strict=True) if a and b and who == "backfilling"]
+    shares = [float(a) / float(b) for a, b, who in zip(*idle, strict=True) if a and b and who == EASY]
     if shares:
         print(
-            f"- Of the energy under backfilling {100 * np.mean(shares):.1f} % is drawn by idle nodes, before cooling: "
+            f"\nOf the energy under {EASY} {100 * np.mean(shares):.1f} % is drawn by idle nodes, before cooling: "
             "what an order of jobs alone cannot save."
         )
 
