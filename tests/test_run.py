@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -124,6 +125,17 @@ def test_jobs_takes_the_first_of_a_trace_and_exactly_so_many_of_a_profile(trace)
     assert len(hpcsim.simulate("mira", {"jobs": 123}).jobs) == 123
 
 
+def test_the_headline_says_which_trace_which_options_and_how_many_jobs_were_not_taken(trace, tmp_path):
+    done = hpcsim_command(
+        "run", "bare", "--trace", trace, "--set", "machine.nodes=15", "--set", "scheduler.order=sjf", "--no-plots",
+        cwd=tmp_path,
+    )  # fmt: skip
+    rejected = int(re.search(r"^jobs rejected +(\d+)", done.stdout, re.MULTILINE)[1])
+    title = f"bare (small.swf) under easy (order=sjf): 200 jobs ({rejected} rejected) on 15 nodes, seed 1"
+    assert title in " ".join(done.stdout.split())
+    assert "runs/bare-easy-1" in done.stdout
+
+
 PLUGIN = """
 from hpcsim.plugin import Start, hookimpl
 
@@ -158,6 +170,7 @@ def test_a_window_measures_only_what_was_submitted_in_it(trace):
     settings = {"trace": str(trace), "window": {"start": 500, "end": 2500, "warm_up": 500, "cool_down": 500}}
     run = hpcsim.simulate("bare", settings, check=True)
     assert run.jobs["submit_s"].between(500, 2499).all()
+    assert run.jobs_in_words == f"{len(run.jobs):,} jobs ({run.summary['jobs']:,} measured)"
     assert (run.jobs["measured"] == run.jobs["submit_s"].between(1000, 1999)).all()
     counted = run.jobs[run.jobs["measured"]]
     assert run.summary["jobs"] == len(counted) < len(run.jobs)

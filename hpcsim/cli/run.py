@@ -173,11 +173,8 @@ def _print_summary(console: Console, run: Run) -> None:
     from rich.text import Text
 
     summary, manifest = run.summary, run.manifest
-    jobs, nodes = summary["jobs"], manifest["machine"]["nodes"]
-    title = (
-        f"{run.title}: {jobs:,} job{'' if jobs == 1 else 's'} on {nodes:,} node{'' if nodes == 1 else 's'}, "
-        f"seed {manifest['seed']}"
-    )
+    nodes = manifest["machine"]["nodes"]
+    title = f"{run.title}: {run.jobs_in_words} on {nodes:,} node{'' if nodes == 1 else 's'}, seed {manifest['seed']}"
     console.print(title, style="italic", markup=False)
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column()

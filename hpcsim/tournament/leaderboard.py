@@ -10,10 +10,10 @@ from io import StringIO
 from typing import Final
 
 from hpcsim.errors import InputError
+from hpcsim.results.directions import better
 from hpcsim.scenario.layers import did_you_mean
 from hpcsim.tournament.blocks import complete_blocks
 from hpcsim.tournament.cells import KEYS, Cells
-from hpcsim.tournament.directions import better
 from hpcsim.tournament.statistics import Estimate, Judgement, Standing, judge
 
 

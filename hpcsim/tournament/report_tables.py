@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from hpcsim.results.directions import UNITS
 from hpcsim.tournament.cost import Cost
-from hpcsim.tournament.directions import UNITS
 from hpcsim.tournament.fronts import OBJECTIVES, Front
 from hpcsim.tournament.leaderboard import Board, cell
 from hpcsim.tournament.words import NOTHING, estimate, number

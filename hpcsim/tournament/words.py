@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import floor, isfinite, log10
 
+from hpcsim.results.directions import UNITS
 from hpcsim.tournament.cells import NO_LOAD
-from hpcsim.tournament.directions import UNITS
 from hpcsim.tournament.leaderboard import Board
 from hpcsim.tournament.statistics import Estimate, Judgement, Standing
 
