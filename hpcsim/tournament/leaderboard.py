@@ -86,6 +86,14 @@ def boards(cells: Cells, metrics: Sequence[str], control: str, *, by_load: bool 
                 yield board_of(cells, metric, scenario, load, control)
 
 
+def widest(found: Sequence[Board]) -> list[Board]:
+    """Of each metric the board over most: all scenarios, or the only one."""
+    first: dict[str, Board] = {}
+    for board in found:
+        first.setdefault(board.metric, board)
+    return [*first.values()]
+
+
 def _refused(metric: str) -> str:
     try:
         better(metric)
