@@ -1,4 +1,4 @@
-"""Every rule-based scheduler on the same jobs: 26,266 of polaris-nodebug on Polaris, with its physics.
+"""What every rule-based scheduler makes of the same jobs: 26,266 of polaris-nodebug on Polaris, with its physics.
 
 A row for each scheduler of the registry, with its default options, so that new ones appear by themselves; those that
 need what the scenario lacks (a twin, or a trace that records starts) are named and left out. Waits, bounded slowdowns
@@ -23,6 +23,13 @@ from hpcsim.scenario.needs import capabilities_of
 
 JOBS = 26_266
 TABLE = Path(__file__).parents[1] / "docs" / "baselines-table.md"
+_OF_THE_CLOCK = 5  # the column from which on figures are of the clock
+ALIKE = {  # why two rows may be the same to the last digit
+    ("fcfs", "flux"): "`flux` is `fcfs` to the last digit: with its default options Flux is plain first come, first "
+    "served ([baselines.md](baselines.md)); `scheduler.preset=production` backfills.",
+    ("heft", "cpop"): "`heft` is `cpop` to the last digit: of jobs without dependencies on one node class both ranks "
+    "are the predicted runtime, so both plan the longest jobs first ([baselines.md](baselines.md)).",
+}
 COLUMNS = (
     ("scheduler", "{}"),
     ("mean wait, h", "{:,.2f}"),
@@ -87,7 +94,11 @@ def markdown(rows: list[list[Any]], command: str) -> str:
     heads = [head for head, _ in COLUMNS]
     lines = [heads, ["---", *["--:"] * (len(heads) - 1)], *map(cells, rows)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"# The baselines on the same jobs\n\nMade by `{command}`:\n\n{table}\n\n{(__doc__ or '').strip()}\n"
+    what, _, more = (__doc__ or "").strip().partition("\n\n")
+    of = {row[0]: row[1:_OF_THE_CLOCK] for row in rows}
+    alike = [said for (one, other), said in ALIKE.items() if one in of and of[one] == of.get(other)]
+    parts = ["# The baselines on the same jobs", what, table, *alike, more, f"Made by `{command}`."]
+    return "\n\n".join(parts) + "\n"
 
 
 def main() -> None:

@@ -3,6 +3,8 @@
 ``make docs`` builds it to build/docs and takes every warning for an error; ``make docs-links`` asks the other sites.
 """
 
+import re
+
 from sphinx.application import Sphinx
 
 # Loaded before Sphinx reads their docstrings: it would load them with TYPE_CHECKING true, which pydantic cannot bear.
@@ -15,7 +17,7 @@ project = "hpcsim"
 author = "the authors of hpcsim"
 version = release = hpcsim.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 exclude_patterns = ["evidence", "images", "tournaments"]
 
 myst_heading_anchors = 4  # so that plugins.md#twins leads to a heading here as it does where the code is hosted
@@ -46,6 +48,11 @@ def _as_lists(app: Sphinx, what: str, name: str, thing: object, options: object,
             within = False
 
 
+def _titled(app: Sphinx, name: str, source: list[str]) -> None:
+    """Have links that are named after the file of a page, for readers of the files, named by its title on the site."""
+    source[0] = re.sub(r"\[([\w-]+\.md)\]\((\1(?:#[\w-]+)?)\)", r"[](\2)", source[0])
+
+
 def _skipped(app: Sphinx, what: str, name: str, thing: object, skip: bool, options: object) -> bool | None:
     """Leave out fields of named tuples, of which Python tells the number only, and tests: testing.md has these."""
     nothing = (getattr(thing, "__doc__", None) or "").startswith("Alias for field number")
@@ -53,6 +60,7 @@ def _skipped(app: Sphinx, what: str, name: str, thing: object, skip: bool, optio
 
 
 def setup(app: Sphinx) -> None:
-    """Have autodoc ask the two functions above."""
+    """Have Sphinx ask the three functions above."""
+    app.connect("source-read", _titled)
     app.connect("autodoc-process-docstring", _as_lists)
     app.connect("autodoc-skip-member", _skipped)

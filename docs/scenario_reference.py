@@ -25,7 +25,7 @@ from hpcsim.scenario.times import SPAN_SCHEMA, Moment
 HERE = Path(__file__).parent
 _MOMENT = get_args(Moment)[-1].json_schema["anyOf"]
 _SPAN = SPAN_SCHEMA["anyOf"]
-_HEAD = "| key | type | unit | default | what |\n|---|---|---|---|---|"
+_HEAD = "| key | what | type | default [unit] |\n|---|---|---|---|"
 
 # The unit of a number, by its name or by what is said of it; the first that is found. All others are counts and shares.
 _UNITS = (
@@ -49,14 +49,14 @@ name: mine
 machine: {model: polaris}
 profile: polaris            # jobs that are made up; trace: my.swf.gz takes recorded ones
 days: 7
-physics: {}                 # places, power, heat, failures and the centre's queues, all at their defaults
+physics: {}                 # places, power, heat, failures and the centre's queues, at their defaults
 scheduler: {name: easy, order: sjf}
 levers: {sleep_idle: 15m}
 twins: {performance: last-two}
 window: {warm_up: 1d, cool_down: 12h}
 ```
 
-    hpcsim validate mine.yaml                                # says all that is wrong, each with its line and column
+    hpcsim validate mine.yaml                                # all that is wrong, with its line and column
     hpcsim run mine.yaml
     hpcsim run mine.yaml --set scheduler.order=wfp3 --set physics.heat=false
     hpcsim schema -o scenario.schema.json                    # for completion in an editor
@@ -167,7 +167,9 @@ def _rows(model: type[BaseModel], links: dict[type[BaseModel], str]) -> Iterator
     for name, field in model.model_fields.items():
         names = {part.__name__: links.get(part) for part in _models_in(field.annotation)}
         about, told = schema["properties"][name], _told(field.description or "")
-        cells = (f"`{name}`", type_in_words(_plain(about, names), {}), _unit(name, about, told), _default(field), told)
+        unit = _unit(name, about, told)
+        default = _default(field) + (f" [{unit}]" if unit else "")
+        cells = (f"`{name}`", told, type_in_words(_plain(about, names), {}), default)
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 import resource
 import sys
@@ -44,6 +45,8 @@ from hpcsim.scenario.needs import refuse_lacking
 from hpcsim.strict_yaml import dump_yaml, parse_mapping
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from hpcsim.levers import Lever
     from hpcsim.machine.readings import Readings
     from hpcsim.machine.spec import MachineSpec
@@ -280,6 +283,7 @@ def replay(
         "scenario": loaded.scenario.name,
         "seed": loaded.scenario.seed,
         "scheduler": simulation.scheduler.name,
+        "scheduler_options": _changed(loaded.options),
         "levers": [lever.name for lever in levers],
         "needs": sorted(simulation.needs),
         "twins": {question: twin.name for question, twin in simulation.twins.items()},
@@ -310,6 +314,15 @@ def replay(
     }
     clock.lap("results")
     return Run(tables, summary, manifest, dump_yaml(loaded.resolved()), clock.timing(simulation), telemetry)
+
+
+def _changed(options: BaseModel | None) -> dict[str, Any]:
+    """The options of a scheduler that are not at their default, as JSON can hold them: infinity is a text."""
+    if options is None:
+        return {}
+    values = options.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    changed: dict[str, Any] = json.loads(json.dumps(values), parse_constant=str)
+    return changed
 
 
 def _own_tables(simulation: Simulation, scheduler: Any) -> dict[str, pa.Table]:

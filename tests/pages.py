@@ -28,7 +28,8 @@ def blocks(page: str, language: str) -> list[str]:
 
 def commands(page: str) -> list[str]:
     """What is typed into a shell, indented or in a block of ``sh``: each line without its comment."""
-    indented = "\n".join(line for line in text_of(page).splitlines() if line.startswith("    "))
+    text = re.sub(r" \\\n +", " ", text_of(page))  # a command may go on in the next line
+    indented = "\n".join(line for line in text.splitlines() if line.startswith("    "))
     lines = _TYPED.findall(indented) + [line for block in blocks(page, "sh") for line in _TYPED.findall(block)]
     return [re.split(r"  +#", line)[0].strip() for line in lines]
 

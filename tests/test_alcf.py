@@ -152,6 +152,13 @@ def test_a_missing_column_is_named_with_the_nearest(tmp_path: Path) -> None:
         read_alcf(made(tmp_path, {}, columns=columns))
 
 
+def test_a_column_that_is_expected_itself_is_not_taken_for_the_missing_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"QUEUED_TIMESTAMP is missing from the header$"):
+        read_alcf(made(tmp_path, {}, columns=["QTIME" if name == "QUEUED_TIMESTAMP" else name for name in RECORD]))
+    with pytest.raises(InputError, match=r"did you mean QUEUED_TIMESTAMP where it says QUEUED_TIME\?"):
+        read_alcf(made(tmp_path, {}, columns=["QUEUED_TIME" if n == "QUEUED_TIMESTAMP" else n for n in RECORD]))
+
+
 def test_a_column_twice_is_refused(tmp_path: Path) -> None:
     path = made(tmp_path, {})
     header, record = path.read_text().splitlines()

@@ -166,6 +166,8 @@ def test_a_synthetic_trace_is_written_and_described(ending: str, tmp_path: Path,
         result = CliRunner().invoke(trace, command, catch_exceptions=False)
         assert result.exit_code == 0
         assert "200 jobs" in result.output
+        if command[0] == "describe":
+            assert result.output.endswith("\nits picture is t.describe.png; --no-plot makes none\n")
     assert (tmp_path / "t.describe.png").stat().st_size > 10_000
 
 

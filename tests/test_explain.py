@@ -270,11 +270,11 @@ def test_a_run_from_before_decisions_were_kept_is_explained_as_far_as_it_goes(bl
 def test_the_documentation_shows_what_the_command_prints(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
-    shown = re.findall(r"\n    \$ (hpcsim .*)\n((?:    .*\n|\n)*)", DOC)
+    shown = re.findall(r"\n((?:    hpcsim .*\n)+)\n\S.*\n\n((?:    .*\n|\n)*)", DOC)
     assert len(shown) >= 2
-    for command, output in shown:
-        done = CliRunner().invoke(cli, shlex.split(command)[1:], catch_exceptions=False)
-        assert done.exit_code == 0, done.output
-        if command.startswith("hpcsim explain"):
-            expected = "\n".join(line[4:] for line in output.rstrip("\n").split("\n"))
-            assert done.output.rstrip("\n") == expected.rstrip("\n")
+    for typed, answered in shown:
+        for command in typed.splitlines():
+            done = CliRunner().invoke(cli, shlex.split(command)[1:], catch_exceptions=False)
+            assert done.exit_code == 0, done.output
+        expected = "\n".join(line[4:] for line in answered.rstrip("\n").split("\n"))
+        assert done.output.rstrip("\n") == expected.rstrip("\n")

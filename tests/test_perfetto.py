@@ -250,6 +250,7 @@ def made_up(jobs, *, places=True, machine=50_000):
         "seed": 1,
         "t0_utc": 0,
         "machine": {"nodes": machine},
+        "workload": {"source": "made"},
     }
     return Run(tables, {}, manifest, "machine: {model: null}", {})
 

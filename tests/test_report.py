@@ -54,6 +54,24 @@ def test_every_figure_of_the_summary_is_in_the_page_and_nothing_else(run, report
     assert shown == expected
 
 
+def test_all_jobs_are_counted_alike_in_the_words_the_cards_and_the_states():
+    run = hpcsim.simulate("polaris", {"jobs": 2000})
+    report = report_of(run)
+    rejected = run.summary["jobs_by_state"]["rejected"]
+    assert run.summary["jobs"] + rejected == len(run.jobs) == sum(run.summary["jobs_by_state"].values())
+    assert report["runs"][0]["what"]["jobs"] == run.jobs_in_words == "2,000 jobs (1 rejected)"
+    cards = {row["label"]: row["values"] for row in report["tiles"]}
+    assert (cards["jobs"], cards["jobs rejected"]) == ([2000], [1])
+
+
+def test_the_headline_names_options_that_are_not_the_default_and_no_other(run):
+    assert run.title == "polaris under easy"
+    assert hpcsim.simulate("polaris", {"jobs": 5, "scheduler.order": "sjf"}).title == "polaris under easy (order=sjf)"
+    many = {"a": 1, "b": "x" * 40, "c": None, "d": True, "e": 2.5}
+    other = replace(run, manifest={**run.manifest, "scheduler_options": many})
+    assert other.title == f"polaris under easy (a=1, b={'x' * 23}…, c=null, 2 more)"
+
+
 def test_jobs_unpack_to_the_columns_of_the_table(run, report):
     jobs, packed = run.jobs, report["runs"][0]["jobs"]
     assert packed["count"] == len(jobs)
@@ -242,6 +260,9 @@ def test_runs_side_by_side_have_a_value_each_and_say_what_differs(run, fcfs):
     assert [each["name"] for each in shown["runs"]] == ["easy", "fcfs"]
     waits = {row["key"]: row["values"] for row in shown["summary"]}["mean_wait_s"]
     assert waits == [run.summary["mean_wait_s"], fcfs.summary["mean_wait_s"]]
+    better = {row["key"]: row["better"] for row in (*shown["summary"], *shown["tiles"])}
+    judged = [better[key] for key in ("mean_wait_s", "utilisation", "node_hours", "interrupts")]
+    assert judged == ["lower", "higher", None, None]
     assert {"key": "scheduler.name", "values": ["easy", "fcfs"]} in shown["differing"]
     assert "-  name: easy\n+  name: fcfs" in shown["differences"][0]
     (queue,) = [panel for panel in shown["panels"] if panel["id"] == "queue"]

@@ -128,7 +128,7 @@ def drag(browser, panel, begin, end):
 def test_the_page_loads_without_a_complaint_or_a_request(page, run):
     assert page.title == "polaris under easy"
     assert page.find_element("tag name", "h1").text == "polaris under easy"
-    assert f"{run.summary['jobs']:,}" in page.find_element("class name", "tiles").text
+    assert f"{len(run.jobs):,}" in page.find_element("class name", "tiles").text
     assert len(shown_parts(page)) == 1
     assert complaints(page) == []
 
@@ -240,6 +240,39 @@ def test_narrow_and_dark_the_page_is_not_wider_than_the_screen(page):
     finally:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_the_jobs_fit_on_a_screen_of_1280(page):
+    page.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    )
+    try:
+        until(lambda: page.execute_script("return innerWidth") == 1280)
+        page.find_element("css selector", "#jobs [aria-label='Last page']").click()  # where waits are longest
+        wide, there = page.execute_script(
+            "const frame = document.querySelector('#job-table').parentElement; "
+            "return [frame.scrollWidth, frame.clientWidth]"
+        )
+        assert wide <= there
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_comparison_says_better_or_worse_where_one_direction_is_and_the_difference_shows(chromium, run, tmp_path):
+    changed = {"mean_wait_s": 2.0, "utilisation": 1.1, "makespan_s": 1.0005, "interrupts": 2, "peak_power_kw": 0.9}
+    summary = {**run.summary, **{key: run.summary[key] * factor for key, factor in changed.items()}}
+    other = replace(run, summary=summary, manifest={**run.manifest, "scheduler": "other"})
+    write_report(tmp_path / "two.html", [run, other])
+    opened(chromium, tmp_path / "two.html")
+    rows = chromium.find_elements("css selector", "#summary tbody tr")
+    said = {row.find_element("tag name", "th").text: row.find_element("css selector", "td:last-child") for row in rows}
+    shown = [said[name].text for name in ("mean wait", "utilisation", "makespan", "interrupts", "peak power")]
+    assert shown == ["+100 % worse", "+10 % better", "+0.05 %", "+100 %", "−10 % better"]
+    colours = {
+        said[name].find_element("tag name", "span").value_of_css_property("color")
+        for name in ("mean wait", "utilisation", "interrupts")
+    }
+    assert len(colours) == 3
 
 
 def test_hostile_names_are_shown_as_they_are_and_do_nothing(chromium, run, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -124,6 +125,17 @@ def test_jobs_takes_the_first_of_a_trace_and_exactly_so_many_of_a_profile(trace)
     assert len(hpcsim.simulate("mira", {"jobs": 123}).jobs) == 123
 
 
+def test_the_headline_says_which_trace_which_options_and_how_many_jobs_were_not_taken(trace, tmp_path):
+    done = hpcsim_command(
+        "run", "bare", "--trace", trace, "--set", "machine.nodes=15", "--set", "scheduler.order=sjf", "--no-plots",
+        cwd=tmp_path,
+    )  # fmt: skip
+    rejected = int(re.search(r"^jobs rejected +(\d+)", done.stdout, re.MULTILINE)[1])
+    title = f"bare (small.swf) under easy (order=sjf): 200 jobs ({rejected} rejected) on 15 nodes, seed 1"
+    assert title in " ".join(done.stdout.split())
+    assert "runs/bare-easy-1" in done.stdout
+
+
 PLUGIN = """
 from hpcsim.plugin import Start, hookimpl
 
@@ -154,10 +166,20 @@ def test_a_plug_in_file_schedules(trace, tmp_path):
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["scheduler"] == "shortest"
 
 
+def test_of_a_plug_in_file_that_does_not_schedule_a_note_says_so(trace, tmp_path):
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    said = "hpcsim: mine.py offers the scheduler shortest, but easy schedules; --scheduler shortest has it schedule\n"
+    words = ("run", "bare", "--trace", trace, "--plugin", "mine.py", "--no-plots")
+    for chosen, expected in (((), said), (("--scheduler", "shortest"), "")):
+        done = hpcsim_command(*words, *chosen, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, expected)
+
+
 def test_a_window_measures_only_what_was_submitted_in_it(trace):
     settings = {"trace": str(trace), "window": {"start": 500, "end": 2500, "warm_up": 500, "cool_down": 500}}
     run = hpcsim.simulate("bare", settings, check=True)
     assert run.jobs["submit_s"].between(500, 2499).all()
+    assert run.jobs_in_words == f"{len(run.jobs):,} jobs ({run.summary['jobs']:,} measured)"
     assert (run.jobs["measured"] == run.jobs["submit_s"].between(1000, 1999)).all()
     counted = run.jobs[run.jobs["measured"]]
     assert run.summary["jobs"] == len(counted) < len(run.jobs)
@@ -190,6 +212,10 @@ def test_a_warm_start_takes_over_what_the_record_shows(tmp_path):
     [
         (["run", "bare"], "bare names no jobs: give a trace"),
         (["run", "bare", "--trace", "nowhere.swf"], "nowhere.swf"),
+        (["run", "bare", "--trace", "nosuch.txt"], "nosuch.txt: there is no such file"),
+        (["run", "SMALL"], "small.swf: that is a trace, expected a scenario: hpcsim run bare --trace "),
+        (["run", "lublin_256.swf.gz"], "hpcsim run bare --trace lublin_256.swf.gz"),
+        (["run", "bare", "--trace", "NO_SIZE"], "nor in no_size.swf; write it there, or add --set machine.nodes=N"),
         (["run", "bare", "--trace", "SMALL", "--jobs", "0"], "jobs: "),
         (["run", "bare", "--trace", "SMALL", "--scheduler", "eazy"], "Did you mean 'easy'"),
         (["run", "bare", "--trace", "SMALL", "--set", "scheduler.ordr=sjf"], "Did you mean 'order'"),
@@ -209,8 +235,10 @@ def test_a_warm_start_takes_over_what_the_record_shows(tmp_path):
     ],
 )
 def test_bad_input_exits_with_2_a_message_and_no_trace_of_a_run(trace, tmp_path, arguments, message):
+    no_size = tmp_path / "no_size.swf"
+    no_size.write_text(re.sub(r"; Max.*\n", "", trace.read_text()))
     before = files_of(tmp_path)
-    given = [str(trace) if argument == "SMALL" else argument for argument in arguments]
+    given = [{"SMALL": str(trace), "NO_SIZE": str(no_size)}.get(argument, argument) for argument in arguments]
     if given[0] == "run" and "--out" not in given:
         given += ["--out", "out"]
     done = hpcsim_command(*given, cwd=tmp_path)

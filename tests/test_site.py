@@ -30,15 +30,15 @@ def test_the_reference_of_scenarios_and_options_is_what_their_models_say():
 
 def test_the_reference_has_every_key_with_a_type_and_a_description():
     rows = [line.split(" | ") for line in (text_of("docs/scenario.md") + text_of("docs/options.md")).splitlines()]
-    rows = [[cell.strip("| ") for cell in row] for row in rows if len(row) == 5 and row[0].startswith("| `")]
-    assert all(key and kind and default and told for key, kind, _, default, told in rows)
+    rows = [[cell.strip("| ") for cell in row] for row in rows if len(row) == 4 and row[0].startswith("| `")]
+    assert all(key and kind and default and told for key, told, kind, default in rows)
     keys = {row[0].strip("`") for row in rows}
     assert keys >= set(Scenario.model_fields)
     for kind in ("schedulers", "twins"):
         for name, offered in load_plugins().offers[kind].items():
             assert f"\n### `{name}`\n" in text_of("docs/options.md")
             assert keys >= set(offered.Options.model_fields if hasattr(offered, "Options") else ())
-    units = {row[0].strip("`"): row[2] for row in rows}
+    units = {row[0].strip("`"): "".join(re.findall(r" \[(\S+)\]$", row[3])) for row in rows}
     assert {units[key] for key in ("pass_interval", "interval", "half_life", "decision_s")} == {"s"}
     assert [units[key] for key in ("cap_kw", "transfer_gb_s", "days", "load", "beta")] == ["kW", "GB/s", "d", "", ""]
 
@@ -68,6 +68,9 @@ def test_the_site_is_built_without_a_warning_and_every_link_leads_somewhere(tmp_
             broken += [] if there else [(name, target)]
     assert broken == []
     assert 'id="hpcsim.plugin.View"' in pages["api.html"]
+    for name, html in pages.items():
+        assert not re.findall(r"<a [^>]*>(?:<[^>]*>)*[\w-]+\.md<", html), name
+    assert ">What a run leaves behind</" in pages["first-run.html"]
 
 
 def test_the_first_run_prints_what_its_page_shows(tmp_path, monkeypatch, capsys):

@@ -13,9 +13,9 @@ from made_tournaments import FIELD, write_cells
 from scipy import stats
 
 from hpcsim.errors import InputError
+from hpcsim.results import directions
 from hpcsim.results.citations import references
 from hpcsim.results.figures import FIGURES, FIGURES_OF_MACHINE, FIGURES_OF_WORKFLOW
-from hpcsim.tournament import directions
 from hpcsim.tournament.blocks import complete_blocks
 from hpcsim.tournament.bootstrap import drawn_again, factor_of_best, improvement, interquartile_mean, interval, profile
 from hpcsim.tournament.cells import read_cells

@@ -45,6 +45,7 @@ def planned(folder: Path, text: str = GOOD, **changes: object) -> Plan:
     ("changes", "said"),
     [
         ({"schedulers": "[fcfs, eazy]"}, r"t.yaml:3:20: scheduler.name: no scheduler named 'eazy'. Did you mean 'ea"),
+        ({"schedulers": "[fcfs, mine]"}, r"scheduler.name: no scheduler named 'mine'.* file: --plugin FILE\.$"),
         ({"schedulers": "[{name: easy, oder: sjf}]"}, r"t.yaml:3:27: scheduler.oder: easy has no such option. Did you"),
         ({"schedulers": "[{name: easy, levers: {slep_idle: 1m}}]"}, r"t.yaml:3:.*levers.slep_idle.*'sleep_idle'"),
         ({"schedulers": "[easy, easy]"}, r"t.yaml:3:20: schedulers: easy a second time; give one of them a label"),
@@ -53,7 +54,7 @@ def planned(folder: Path, text: str = GOOD, **changes: object) -> Plan:
         ({"scenarios": "[polaris, polaris]"}, r"t.yaml:2:22: scenarios: polaris a second time"),
         ({"scenarios": "[{base: polaris, jobs: 10}]"}, r"t.yaml:2:13: polaris says which jobs are run \(jobs, "),
         ({"scenarios": "[{base: polaris, load: 0.5}]"}, r"t.yaml:2:13: polaris has a load of its own"),
-        ({"scenarios": "[{base: bare, trace: no.swf}]"}, r"t.yaml:2:13: .*no.swf"),
+        ({"scenarios": "[{base: bare, trace: no.swf}]"}, r"t.yaml:2:13: .*no.swf: there is no such file; --data DIR"),
         ({"metrics": "[mean_wait]"}, r"t.yaml:\d+:11: metrics: no figure.* 'mean_wait'. Did you mean 'mean_wait_s'"),
         ({"metrics": "[energy_split_kwh]"}, r"metrics: energy_split_kwh is no number; name a part"),
         ({"control": "esy"}, r"t.yaml:\d+:10: control: no scheduler is called 'esy'. Did you mean 'easy'"),
@@ -91,6 +92,23 @@ def test_windows_that_do_not_fit_the_trace_are_refused(tmp_path, windows, said):
     (tmp_path / "a.swf").write_text(SWF)
     with pytest.raises(InputError, match=said):
         planned(tmp_path, scenarios="[{base: bare, trace: a.swf}]", windows=windows)
+
+
+def test_that_windows_are_the_same_for_all_scenarios_is_said_where_they_fit_one_and_not_another(tmp_path):
+    (tmp_path / "a.swf").write_text(SWF)
+    both = {
+        "scenarios": "[polaris, {base: bare, trace: a.swf}]",
+        "windows": "{measured: 1d, start: 2024-01-05, count: 2}",
+    }
+    with pytest.raises(InputError, match=r"scenarios of other times go into one of their own$"):
+        planned(tmp_path, **both)
+    with pytest.raises(InputError, match=r"overlap in what they measure, 172800 s each$"):
+        planned(tmp_path, **{**both, "windows": "{measured: 2d, every: 1d, count: 2}"})
+    with pytest.raises(
+        InputError,
+        match=r"t.yaml:4:32: windows.start: 2024-01-05T00:00 UTC is after all jobs of a.swf, .* some from [^;]*$",
+    ):
+        planned(tmp_path, **{**both, "scenarios": "[{base: bare, trace: a.swf}]"})
 
 
 def test_windows_are_disjoint_chronological_and_as_many_as_fit(tmp_path):

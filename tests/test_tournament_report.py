@@ -31,6 +31,7 @@ from hpcsim.tournament.leaderboard import boards
 from hpcsim.tournament.page import CITES
 from hpcsim.tournament.report import write_report
 from hpcsim.tournament.statistics import judge
+from hpcsim.tournament.words import said_once
 
 HOSTILE = "<script>alert(1)</script> & 50 % of $x_1$ \\ {~^#} \"q\" 'r' \x07"
 LONG = {
@@ -38,7 +39,7 @@ LONG = {
     **{f"scheduler {number} with the levers sleep_idle and power_cap": 1.04 + number / 100 for number in range(16)},
 }  # fmt: skip
 SMALL = {"easy": 1.0, "fcfs": 1.6, "sjf": 0.7}
-VOID = {"meta", "br", "hr", "img", "link", "input"}
+VOID = {"meta", "br", "hr", "img", "link", "input", "wbr"}
 
 
 def files(directory: Path) -> dict[str, bytes]:
@@ -76,6 +77,32 @@ def test_the_leaderboard_fits_the_terminal_and_names_no_winner_that_is_none(tmp_
     assert "is first:" not in flat.replace("Nobody is first:", "")
     assert re.search(r"sjf +1\.00 +a +−30\.3 \[−32\.7, −27\.7\]", shown)
     assert ("better in, %" in shown) == (columns == 160)
+
+
+def test_a_small_table_of_ranks_comes_first_and_each_warning_once(tmp_path, monkeypatch):
+    write_cells(tmp_path, field=SMALL, windows=4, seeds=1)
+    monkeypatch.setenv("COLUMNS", "120")
+    lines = CliRunner().invoke(cli, ["leaderboard", str(tmp_path)]).output.splitlines()
+    assert lines[0] == "Mean rank over windows, 1 is the best; + better and − worse than the control."
+    assert lines[1].split()[0] == "sjf"
+    assert "easy (control)" in lines[1]
+    (waits,) = [line for line in lines[:12] if line.startswith("mean_wait_s")]
+    assert waits.split()[1:] == ["1.00", "+", "2.00", "3.00", "−"]
+    flat = " ".join(" ".join(lines).split())
+    assert flat.count("are rough") == 1
+    assert flat.index("are rough") < flat.index("Two tests, two answers") < flat.index("lower is better:")
+    write_report(tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("are rough") == 1
+    assert page.index("easy (control)") < page.index("Two tests, two answers") < page.index("<h3>")
+    assert page.count("Nobody is first") <= page.count("<h3>") + page.count("<details>") + 1
+
+
+def test_a_warning_of_some_boards_says_of_which(tmp_path):
+    write_cells(tmp_path, field=SMALL, windows=12, seeds=1, failed=lambda *key: key[0] == "mira" and key[1] > 6)
+    found = write_report(tmp_path)
+    (rough,) = (said for said in said_once(found) if "are rough" in said)
+    assert rough.startswith("all scenarios, mira: Intervals of 7 windows of a scenario are rough")
 
 
 def test_csv_and_latex_go_to_a_file_as_they_are(reported):

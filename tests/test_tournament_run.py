@@ -208,6 +208,15 @@ def test_a_grid_that_grows_runs_only_what_is_new(finished, tmp_path):
     assert len(after) == 18
 
 
+def test_it_ends_with_who_stands_where(finished, tmp_path, capsys):
+    out = shutil.copytree(finished, tmp_path / "out")
+    assert _hpcsim(written(tmp_path), "--out", out, "--workers", 1, "--resume") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("Mean rank over windows, 1 is the best;")
+    assert re.search(r"^easy \(control\) +\d\.\d\d +\d\.\d\d$", said, re.MULTILINE)
+    assert said.splitlines()[-1] == f"hpcsim leaderboard {out} says more, with intervals"
+
+
 def test_a_directory_that_is_there_is_refused_without_resume(finished, tmp_path, capsys):
     file = written(tmp_path)
     assert _hpcsim(file, "--out", finished) == 2

@@ -58,10 +58,15 @@ def test_the_name_tells_the_format(swf: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["made.txt", "made.gz", "made", "swf", "made.swf.zip"])
 def test_another_name_is_refused(swf: Path, name: str) -> None:
+    workload = read_trace(swf)
     swf.rename(swf.with_name(name))
     for use in (read_trace, lambda path: write_trace(read_trace(path), path)):
         with pytest.raises(InputError, match=r"expected \.swf, \.swf\.gz .*\.csv or \.csv\.gz"):
             use(swf.with_name(name))
+    with pytest.raises(InputError, match=r"nosuch\.txt: there is no such file$"):
+        read_trace(swf.with_name("nosuch.txt"))
+    with pytest.raises(InputError, match="the name does not tell the format"):
+        write_trace(workload, swf.with_name("nosuch.txt"))
 
 
 @pytest.mark.parametrize("form", ["swf", "csv"])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hpcsim.tournament.statistics import Standing
 
 _WIDE = 140  # columns, from which on everything has room
+_BRACKETS = "In brackets: 95 % intervals of a bootstrap over windows."
 
 
 @click.command(short_help="Say who stands where in a tournament, with intervals.")
@@ -52,23 +53,49 @@ def leaderboard(directory: Path, metrics: tuple[str, ...], control: str | None, 
         _print(found, every=bool(metrics))
 
 
+def print_ranks(console: Console, found: list[Board]) -> None:
+    """A small table of mean ranks, who is first, and each warning once."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from hpcsim.tournament.report_tables import ranks_table
+    from hpcsim.tournament.words import RANKS, firsts, said_once
+
+    header, rows, _ = ranks_table(found)
+    if rows:
+        console.print(Text(RANKS, style="bold"))
+        table = Table(box=None, pad_edge=False)
+        for number, name in enumerate(header):
+            table.add_column(Text(name), overflow="fold", justify="right" if number else "left")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        console.print(table)
+    for sentence in firsts(found):
+        console.print(Text(sentence))
+    for sentence in said_once(found):
+        console.print(Text(sentence, style="yellow"))
+
+
 def _print(found: list[Board], *, every: bool) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from hpcsim.tournament.words import TWO_TESTS
+
     console = Console(highlight=False, width=max(60, shutil.get_terminal_size().columns))
     alone = {board.metric for board in found if board.scenario is None}
     shown = [board for board in found if every or (board.load is None and (board.scenario is None or not alone))]
+    print_ranks(console, shown)
+    console.print(Text(f"{TWO_TESTS} {_BRACKETS}\n"))
     for board in shown:
         _board(console, board)
-    console.print(Text(_legend(shown), style="dim"))
 
 
 def _board(console: Console, board: Board) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from hpcsim.tournament.statistics import conclusion, warnings
+    from hpcsim.tournament.statistics import conclusion
     from hpcsim.tournament.words import compared, omnibus, title
 
     console.print(Text(title(board), style="bold"))
@@ -88,8 +115,6 @@ def _board(console: Console, board: Board) -> None:
     console.print(table)
     for sentence in filter(None, (conclusion(judged), omnibus(judged))):
         console.print(Text(sentence))
-    for sentence in warnings(judged):
-        console.print(Text(sentence, style="yellow"))
     console.print()
 
 
@@ -112,11 +137,3 @@ def _cells(each: Standing, letters: str, *, wide: bool, one: bool) -> list[str]:
 
 def _cut(name: str) -> str:
     return name if len(name) <= 12 else f"{name[:11]}…"
-
-
-def _legend(shown: list[Board]) -> str:
-    return (
-        "rank: mean over windows, 1 is the best. Schedulers that share a letter are not separable by their ranks. In "
-        "brackets: 95 % intervals of a bootstrap over windows. better, worse: the signed-rank test (Holm, 5 %) and the "
-        "interval of the paired differences both say so."
-    )

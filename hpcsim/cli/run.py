@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hpcsim.engine.simulation import Simulation
+    from hpcsim.plugin.loader import Plugins
     from hpcsim.replay import Progress
     from hpcsim.results.run import Run
 
@@ -93,6 +94,7 @@ def run_scenario(
     loaded = load_scenario(
         scenario, [*settings, *given], schedulers=found.schedulers, twins=found.twins, parts=found.offers
     )
+    _note_idle(found, loaded.scenario.scheduler.name)
     if out is not None:
         refuse_used(out.expanduser())
     with view(loaded.scenario.name) as progress:
@@ -102,6 +104,19 @@ def run_scenario(
     else:
         directory = _write_under_runs(finished, plots=not no_plots)
     _print(finished, directory)
+
+
+def _note_idle(found: Plugins, scheduler: str) -> None:
+    """Say of each plug-in file that another scheduler than its own schedules: who names a file means to try it."""
+    for plugin in found.found:
+        offered = plugin.offers.get("schedulers", []) if plugin.file is not None else []
+        if offered and scheduler not in offered:
+            one = "the scheduler" if len(offered) == 1 else "the schedulers"
+            click.echo(
+                f"hpcsim: {plugin.file} offers {one} {', '.join(offered)}, but {scheduler} schedules; "
+                f"--scheduler {offered[0]} has it schedule",
+                err=True,
+            )
 
 
 def _write_under_runs(run: Run, *, plots: bool) -> Path:
@@ -173,11 +188,8 @@ def _print_summary(console: Console, run: Run) -> None:
     from rich.text import Text
 
     summary, manifest = run.summary, run.manifest
-    jobs, nodes = summary["jobs"], manifest["machine"]["nodes"]
-    title = (
-        f"{run.title}: {jobs:,} job{'' if jobs == 1 else 's'} on {nodes:,} node{'' if nodes == 1 else 's'}, "
-        f"seed {manifest['seed']}"
-    )
+    nodes = manifest["machine"]["nodes"]
+    title = f"{run.title}: {run.jobs_in_words} on {nodes:,} node{'' if nodes == 1 else 's'}, seed {manifest['seed']}"
     console.print(title, style="italic", markup=False)
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column()

@@ -76,9 +76,12 @@ def tournament(
         raise InputError(f"{what}; when it can, --resume goes on with what is missing") from error
     whole = not states["pending"] and not code
     if whole:
+        from rich.console import Console
+
+        from hpcsim.cli.leaderboard import print_ranks
         from hpcsim.tournament.report import write_report
 
-        write_report(directory.root)
+        print_ranks(Console(highlight=False), write_report(directory.root))
     directory.sweep()
     _say_end(planned, directory, states, whole=whole)
     return code or (1 if states["failed"] else 0)
@@ -140,6 +143,8 @@ def _say_end(plan: Plan, directory: Directory, states: dict[str, int], *, whole:
     names = ["cells.csv", *(["failures.csv"] if states["failed"] else [])]
     names += ["leaderboard.csv", "report.html"] if whole else []
     click.echo(f"{directory.root}: {', '.join(names)}")
+    if whole:
+        click.echo(f"hpcsim leaderboard {directory.root} says more, with intervals")
 
 
 def _cores() -> int:

@@ -175,7 +175,7 @@ def describe(
                 plot_description(one, picture)
             except OSError as error:
                 raise InputError(f"{picture}: the picture cannot be written: {error.strerror or error}") from error
-            click.echo(f"\n{picture}")
+            click.echo(f"\nits picture is {picture}; --no-plot makes none")
 
 
 def _workload(

@@ -61,8 +61,31 @@ class Run:
 
     @property
     def title(self) -> str:
-        """Such as ``polaris under easy with power_cap``."""
-        return f"{self.manifest['scenario']} under {scheduler_of(self.manifest)}"
+        """Such as ``polaris under easy with power_cap``; with the trace, and options that are not the default.
+
+        ``bare (my.swf.gz) under easy (order=sjf)``: at most three options are named, the others are counted.
+        """
+        workload = self.manifest["workload"]
+        trace = f" ({workload['source']})" if workload.get("format") else ""
+        return f"{self.manifest['scenario']}{trace} under {scheduler_of(self.manifest)}"
+
+    @cached_property
+    def rejected(self) -> int:
+        """How many of all jobs no queue took."""
+        rejected = pc.equal(self.tables["jobs"].column("state").cast(pa.string()), "rejected")
+        return int(pc.sum(rejected).as_py() or 0)
+
+    @property
+    def jobs_in_words(self) -> str:
+        """All jobs that it had, such as ``20,910 jobs (8 rejected)``; and how many count, where not all are measured.
+
+        ``summary["jobs"]`` are the measured ones that were not rejected.
+        """
+        jobs = self.tables["jobs"]
+        count, measured = jobs.num_rows, pc.sum(jobs.column("measured")).as_py() or 0
+        of_which = [f"{self.rejected:,} rejected"] if self.rejected else []
+        of_which += [f"{measured:,} measured"] if measured < count else []
+        return f"{count:,} job{'' if count == 1 else 's'}" + (f" ({', '.join(of_which)})" if of_which else "")
 
     @cached_property
     def jobs(self) -> pd.DataFrame:
@@ -280,8 +303,19 @@ def _refuse_unfit(tables: Mapping[str, pa.Table], texts: Mapping[str, Any]) -> N
 
 
 def scheduler_of(manifest: Mapping[str, Any]) -> str:
-    """The scheduler of a run, with the levers around it."""
-    return with_levers(str(manifest["scheduler"]), manifest.get("levers") or ())
+    """The scheduler of a run, with its options that are not the default, and with the levers around it."""
+    scheduler = str(manifest["scheduler"])
+    given = [f"{key}={_short(value)}" for key, value in (manifest.get("scheduler_options") or {}).items()]
+    if len(given) > _OPTIONS:
+        given[_OPTIONS:] = [f"{len(given) - _OPTIONS} more"]
+    if given:
+        scheduler += f" ({', '.join(given)})"
+    return with_levers(scheduler, manifest.get("levers") or ())
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONG else f"{text[: _LONG - 1]}…"
 
 
 def with_levers(scheduler: str, levers: Iterable[str]) -> str:
@@ -294,6 +328,7 @@ class DirectoryTaken(InputError):
 
 
 TELEMETRY = "telemetry.parquet"
+_OPTIONS, _LONG = 3, 24  # that a headline names at most, and the characters of a value
 SUMS = "SHA256SUMS"  # of all that repeats byte for byte; sha256sum -c reads it
 _LATEST_UTC = 253_402_300_800  # the year 10000, of which Python knows no dates
 _FARTHEST_S = 1 << 42  # from t0_utc; node-seconds are larger

@@ -82,8 +82,8 @@ def machine_nodes(loaded: LoadedScenario, workload: Workload) -> int:
     nodes = loaded.scenario.machine.nodes or workload.machine_nodes
     if nodes is None:
         raise InputError(
-            f"{loaded.place('machine')}: machine.nodes: how many nodes the machine has is not said, "
-            f"neither here nor in {workload.source}"
+            f"scenario {loaded.scenario.name}: machine.nodes: how many nodes the machine has is said neither there nor "
+            f"in {workload.source}; write it there, or add --set machine.nodes=N"
         )
     return nodes
 

@@ -48,6 +48,7 @@ NAMED: tuple[str, ...] = ("observers", "metrics")
 """The keys whose values are names with options behind them."""
 
 _TOURNAMENTS = ("tournament", "aims-question")  # what the names of packaged files begin with that are tournaments
+_TRACES = (".swf", ".swf.gz", ".csv", ".csv.gz")  # what names of traces end in that no scenario has
 _LONGEST_SHOWN = 60  # characters of a wrong value
 _LONGEST_PATH = 1000  # characters; os.path.expanduser and the system's own limits raise in many ways beyond
 _MOST_BASES = 20  # below one another
@@ -188,6 +189,8 @@ def _find(source: str | Path, folder: Path) -> Path:
     if is_name and source in packaged:
         found = packaged[str(source)]
         return found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found
+    if str(source).lower().endswith(_TRACES):
+        raise InputError(f"{source}: that is a trace, expected a scenario: hpcsim run bare --trace {source}")
     if path.is_file():
         return path
     if path.is_dir():

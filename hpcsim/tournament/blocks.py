@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcsim.errors import InputError
+from hpcsim.results.directions import Better, better
 from hpcsim.tournament.cells import Cells
-from hpcsim.tournament.directions import Better, better
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -24,10 +24,10 @@ from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import ASLEEP
 from hpcsim.engine.sleeping import Sleeping
 from hpcsim.engine.view import View
+from hpcsim.results.directions import better
 from hpcsim.schedulers.aims.placing import safest
 from hpcsim.streams import stream
 from hpcsim.tournament.bounds import Bounds, Truth
-from hpcsim.tournament.directions import better
 from hpcsim.workload.job import Job
 
 Summary = Mapping[str, Any]

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import matplotlib
 from matplotlib.figure import Figure
 
+from hpcsim.results.directions import UNITS
 from hpcsim.results.plots.files import as_bytes
 from hpcsim.results.plots.ink import inked
 from hpcsim.tournament.cells import Cells
-from hpcsim.tournament.directions import UNITS
 from hpcsim.tournament.figures.canvas import Style, styles
 from hpcsim.tournament.figures.differences import differences
 from hpcsim.tournament.figures.front import front_figure

@@ -10,10 +10,10 @@ from io import StringIO
 from typing import Final
 
 from hpcsim.errors import InputError
+from hpcsim.results.directions import better
 from hpcsim.scenario.layers import did_you_mean
 from hpcsim.tournament.blocks import complete_blocks
 from hpcsim.tournament.cells import KEYS, Cells
-from hpcsim.tournament.directions import better
 from hpcsim.tournament.statistics import Estimate, Judgement, Standing, judge
 
 
@@ -84,6 +84,14 @@ def boards(cells: Cells, metrics: Sequence[str], control: str, *, by_load: bool 
         for scenario, loads in _loads_of(cells).items() if by_load else ():
             for load in loads if len(loads) > 1 else ():
                 yield board_of(cells, metric, scenario, load, control)
+
+
+def widest(found: Sequence[Board]) -> list[Board]:
+    """Of each metric the board over most: all scenarios, or the only one."""
+    first: dict[str, Board] = {}
+    for board in found:
+        first.setdefault(board.metric, board)
+    return [*first.values()]
 
 
 def _refused(metric: str) -> str:

@@ -16,9 +16,22 @@ from hpcsim.tournament.bootstrap import RESAMPLES
 from hpcsim.tournament.cells import Cells
 from hpcsim.tournament.drawn import Drawn, in_page
 from hpcsim.tournament.leaderboard import Board
-from hpcsim.tournament.report_tables import Table
-from hpcsim.tournament.statistics import Judgement, conclusion, warnings
-from hpcsim.tournament.words import against, ahead, compared, effect, estimate, omnibus, p_value, title
+from hpcsim.tournament.report_tables import Table, ranks_table
+from hpcsim.tournament.statistics import Judgement, conclusion
+from hpcsim.tournament.words import (
+    RANKS,
+    TWO_TESTS,
+    against,
+    ahead,
+    compared,
+    effect,
+    estimate,
+    firsts,
+    omnibus,
+    p_value,
+    said_once,
+    title,
+)  # fmt: skip
 
 CITES = (
     "Demsar2006", "Agarwal2021", "ImanDavenport1980", "Holm1979", "Friedman1937", "Nemenyi1963", "Wilcoxon1945",
@@ -50,7 +63,7 @@ def page(
     links = [("conclusions", "Conclusions"), *((f"metric-{metric}", metric) for metric in metrics)]
     links += [("front", "Pareto front"), ("cost", "What deciding cost"), ("cells", "Cells"), ("reading", "How to read")]
     body = [
-        *_conclusions(cells, boards),
+        *_conclusions(boards),
         *(line for metric in metrics for line in _metric(metric, boards, figures)),
         *_front(figures, parts.front),
         *_cost(parts.cost),
@@ -103,17 +116,13 @@ def _counted(number: int, what: str) -> str:
     return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
-def _conclusions(cells: Cells, boards: Sequence[Board]) -> Iterator[str]:
+def _conclusions(boards: Sequence[Board]) -> Iterator[str]:
     yield '<section id="conclusions"><h2>Conclusions</h2>'
-    widest: dict[str, Board] = {}
-    for board in boards:
-        widest.setdefault(board.metric, board)
-    rows: list[tuple[str, ...]] = []
-    for metric, board in widest.items():
-        judged = board.judgement
-        said = board.refused if judged is None else conclusion(judged)
-        rows.append((metric, "" if judged is None else judged.blocks.better, board.scope, said))
-    yield _table(Table(("metric", "better", "of", "what the ranks and the paired differences say"), rows, 4))
+    yield f'<p class="said">{escape(RANKS)}</p>'
+    yield _table(ranks_table(boards))
+    yield from (f'<p class="said">{escape(said)}</p>' for said in firsts(boards))
+    yield f'<p class="said">{escape(TWO_TESTS)}</p>'
+    yield from (f'<p class="warning">{escape(said)}</p>' for said in said_once(boards))
     yield (
         '<p class="note">A scheduler is called first only where its mean rank is apart from all others by the '
         "critical distance and the interval of its paired differences from each of them lies on one side of zero. "
@@ -128,7 +137,7 @@ def _metric(metric: str, boards: Sequence[Board], figures: Sequence[Drawn]) -> I
         yield from _figure(f"{name}-{metric}", figures)
     for number, board in enumerate(own):
         if board.load is None:
-            yield from _board(board, unfolded=number == 0, loud=number == 0)
+            yield from _board(board, unfolded=number == 0)
     for name in ("profiles", "loads"):
         yield from _figure(f"{name}-{metric}", figures)
     by_load = [board for board in own if board.load is not None]
@@ -140,7 +149,7 @@ def _metric(metric: str, boards: Sequence[Board], figures: Sequence[Drawn]) -> I
     yield "</section>"
 
 
-def _board(board: Board, *, unfolded: bool, loud: bool = False) -> Iterator[str]:
+def _board(board: Board, *, unfolded: bool) -> Iterator[str]:
     if not unfolded:
         yield f"<details><summary>{escape(board.scope)}</summary>"
     else:
@@ -150,8 +159,6 @@ def _board(board: Board, *, unfolded: bool, loud: bool = False) -> Iterator[str]
         yield f'<p class="said">{escape(board.refused)}</p>'
     else:
         yield f'<p class="said">{escape(compared(judged))} {escape(conclusion(judged))} {escape(omnibus(judged))}</p>'
-        kind = "warning" if loud else "note"
-        yield from (f'<p class="{kind}">{escape(said)}</p>' for said in warnings(judged))
         yield _standings(board, judged)
     if not unfolded:
         yield "</details>"
@@ -257,9 +264,8 @@ def _figure(name: str, figures: Sequence[Drawn]) -> Iterator[str]:
 
 def _table(table: Table) -> str:
     kinds = ["" if at < table.words or not name else "number" for at, name in enumerate(table.header)]
-    head = "".join(
-        f'<th scope="col"{_class(kind)}>{escape(name)}</th>' for name, kind in zip(table.header, kinds, strict=True)
-    )
+    names = [escape(name).replace("_", "_<wbr>") for name in table.header]
+    head = "".join(f'<th scope="col"{_class(kind)}>{name}</th>' for name, kind in zip(names, kinds, strict=True))
     lines = [f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>']
     for first, *rest in table.rows:
         cells = "".join(

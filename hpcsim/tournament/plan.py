@@ -31,6 +31,9 @@ OF_PARTS = {"energy_split_kwh", "jobs_by_state", "recorded_places"}
 """Figures that are mappings; a part of one is a metric: ``energy_split_kwh.idle``."""
 
 
+_SAME = "; windows are the same for all scenarios of a tournament: scenarios of other times go into one of their own"
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One run of a tournament: where it stands in the grid, and the whole scenario that it runs.
@@ -98,7 +101,9 @@ def plan(grid: Grid, plugins: Plugins, *, plugin_files: Sequence[Path] = (), dat
             placed.append(replace(field, placed=tuple(_windows(grid, field))))
         except InputError as error:
             part = "protocol" if str(error).startswith("protocol") else "windows"
-            wrong.append(f"{_place(grid, str(error), part)}: {error}")
+            # the remedies that it names would move the windows of the others too
+            alone = len(fields) == 1 or part != "windows" or field.extent.source not in str(error)
+            wrong.append(f"{_place(grid, str(error), part)}: {error}{'' if alone else _SAME}")
     if wrong:
         raise InputError("\n".join(dict.fromkeys(wrong)))
     cells = [cell for field in placed for cell in _cells(grid, field, plugins)]
@@ -134,6 +139,7 @@ def _field(grid: Grid, number: int, entry: Any, plugins: Plugins, data: Path | N
     wrong: list[str] = []
     loaded: list[LoadedScenario] = []
     for at, entrant in enumerate(grid.tournament.schedulers):
+        unknown = f"no scheduler named {entrant.name!r}"
         try:
             one = checked(
                 [*layers, _entrant_layer(grid, at, entrant)],
@@ -142,11 +148,16 @@ def _field(grid: Grid, number: int, entry: Any, plugins: Plugins, data: Path | N
             loaded.append(one)
         except InputError as error:
             wrong += [
-                line if grid.text.value_places[()].origin in line else f"{place}: {line}"
+                (line if grid.text.value_places[()].origin in line else f"{place}: {line}")
+                + (" That of a plug-in's file: --plugin FILE." if unknown in line else "")
                 for line in str(error).splitlines()
             ]
     if wrong:
         raise InputError("\n".join(dict.fromkeys(wrong)))
+    trace = loaded[0].scenario.trace
+    if trace is not None and not os.path.exists(trace):
+        looked = "--data DIR is the folder in which traces are looked for" if data is None else f"nor is it in {data}"
+        raise InputError(f"{place}: {trace}: there is no such file; {looked}")
     extent, source = _extent(grid, place, loaded[0], plugins)
     for one, entrant in zip(loaded, grid.tournament.schedulers, strict=True):
         try:

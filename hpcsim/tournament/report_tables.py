@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from hpcsim.results.directions import UNITS
 from hpcsim.tournament.cost import Cost
-from hpcsim.tournament.directions import UNITS
 from hpcsim.tournament.fronts import OBJECTIVES, Front
-from hpcsim.tournament.leaderboard import Board, cell
+from hpcsim.tournament.leaderboard import Board, cell, widest
 from hpcsim.tournament.words import NOTHING, estimate, number
 
 
@@ -18,6 +18,26 @@ class Table(NamedTuple):
     header: tuple[str, ...]
     rows: list[tuple[str, ...]]
     words: int = 1
+
+
+def ranks_table(boards: Sequence[Board]) -> Table:
+    """Who stands where at a glance: the mean rank of each scheduler in each metric, in the order of the first metric.
+
+    A ``+`` or ``−`` says that it is better or worse than the control, as the verdict of the board does. Of schedulers
+    and metrics those go down that are more.
+    """
+    of_metric = {each.metric: each.judgement for each in widest(boards) if each.judgement is not None}
+    cells: dict[str, dict[str, str]] = {}
+    for metric, judged in of_metric.items():
+        for each in judged.standings:
+            name = each.scheduler + (" (control)" if each.verdict == "control" else "")
+            sign = {"better": " +", "worse": " −"}.get(each.verdict, "")
+            cells.setdefault(name, {})[metric] = f"{each.mean_rank:.2f}{sign}"
+    rows = [(name, *(of_one.get(metric, NOTHING) for metric in of_metric)) for name, of_one in cells.items()]
+    header: tuple[str, ...] = ("", *of_metric)
+    if len(rows) < len(of_metric):
+        header, *rows = zip(header, *rows, strict=True)
+    return Table(header, rows)
 
 
 def tests_table(boards: Sequence[Board]) -> Table:

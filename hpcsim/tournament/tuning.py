@@ -28,7 +28,7 @@ import numpy as np
 
 from hpcsim.errors import InputError
 from hpcsim.plugin.loader import Plugins
-from hpcsim.tournament.directions import better
+from hpcsim.results.directions import better
 from hpcsim.tournament.directories import DONE, Directory
 from hpcsim.tournament.execute import missing, run_cells
 from hpcsim.tournament.grid import Entrant, Grid

@@ -77,6 +77,11 @@ def by_pattern(windows: Windows, extent: Extent) -> list[Placed]:
         )
     first = extent.first if windows.start is None else windows.start.seconds(extent.t0_utc)
     last = extent.last if windows.end is None else windows.end.seconds(extent.t0_utc)
+    if extent.last is not None and first >= extent.last:
+        raise InputError(
+            f"windows.start: {extent.label(first)} UTC is after all jobs of {extent.source}, which has some "
+            f"{_range(extent)}"
+        )
     if first < extent.first or (extent.last is not None and last is not None and last > extent.last):
         raise InputError(
             f"windows: between {extent.label(first)} and {extent.label(last or 0)} UTC there are not jobs everywhere; "

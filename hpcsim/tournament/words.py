@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import floor, isfinite, log10
 
+from hpcsim.results.directions import UNITS
 from hpcsim.tournament.cells import NO_LOAD
-from hpcsim.tournament.directions import UNITS
-from hpcsim.tournament.leaderboard import Board
-from hpcsim.tournament.statistics import Estimate, Judgement, Standing
+from hpcsim.tournament.leaderboard import Board, widest
+from hpcsim.tournament.statistics import Estimate, Judgement, Standing, warnings
 
 NOTHING = "–"
+RANKS = "Mean rank over windows, 1 is the best; + better and − worse than the control."
+TWO_TESTS = (
+    "Two tests, two answers: letters compare the mean ranks of all schedulers with one another (Nemenyi); better and "
+    "worse compare each with the control alone, window by window (signed-rank test, Holm, 5 %), where the interval of "
+    "the paired differences says so too. So one that shares a letter with the control may be better than it, and an "
+    "interval that excludes 0 separates nobody if the test does not."
+)
 
 
 def number(value: float, digits: int = 4) -> str:
@@ -70,6 +78,44 @@ def title(board: Board) -> str:
     said = f"{board.metric}{f' [{unit}]' if unit else ''}"
     judged = board.judgement
     return f"{said}{f', {judged.blocks.better} is better' if judged else ''}: {board.scope}"
+
+
+def firsts(found: Sequence[Board]) -> list[str]:
+    """Who is first in which metrics, and in which nobody is, a sentence each; why others are not judged."""
+    metrics_of: dict[str | None, list[str]] = {}
+    said = []
+    for board in widest(found):
+        if board.judgement is None:
+            said.append(f"{board.metric}: {board.refused}")
+        else:
+            metrics_of.setdefault(board.judgement.first, []).append(board.metric)
+    nobody = metrics_of.pop(None, [])
+    firsts = [f"{name} is first in {', '.join(metrics)}." for name, metrics in metrics_of.items()]
+    if nobody:
+        where = ", ".join(nobody) if firsts else "any metric"
+        firsts.append(f"Nobody is first in {where}: ranks or paired differences do not separate the best from all.")
+    return [*firsts, *said]
+
+
+def said_once(found: Sequence[Board]) -> list[str]:
+    """The warnings of all boards, each once; before it where it holds, if not everywhere."""
+    judged = [board for board in found if board.judgement is not None]
+    boards_of: dict[str, list[Board]] = {}
+    for board in judged:
+        for sentence in warnings(board.judgement) if board.judgement else ():
+            boards_of.setdefault(sentence, []).append(board)
+    return [f"{_where(boards, judged)}{sentence}" for sentence, boards in boards_of.items()]
+
+
+def _where(some: Sequence[Board], every: Sequence[Board]) -> str:
+    if len(some) == len(every):
+        return ""
+    parts = []
+    for of in ("scope", "metric"):
+        names = dict.fromkeys(getattr(board, of) for board in some)
+        if len(names) < len({getattr(board, of) for board in every}):
+            parts.append(", ".join(names))
+    return f"{'; '.join(parts)}: " if parts else ""
 
 
 def compared(judged: Judgement) -> str:

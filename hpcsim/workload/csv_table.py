@@ -62,6 +62,8 @@ def read_csv(path: Path, columns: Sequence[Column]) -> Iterator[pa.Table]:
 def _places(where: str, header: list[str], columns: Sequence[Column]) -> dict[str, int]:
     """The place in the header of each wanted column that it has."""
     labels = [label.strip().upper() for label in header]
+    expected = {name.upper() for column in columns for name in (column.name, *column.also)}
+    others = [label for label in labels if label not in expected]
     places = {}
     for column in columns:
         names = [name.upper() for name in (column.name, *column.also)]
@@ -71,7 +73,7 @@ def _places(where: str, header: list[str], columns: Sequence[Column]) -> dict[st
         if found:
             places[column.name] = found[0]
         elif not column.optional:
-            near = get_close_matches(column.name.upper(), labels, n=1)
+            near = get_close_matches(column.name.upper(), others, n=1)
             hint = f"; did you mean {column.name} where it says {near[0]}?" if near else ""
             raise InputError(f"{where}: the column {column.name} is missing from the header{hint}")
     return places

@@ -63,6 +63,8 @@ def read_trace(
     if reservations not in ("drop", "keep"):
         raise InputError(f"reservations: found {reservations!r}, expected 'drop' or 'keep'")
     plugged = {reader.name: reader for reader in readers}
+    if form is None and _own_format(path) is None and not os.path.exists(path):
+        raise InputError(f"{path}: there is no such file")
     form = _format(path, plugged) if form is None else _known_format(path, form, plugged)
     reader = plugged.get(form)
     kept_at = _kept_at(path, reader, form, path.suffix.lower(), reservations)

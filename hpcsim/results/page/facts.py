@@ -9,13 +9,13 @@ from typing import Any
 
 from hpcsim.errors import InputError
 from hpcsim.results.citations import bibtex, own
+from hpcsim.results.directions import judged
 from hpcsim.results.figures import FIGURES, FIGURES_OF_MACHINE, FIGURES_OF_WORKFLOW
 from hpcsim.results.run import Run
 from hpcsim.strict_yaml import parse_mapping
 
 # The figures that come first, each if the run has it: key and what to call it.
 TILES = (
-    ("jobs", "jobs"),
     ("mean_wait_s", "mean wait"),
     ("median_wait_s", "median wait"),
     ("mean_bounded_slowdown", "mean bounded slowdown"),
@@ -57,6 +57,7 @@ def what_ran(run: Run) -> Row:
         "nodes": manifest["machine"]["nodes"],
         "seed": manifest["seed"],
         "t0_utc": manifest["t0_utc"],
+        "jobs": run.jobs_in_words,
         "submitted": run.tables["jobs"].num_rows,
         "in_workload": manifest["workload"]["jobs"],
         "source": manifest["workload"]["source"],
@@ -87,12 +88,14 @@ def _rows(group: str, key: str, unit: str, formula: str, values: Sequence[Any]) 
     """One row, or of a mapping one for each of its keys; none where no run has the key."""
     maps = [value for value in values if isinstance(value, Mapping)]
     if not maps:
-        row = {"group": group, "key": key, "unit": unit, "formula": formula, "values": list(values)}
+        row = {
+            "group": group, "key": key, "unit": unit, "formula": formula, "better": judged(key), "values": list(values),
+        }  # fmt: skip
         return [row] if any(value is not None for value in values) else []
     parts = dict.fromkeys(part for each in maps for part in each)
     return [
         {
-            "group": group, "key": f"{key}: {part}", "unit": unit, "formula": "" if number else formula,
+            "group": group, "key": f"{key}: {part}", "unit": unit, "formula": "" if number else formula, "better": None,
             "values": [value.get(part) if isinstance(value, Mapping) else None for value in values],
         }
         for number, part in enumerate(parts)
@@ -118,13 +121,25 @@ def _plain(value: Any) -> Any:
 
 
 def tiles(runs: Sequence[Run]) -> list[Row]:
-    """The figures that come first."""
+    """The figures that come first; of jobs as many as the tables have, as everywhere else on the page."""
     units = {key: unit for keys, unit, _ in (*FIGURES, *FIGURES_OF_WORKFLOW, *FIGURES_OF_MACHINE) for key in keys}
-    rows = [
-        {"key": key, "label": label, "unit": units[key], "values": [run.summary.get(key) for run in runs]}
+    rows: list[Row] = [
+        {
+            "key": key, "label": label, "unit": units[key], "better": judged(key),
+            "values": [run.summary.get(key) for run in runs],
+        }
         for key, label in TILES
+    ]  # fmt: skip
+    of_jobs: dict[str, list[int]] = {
+        "jobs": [run.tables["jobs"].num_rows for run in runs],
+        "jobs rejected": [run.rejected for run in runs],
+    }
+    counts = [
+        {"key": label, "label": label, "unit": "count", "better": None, "values": counted}
+        for label, counted in of_jobs.items()
+        if label == "jobs" or any(counted)
     ]
-    return [row for row in rows if any(value is not None for value in row["values"])]
+    return [*counts, *(row for row in rows if any(value is not None for value in row["values"]))]
 
 
 def differing_keys(runs: Sequence[Run]) -> list[Row]:

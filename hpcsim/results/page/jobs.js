@@ -7,7 +7,6 @@ const PAGE_SIZES = [25, 50, 100, 500];
 const COLUMNS = [
   { key: "job", title: "job", from: "job_id", kind: "text" },
   { key: "user", title: "user", from: "user", kind: "text" },
-  { key: "project", title: "project", from: "project", kind: "text" },
   { key: "queue", title: "queue", from: "queue", kind: "text" },
   { key: "state", title: "state", from: "state", kind: "text" },
   { key: "nodes", title: "nodes", from: "nodes", kind: "count" },
@@ -19,6 +18,7 @@ const COLUMNS = [
   { key: "slowdown", title: "bounded slowdown", from: "bounded_slowdown", kind: "count" },
   { key: "energy", title: "energy [kWh]", from: "energy_kwh", kind: "count" },
   { key: "why", title: "why it started", from: "why", kind: "text" },
+  { key: "project", title: "project", from: "project", kind: "text", hidden: true },
   { key: "end", title: "ended", from: "end_s", kind: "moment", hidden: true },
   { key: "attempts", title: "times on the machine", from: "attempts", kind: "count", hidden: true },
   { key: "held", title: "held back for", from: "eligible_s", kind: "span", hidden: true },
@@ -194,10 +194,11 @@ function ranksOf(column) {
   return column.ranks;
 }
 
-function cell(column, i, t0) {
+/** A cell in words: a moment to the minute, so that a row has room; the details of a job tell its seconds. */
+function cell(column, i, t0, { seconds = false } = {}) {
   if (column.kind === "text") return textAt(column.values, i);
   const value = column.values[i];
-  return column.kind === "moment" ? moment(t0, value) : column.kind === "span" ? span(value) : number(value);
+  return column.kind === "moment" ? moment(t0, value, { seconds }) : column.kind === "span" ? span(value) : number(value);
 }
 
 function render(table, state, parts) {
@@ -228,7 +229,7 @@ function details(table, i) {
   const known = Object.fromEntries(table.columns.map((column) => [column.from, column.values]));
   const list = element("dl");
   for (const column of table.columns) {
-    const text = cell(column, i, table.t0);
+    const text = cell(column, i, table.t0, { seconds: true });
     if (text && text !== "–") list.append(element("div", {}, element("dt", {}, column.title), element("dd", {}, text)));
   }
   const name = textAt(known.job_id, i);

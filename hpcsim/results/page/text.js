@@ -16,7 +16,7 @@ function sentenceOf({ what, timelines }) {
   const until = moment(what.t0_utc, timelines.end_s, { seconds: false });
   const said = [
     what.description ? `${what.description.replace(/[.\s]+$/, "")}.` : "",
-    `${number(what.submitted)} jobs${what.submitted < what.in_workload ? ` of ${number(what.in_workload)}` : ""} from ${what.source},`,
+    `${what.jobs}${what.submitted < what.in_workload ? ` of ${number(what.in_workload)}` : ""} from ${what.source},`,
     `on ${number(what.nodes)} nodes${what.machine ? ` of ${what.machine}` : ""}, seed ${what.seed};`,
     `${from} to ${until}${what.t0_utc ? " UTC" : ""} (${span(timelines.end_s - timelines.begin_s)}).`,
     what.until !== null && what.until !== undefined ? "The run was stopped early (until): jobs may be waiting or running still." : "",
@@ -42,12 +42,17 @@ function tileOf(value, unit, key) {
   return [number(value), unit && unit !== "count" && unit !== "jobs/h" ? element("small", {}, ` ${unit}`) : ""];
 }
 
-/** A column for each run, and how much more than the first the others have. */
+/** A column for each run, and how much more than the first the others have; better and worse where that is known. */
 function comparison(rows, runs, labelOf, shown = exact) {
   const heads = ["", runs[0].name, ...runs.slice(1).flatMap((run) => [run.name, "against the first"])];
   const cells = rows.map((row) => [labelOf(row), shown(row.values[0], row),
-    ...row.values.slice(1).flatMap((value) => [shown(value, row), change(value, row.values[0])])]);
+    ...row.values.slice(1).flatMap((value) => [shown(value, row), changed(value, row)])]);
   return tableOf(heads, cells, { right: heads.map((_, i) => i).slice(1), caption: "Figures of the runs", titled: false });
+}
+
+function changed(value, { values: [first], better }) {
+  const verdict = verdictOf(value, first, better);
+  return element("span", { class: verdict || null }, change(value, first), verdict ? ` ${verdict}` : "");
 }
 
 /** A key, which may be broken after its joints. */

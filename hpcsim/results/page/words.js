@@ -74,6 +74,13 @@ function change(value, first) {
   return `${percent > 0 ? "+" : "−"}${size} %`;
 }
 
+/** Whether a figure is better or worse than the first run's, by which direction is better; "" for none, and for less than 0.1 %. */
+function verdictOf(value, first, better) {
+  if (!better || typeof value !== "number" || typeof first !== "number") return "";
+  if (value === first || Math.abs(value - first) < 0.001 * Math.abs(first)) return "";
+  return value < first === (better === "lower") ? "better" : "worse";
+}
+
 /** A colour of the page by the name of its variable. */
 const colourOf = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
+from hpcsim.results.directions import UNITS
 from hpcsim.results.plots.ink import GREY, fitted
-from hpcsim.tournament.directions import UNITS
 from hpcsim.tournament.figures.canvas import (
     EDGE_IN,
     LINE_IN,

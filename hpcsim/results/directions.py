@@ -39,12 +39,15 @@ UNITS: Final = {
 }
 
 
+def judged(metric: str) -> Better | None:
+    """Which direction of ``metric`` is better; None for one that judges nothing, or that is unknown."""
+    return "lower" if metric in LOWER else "higher" if metric in HIGHER else None
+
+
 def better(metric: str) -> Better:
     """Which direction of ``metric`` is better. Raises InputError for one that judges nothing, or that is unknown."""
-    if metric in LOWER:
-        return "lower"
-    if metric in HIGHER:
-        return "higher"
+    if (found := judged(metric)) is not None:
+        return found
     if metric in NEITHER:
         raise InputError(f"metric {metric!r} describes the work and judges no scheduler: no direction is better")
     raise InputError(f"metric {metric!r}: nothing says whether lower or higher is better")
