@@ -23,6 +23,7 @@ from hpcsim.testing import (
     cases,
     scheduler_checks,
     twin_checks,
+    watched,
 )
 
 HERE = Path(__file__).parent
@@ -314,6 +315,26 @@ def test_each_bad_plug_in_gets_its_clear_error_and_no_other_run_is_touched(tmp_p
     code, said = checked(capsys, "mine", "--plugin", str(broken))
     assert code == 2
     assert f"{broken}:3: SyntaxError: invalid syntax" in said.err
+
+
+class Endless:
+    """Never ends a pass."""
+
+    name = "endless"
+    api = 1
+
+    def schedule(self, view):
+        while True:
+            pass
+
+
+@pytest.mark.parametrize("name", ["raises_nothing", "decides_nothing_for_an_empty_queue"])
+def test_a_pass_that_never_ends_is_ended_and_told(monkeypatch, name):
+    monkeypatch.setattr(watched, "LONGEST_PASS_S", 0.2)
+    check = next(check for check in scheduler_checks() if check.name == name)
+    for _ in range(2):  # once more, it is not waited for
+        with pytest.raises(AssertionError, match=r"TimeoutError: a pass had not come to an end after 0\.2 s of CPU"):
+            check(Endless)
 
 
 class Asking:

@@ -17,6 +17,7 @@ from hpcsim.testing import cases
 from hpcsim.testing.asked import Asked
 from hpcsim.testing.check import NotReached
 from hpcsim.testing.factory import Factory
+from hpcsim.testing.watched import stopped_after
 
 __tracebackhide__ = True
 
@@ -107,7 +108,8 @@ class _Timed:
     def schedule(self, view: View) -> list[Decision]:
         with _without_gc():
             began = process_time()
-            decisions = list(self.inner.schedule(view))
+            with stopped_after(type(self.inner)):
+                decisions = list(self.inner.schedule(view))
             self.cpu_s = self.cpu_s or process_time() - began
         return decisions
 

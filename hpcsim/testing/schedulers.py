@@ -25,6 +25,7 @@ from hpcsim.testing.watched import (
     ROOM,
     STALLS,
     Watched,
+    stopped_after,
     told,
 )
 
@@ -53,7 +54,8 @@ def _decides_nothing_for_an_empty_queue(factory: Factory) -> None:
         if when == "while jobs run":
             _run_to_an_empty_queue(simulation)
         try:
-            decisions = list(scheduler.schedule(simulation._view) or ())
+            with stopped_after(type(scheduler)):
+                decisions = list(scheduler.schedule(simulation._view) or ())
         except Exception as error:
             raise AssertionError(
                 f"asked with an empty queue {when}, {factory.name} raised {type(error).__name__}: {error}. Most likely "

@@ -5,10 +5,12 @@ It stands between the engine and the scheduler of a check, and looks at each pas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
-from typing import Any, NamedTuple, cast, get_args
+from typing import Any, Final, NamedTuple, cast, get_args
 
 from hpcsim.engine.capabilities import CAPABILITIES, needed_for
 from hpcsim.engine.complaints import whereabouts
@@ -21,6 +23,8 @@ __tracebackhide__ = True
 
 _MOST_DECISIONS = 20_000  # in one pass
 _MOST_IDLE_PASSES = 20_000  # that start nothing while nothing runs
+LONGEST_PASS_S: Final = 30.0  # of CPU: a pass that takes more never ends
+_ONCE_MORE_S: Final = 0.1  # for one of whose passes that was so
 
 # The kinds of faults; each is the point of one check or more.
 RAISES, FORM, JOBS, ROOM, MAINTENANCE, STALLS, CHANGES = (
@@ -37,6 +41,32 @@ class Pass(NamedTuple):
 
     def __str__(self) -> str:
         return f"t={self.now}: {'; '.join(self.decisions) or 'nothing'}"
+
+
+_ENDLESS: Final[set[type]] = set()
+
+
+@contextmanager
+def stopped_after(kind: type) -> Iterator[None]:
+    """Raise TimeoutError in a pass of a scheduler of this class, wherever it is, once it has taken too long.
+
+    A class that never ended once is not waited for again. Only the main thread can be stopped: in another none is.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def late(_number: int, _frame: object) -> None:
+        _ENDLESS.add(kind)
+        raise TimeoutError(f"a pass had not come to an end after {LONGEST_PASS_S:g} s of CPU")
+
+    before = signal.signal(signal.SIGVTALRM, late)
+    signal.setitimer(signal.ITIMER_VIRTUAL, _ONCE_MORE_S if kind in _ENDLESS else LONGEST_PASS_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 class Watched:
@@ -70,7 +100,7 @@ class Watched:
     def schedule(self, view: View) -> list[Decision]:
         simulation = view._simulation
         before = visible(simulation) if self.looks else ()
-        with self.during():
+        with self.during(), stopped_after(type(self.inner)):
             answer = cast("Any", self.inner.schedule(view))
             if answer is None:
                 self._blame(FORM, simulation, "returned None: schedule() should yield decisions, or return some")
