@@ -39,7 +39,7 @@ KEPT = Path("docs/evidence")
 MACHINES = ("polaris", "mira", "theta")
 SEEDS = (2, 3, 4, 5)  # the networks that come with hpcsim are of the first
 OF_ABLATIONS = (1, 2, 3)
-SHORT = ("--days", "0.75", "--rounds", "6", "--held", "0")  # at most 15 CPU minutes on polaris
+SHORT = ("--days", "0.75", "--rounds", "6", "--held", "0")  # meant to take at most 15 CPU minutes on polaris
 LOADS_OF_SEEDS = (0.9, "saturation")
 _GRACE_S = 60
 

@@ -120,6 +120,8 @@ def page(asked: argparse.Namespace) -> None:
     """Print the tables of a tournament."""
     file = asked.rows / "cells.csv" if asked.rows.is_dir() else asked.rows
     cells = read_cells(file)
+    if asked.of not in cells.schedulers:
+        raise InputError(f"--of: found {asked.of!r}, expected one of {', '.join(cells.schedulers)}")
     rows = {tuple(row[key] for key in KEYS): row for row in rows_of(file.with_name("ceilings.csv"))}
     around = with_ceilings(cells, rows) if rows else None  # of several rows of a cell the last counts
     print(f"# {asked.of} against each\n\nMade by `python -m benchmarks.aims_question {asked.rows}`")

@@ -102,6 +102,8 @@ def test_networks_of_seeds_and_ablations_are_trained_before_they_are_run(evidenc
         assert evidence(part)[0] == "nothing is missing\n"
         assert [command[0] for command in ran] == ["train", "tournament"] * trainings
         entrants = [module.yaml.safe_load(Path(command[1]).read_text())["schedulers"] for command in ran[1::2]]
+        loads = [module.yaml.safe_load(Path(command[1]).read_text())["loads"] for command in ran[1::2]]
+        assert all(each == ([0.9, "saturation"] if part == "seeds" else [0.7]) for each in loads)
         for (entrant,), command in zip(entrants, ran[::2], strict=True):
             assert Path(entrant["weights"]).stem == command[command.index("--name") + 1]
             assert f" {command[command.index('--seed') + 1]}" in f" {entrant['label']}"

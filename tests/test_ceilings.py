@@ -370,6 +370,10 @@ def test_rows_are_made_once_and_stand_beside_the_results(tmp_path, monkeypatch, 
     assert code == 2
     assert "ceilings.csv:1: found a, b" in err
     assert called("aims_question", tmp_path / "nothing")[0] == 2
+    (directory.root / "ceilings.csv").unlink()
+    code, _, err = called("aims_question", directory.root, "--of", "nobody")
+    assert code == 2
+    assert "--of: found 'nobody', expected one of aims, backfilling" in err
 
 
 def test_another_file_is_refused(tmp_path):
