@@ -127,11 +127,15 @@ def test_what_cannot_be_read_is_refused_with_a_sentence(tmp_path):
 
     (tmp_path / "cut").write_bytes(content[: len(content) // 2])
     (tmp_path / "text").write_text("hello")
+    named = bytearray(content)
+    named[27] ^= 0x40  # the first member's name is 16 kB longer, which the library repeats
+    (tmp_path / "named").write_bytes(named)
     cases = [
         (tmp_path / "none", make(), "cannot be read: No such file"),
         (tmp_path, make(), "cannot be read: Is a directory"),
         (tmp_path / "cut", make(), "not a whole snapshot of hpcsim"),
         (tmp_path / "text", make(), "not a whole snapshot of hpcsim"),
+        (tmp_path / "named", make(), "not a whole snapshot of hpcsim"),
         (altered("v1", header(version=1)), make(), f"found version 1 of snapshots, expected {VERSION}"),
         (altered("other", header(format="png")), make(), "not a whole snapshot of hpcsim"),
         (good, make(seed=2), "a snapshot of another simulation; made otherwise: the workload"),
@@ -144,6 +148,7 @@ def test_what_cannot_be_read_is_refused_with_a_sentence(tmp_path):
             into.restore(path)
         assert said in str(error.value)
         assert str(path) in str(error.value)
+        assert len(str(error.value)) < 1000
     plain_file, other = tmp_path / "plain", counted([(0, 6, 8)])
     counted([(0, 5, 8)]).save(plain_file)
     with pytest.raises(InputError, match=r"made otherwise: the workload, the simulation's runtime$"):

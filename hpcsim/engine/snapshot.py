@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 VERSION: Final = 4  # of what the file holds
 _FORMAT: Final = "hpcsim snapshot"
+_LONGEST_SAID: Final = 300
 _LONGEST: Final = 16  # hexadecimal digits of a print
 
 # What of a simulation is its state; all else is made anew, or follows from it.
@@ -96,8 +97,7 @@ def restore(simulation: Simulation, path: str | Path) -> None:
     try:
         _fill(simulation, header, data, {column.dtype.str: column for column in read})
     except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
-        what = f"{type(error).__name__}: {error}"
-        raise InputError(f"{path}: not a snapshot that this hpcsim can read ({what})") from error
+        raise InputError(f"{path}: not a snapshot that this hpcsim can read ({_said(error)})") from error
 
 
 def scenario_in(path: str | Path) -> str:
@@ -115,7 +115,12 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError, EOFError) as error:
-        raise InputError(f"{path}: not a whole snapshot of hpcsim ({type(error).__name__}: {error})") from error
+        raise InputError(f"{path}: not a whole snapshot of hpcsim ({_said(error)})") from error
+
+
+def _said(error: Exception) -> str:
+    """What a library complains of, cut: it may repeat 65 kB that it took for a name."""
+    return f"{type(error).__name__}: {error}"[:_LONGEST_SAID]
 
 
 def _header(file: zipfile.ZipFile, path: Path) -> dict[str, Any]:
