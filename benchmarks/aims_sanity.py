@@ -2,8 +2,8 @@
 
     python -m benchmarks.aims_sanity [--world NAME ...] [--rounds 20]
 
-- ``clocks``: half of the users run programs that memory limits, the others such as follow the clock; only energy
-  counts. Best is the clock of least energy for each program, which the truth tells, and of the ways to rest the best.
+- ``clocks``: half of the users run programs that memory limits, the others such as follow the clock; energy and waiting
+  count. Best is the clock of least energy for each program, which the truth tells, and of the ways to rest the best.
 - ``packing``: jobs of six and of four tenths of the machine, as long as each other, all there from the beginning; only
   performance counts. Best is one of each kind at a time, as long as there are both: two small ones leave nodes idle.
 - ``places``: hardware fails often, and some nodes more than others; only reliability counts. Best are always the nodes
@@ -29,7 +29,7 @@ from hpcsim.results.energy import power_curve
 from hpcsim.schedulers.aims import trained
 from hpcsim.schedulers.aims.expert import by_rule
 from hpcsim.schedulers.aims.network import State
-from hpcsim.schedulers.aims.shape import CLOCKS, DEPARTURES, MODES, OBJECTIVES, REST
+from hpcsim.schedulers.aims.shape import CLOCKS, DEPARTURES, MODES, REST
 from hpcsim.training.course import Plan, train
 from hpcsim.training.rewards import Hazard, expected_loss_s
 from hpcsim.workload.behaviour import draw_behaviour
@@ -42,15 +42,15 @@ Settings = dict[str, Any]
 
 
 class World(NamedTuple):
-    """Jobs, drawn by a number; what else is in the scenario; the objective; what a run of it costs, and the best would.
+    """Jobs, drawn by a number; what else is in the scenario; the weights of the objectives; what a run of it costs.
 
-    ``best`` is in closed form, or ways to choose, by twins that know the truth, of which one is best.
+    What the ``best`` would cost is in closed form, or by ways to choose, which know the truth and one of which is best.
     """
 
     jobs: Callable[[int], Workload]
     settings: Settings
     options: Settings
-    objective: str
+    weights: tuple[float, float, float]
     cost: Callable[[Any, Hazard], float]
     best: Callable[[Any], float] | tuple[Callable[[State], int], ...]
 
@@ -73,11 +73,11 @@ def users() -> tuple[list[str], list[str]]:
 
 
 def clocks(number: int) -> Workload:
-    """Jobs of two nodes and half an hour, never so many that one waits."""
+    """Jobs of eight nodes and half an hour, never so many that one waits."""
     rng = np.random.default_rng([number, 1])
     memory, computing = users()
     every = np.sort(rng.integers(0, LAST_S - 7200, 240)).tolist()
-    return workload([(int(s), 1800, 2, str(rng.choice(memory if rng.random() < 0.5 else computing))) for s in every])
+    return workload([(int(s), 1800, 8, str(rng.choice(memory if rng.random() < 0.5 else computing))) for s in every])
 
 
 def packing(number: int) -> Workload:
@@ -145,10 +145,11 @@ QUIET: Settings = {
 }
 COUNTED: Settings = {"physics": None, "machine.nodes": 126}
 FRAIL: Settings = {"physics.failure_rate": 30.0, "physics.queues": False, "twins.fault": "fault-oracle"}
+AT_BEST_CLOCKS = tuple(map(at_best_clocks, range(len(REST))))
 WORLDS = {
-    "clocks": World(clocks, QUIET, {"places": False}, "energy", joules, tuple(map(at_best_clocks, range(len(REST))))),
-    "packing": World(packing, COUNTED, {"patience": 0}, "performance", waiting, least_waiting),
-    "places": World(places, FRAIL, {"sleep": False, "speed": False}, "reliability", losses, (by_rule,)),
+    "clocks": World(clocks, QUIET, {"places": False}, (0.5, 0.5, 0.0), joules, AT_BEST_CLOCKS),
+    "packing": World(packing, COUNTED, {"patience": 0}, (0.0, 1.0, 0.0), waiting, least_waiting),
+    "places": World(places, FRAIL, {"sleep": False, "speed": False}, (0.0, 0.0, 1.0), losses, (by_rule,)),
 }
 
 
@@ -180,14 +181,13 @@ def tried(world: World, folder: Path, rounds: int) -> tuple[float, float]:
     plan = Plan(
         tuple(map(str, scenarios[:3])), days=None, loads=(None,), shown=6, show_epsilon=1.0, imitated=300,
         rounds=rounds, at_once=3, updates=200, check_every=4, checked=2, imitate=(0.0, 0.0), anchor=False,
-        uncertainty=False, objective=OBJECTIVES.index(world.objective), overrides=tuple(changed.items()),
+        uncertainty=False, weights=world.weights, various_weights=False, overrides=tuple(changed.items()),
         options=tuple(world.options.items()), epsilon=(0.5, 0.05), ahead_s=3600,
     )  # fmt: skip
     found = train(plan, workers=2)
     about = {"dueling": True, "aversion": [0.0] * len(DEPARTURES)}
     file = trained.write(folder, "world", found.tensors, found.rates_O, found.usual_O, about)
-    only = [float(name == world.objective) for name in OBJECTIVES]
-    plain = {"objectives": only, "adapt": False, "kappa": 0.0, "aversion": 0.0, "anchor": False}
+    plain = {"objectives": list(world.weights), "adapt": False, "kappa": 0.0, "aversion": 0.0, "anchor": False}
     mine, sim = cost(world, scenarios[3], changed, {"weights": str(file), **plain})
     chance, _ = cost(world, scenarios[3], changed, {"policy": "random"})
     if isinstance(world.best, tuple):

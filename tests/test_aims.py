@@ -15,14 +15,25 @@ from hpcsim.results.choices import choice_of, told
 from hpcsim.schedulers.aims import trained
 from hpcsim.schedulers.aims.aims import Aims
 from hpcsim.schedulers.aims.beliefs import COLUMNS, Beliefs
-from hpcsim.schedulers.aims.believed import Costs
+from hpcsim.schedulers.aims.believed import Costs, until_drained
 from hpcsim.schedulers.aims.choosing import Worth, aversions, best, weights_of, worth
 from hpcsim.schedulers.aims.expert import by_rule
 from hpcsim.schedulers.aims.network import State, drawn, values
 from hpcsim.schedulers.aims.objectives import FLOOR, Objectives, projected
 from hpcsim.schedulers.aims.observing import Rhythm
 from hpcsim.schedulers.aims.placing import safest
-from hpcsim.schedulers.aims.shape import CLOCKS, DOUBT, HEADS, MODES, OBJECTIVES, OF_ALL, OF_JOB, REST, shapes
+from hpcsim.schedulers.aims.shape import (
+    CLOCKS,
+    DISCOUNT_S,
+    DOUBT,
+    HEADS,
+    MODES,
+    OBJECTIVES,
+    OF_ALL,
+    OF_JOB,
+    REST,
+    shapes,
+)
 from hpcsim.schedulers.scales import scaled
 from hpcsim.twins.performance import Walltime
 from hpcsim.workload.behaviour import draw_behaviour
@@ -42,7 +53,7 @@ def workload(jobs):
 def state(rng, jobs, *, rests=(True, True, True), legal=0.6):
     return State(
         rng.random((jobs, len(OF_JOB)), np.float32), rng.random(len(OF_ALL), np.float32),
-        -rng.random((jobs, len(MODES), len(OBJECTIVES)), np.float32) / 100,
+        -rng.random((jobs, len(MODES), len(OBJECTIVES)), np.float32) / 100, -rng.random(len(OBJECTIVES), np.float32),
         rng.random((jobs, len(MODES))) < legal, np.array(rests),
     )  # fmt: skip
 
@@ -75,7 +86,9 @@ def test_what_a_job_is_worth_hangs_on_no_order_of_the_queue():
     rng = np.random.default_rng(0)
     tensors, seen = drawn(rng, shapes()), state(np.random.default_rng(1), 9, legal=1.1)
     order = rng.permutation(9)
-    turned = State(seen.job_JF[order], seen.all_G, seen.believed_JMO[order], seen.legal_JM[order], seen.legal_R)
+    turned = seen._replace(
+        job_JF=seen.job_JF[order], believed_JMO=seen.believed_JMO[order], legal_JM=seen.legal_JM[order]
+    )
     one, other = values(tensors, seen), values(tensors, turned)
     of_jobs = one[:-3].reshape(9, len(MODES), HEADS, 3)
     assert other[:-3].reshape(9, len(MODES), HEADS, 3) == pytest.approx(of_jobs[order], abs=1e-6)
@@ -384,6 +397,39 @@ def test_what_a_start_is_believed_to_cost_is_in_closed_form():
     for place, rate in enumerate((2 * free.mean(), free[:2].sum())):
         lost = (1 - np.exp(-rate * 5400)) * 2 * 5400 / 2 / 3600
         assert found[0, MODES.index((2, place)), 2] == pytest.approx(-lost / 5.0, rel=1e-4)
+
+
+@pytest.mark.parametrize(("waiting_h", "drained_h"), [(1e-4, 100.0), (20.0, 100.0), (900.0, 100.0), (5e4, 56.0)])
+def test_what_waits_is_believed_to_cost_what_a_queue_does_that_drains_evenly(waiting_h, drained_h):
+    over_s = 3600.0 * waiting_h / drained_h
+    second = np.linspace(0.0, over_s, 200_001)
+    summed = np.trapezoid(waiting_h * (1.0 - second / over_s) * np.exp(-second / DISCOUNT_S), second) / 3600.0
+    assert until_drained(waiting_h, drained_h) == pytest.approx(summed, rel=1e-6)
+
+
+def test_what_waits_is_less_by_what_was_started():
+    """Along a pass what is believed of the queue becomes less by the jobs that start, and not by those that may not."""
+    sim = begin("cooley", DAY | {"load": 3.0, "scheduler": {"name": "aims", "policy": "random", "patience": 0}})
+    seen, waits = [], OF_ALL.index("queued_work")
+
+    def choose(state, now):
+        jobs = sim.scheduler.seen.jobs
+        action = int(np.flatnonzero(state.legal_A)[0])
+        seen.append((now, state, jobs, action // len(MODES)))
+        return action
+
+    sim.scheduler.chooser = choose
+    sim.run()
+    starts = OF_ALL.index("started")
+    pairs = [(one, other) for one, other in pairwise(seen) if one[0] == other[0] and one[2] == other[2]]
+    started = [one[1].all_G[starts] < other[1].all_G[starts] for one, other in pairs]
+    less = [one[1].ahead_O[1] < other[1].ahead_O[1] for one, other in pairs]
+    assert less == started
+    assert {True, False} == set(started)
+    assert all(
+        one[1].all_G[waits] > other[1].all_G[waits] for (one, other), is_so in zip(pairs, started, strict=True) if is_so
+    )
+    assert all(not state.ahead_O[[0, 2]].any() and state.ahead_O[1] <= 0.0 for _, state, *_ in seen)
 
 
 def test_what_starts_in_a_pass_is_seen_by_the_next_choice_of_it():

@@ -14,10 +14,10 @@ from hpcsim.schedulers.aims.expert import by_rule
 from hpcsim.schedulers.aims.learning import Learner, Recipe
 from hpcsim.schedulers.aims.network import State, drawn, values
 from hpcsim.schedulers.aims.replay import Outcome, Replay, Step
-from hpcsim.schedulers.aims.shape import DEPARTURES, MODES, OF_ALL, OF_JOB, shapes
+from hpcsim.schedulers.aims.shape import DEPARTURES, DISCOUNT_S, MODES, OF_ALL, OF_JOB, shapes
 from hpcsim.training.ablations import ABLATIONS, settings, without
 from hpcsim.training.course import NEVER, Plan, _Course, train
-from hpcsim.training.rewards import DISCOUNT_S, Chosen, Hazard, Paid, discounted, paid
+from hpcsim.training.rewards import Chosen, Hazard, Paid, discounted, paid
 
 DEFAULT = (0.35, 0.40, 0.25)
 
@@ -26,7 +26,8 @@ def state(rng, jobs):
     legal = rng.random((jobs, len(MODES))) < 0.5
     whole = np.append(rng.random(len(OF_ALL) - 3), DEFAULT).astype(np.float32)
     believed = -rng.random((jobs, len(MODES), 3), np.float32) / 100
-    return State(rng.random((jobs, len(OF_JOB)), np.float32), whole, believed, legal, np.array([True, False, True]))
+    ahead, rests = -rng.random(3, np.float32), np.array([True, False, True])
+    return State(rng.random((jobs, len(OF_JOB)), np.float32), whole, believed, ahead, legal, rests)
 
 
 def tensors(seed=0, spread=20.0):
@@ -81,6 +82,20 @@ def test_a_learner_finds_the_worth_of_what_ends_at_once():
     learner = Learner(tensors(spread=1.0), Recipe(batch=32, rate=2e-3))
     losses = [learner.update([replay], 0.0, 0.0).loss for _ in range(100)]
     assert np.mean(losses[-10:]) < 0.2 * np.mean(losses[:10])
+
+
+def test_values_begin_where_what_was_seen_has_them():
+    """An hour of everlasting cost r with discount g is worth r / (1 - g); what is believed of states is beside that."""
+    rng = np.random.default_rng(8)
+    steps = [step(rng, (-1.0, -2.0, 0.5), discount=0.9) for _ in range(300)]
+    learner = Learner(tensors(9, spread=1e-6), Recipe())
+    learner.begin_at(steps)
+    for found in (learner.tensors, learner.target):
+        q = learning.values(found, learning.flat([each.state for each in steps], 1.0), dueling=True)
+        believed = torch.tensor(np.array([each.state.ahead_O for each in steps]).mean(0))
+        value = q.of_state_AHO.mean((0, 1)) - believed
+        drift = np.mean([0.9 * each.far.later.ahead_O - each.state.ahead_O for each in steps], 0)
+        assert value.detach().numpy() == pytest.approx((np.array([-1.0, -2.0, 0.5]) + drift) / 0.1, rel=0.02)
 
 
 def test_double_learning_lets_one_network_choose_and_the_other_judge():

@@ -27,14 +27,18 @@ ABLATIONS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """What can be left out, and what is different then."""
 
-_ONLY: Final = ("performance-and-reliability", "energy-and-reliability", "energy-and-performance")
+_ONLY: Final = {
+    "performance-and-reliability": (1.0, 0.0, 0.0),
+    "energy-and-reliability": (0.0, 1.0, 0.0),
+    "energy-and-performance": (0.0, 0.0, 1.0),
+}
 
 
 def without(plan: Plan, ablation: str) -> Plan:
     """The plan with one of ``ABLATIONS``; KeyError for what is none."""
     recipe = plan.recipe
     if ablation in _ONLY:
-        return plan._replace(objective=_ONLY.index(ablation), various_weights=False)
+        return plan._replace(weights=_ONLY[ablation], various_weights=False)
     return {
         "twins": plan._replace(overrides=(*plan.overrides, *_BLIND)),
         "uncertainty": plan._replace(uncertainty=False),
@@ -48,9 +52,7 @@ def without(plan: Plan, ablation: str) -> Plan:
 def settings(ablation: str) -> dict[str, object]:
     """The keys of a scenario in which a network that was trained so has to run."""
     if ablation in _ONLY:
-        only = [0.0, 0.0, 0.0]
-        only[_ONLY.index(ablation)] = 1.0
-        return {"scheduler.objectives": only, "scheduler.adapt": False}
+        return {"scheduler.objectives": list(_ONLY[ablation]), "scheduler.adapt": False}
     changed: dict[str, dict[str, object]] = {
         "twins": dict(_BLIND),
         "uncertainty": {"scheduler.kappa": 0.0, "scheduler.aversion": 0.0},

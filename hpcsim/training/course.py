@@ -41,6 +41,8 @@ NEVER: Final = 1000.0
 
 _BESIDE: Final = 0.25  # of a usual hour, added to both parts of a ratio: where hardly anything waits decides little
 
+_LEAST_WAITING_H: Final = 0.1  # node-hours a node: where less waits, an hour of it would be many usual ones
+
 _SURE: Final = 1.645  # standard errors: by chance it is more in one of twenty
 
 _CHECKED_SEED, _HELD_SEED = 9_000, 8_000
@@ -54,9 +56,10 @@ class Plan(NamedTuple):
     hour costs; ``shown`` ones by the rule as it is, and ``imitated`` updates made; then there are
     ``rounds`` of ``at_once`` episodes and ``updates`` updates. Every ``check_every`` rounds the network plays
     ``checked`` episodes that it never learns from, and the best one is kept. In the end ``held`` others say in what it
-    had best depart from the rule, and ``confirmed`` others whether it may. ``objective`` is the only one that counts,
-    if it is not None. ``seed`` decides all that is drawn. ``days`` and ``loads`` are None for a scenario that has its
-    own; ``show_epsilon`` of the actions that the rule shows are random; ``options`` are those of the scheduler.
+    had best depart from the rule, and ``confirmed`` others whether it may. ``weights`` are those of the objectives;
+    with ``various_weights`` every other episode has random ones. ``seed`` decides all that is drawn. ``days`` and
+    ``loads`` are None for a scenario that has its own; ``show_epsilon`` of the actions that the rule shows are random;
+    ``options`` are those of the scheduler.
     """
 
     scenarios: tuple[str, ...]
@@ -81,7 +84,7 @@ class Plan(NamedTuple):
     ahead_s: int = 7200
     aversion: float = 1.0
     anchor: bool = True
-    objective: int | None = None
+    weights: tuple[float, float, float] = BEGIN
     uncertainty: bool = True
     various_weights: bool = True
     recipe: Recipe = Recipe()
@@ -197,7 +200,8 @@ class _Course:
             [(-each.total_O[1] / each.hours, each.usual_loss_h / each.hours) for each in plain], 0
         )
         self.rates_O = np.mean([played.rates_O for played in plain], 0)
-        self.usual_O = np.maximum([self.rates_O[0], waiting, lost_h], (1.0, 1e-3, 1e-3))
+        least = 1.0, _LEAST_WAITING_H * plain[0].nodes * 3600.0, 1e-3
+        self.usual_O = np.maximum([self.rates_O[0], waiting, lost_h], least)
         self._is_measured = True
         shown = [self._order("rule", first + k, epsilon=plan.show_epsilon) for k in range(plan.shown)]
         checked = [self._order("rule", _CHECKED_SEED + k) for k in range(plan.checked)]
@@ -208,6 +212,7 @@ class _Course:
             self._remember(played, self.replays[0])
         if not len(self.replays[0]):
             raise InputError("the episodes are too short to learn from")
+        self.learner.begin_at(self.replays[0].steps)
         for _ in range(plan.imitated):
             self.learner.update(self.replays[:1], 0.0, plan.imitate[0])
         self._judge()
@@ -298,8 +303,7 @@ class _Course:
         return np.asarray(cost)
 
     def _weights(self) -> Floats:
-        only = self._plan.objective
-        return np.array(BEGIN) if only is None else np.eye(3)[only]
+        return np.array(self._plan.weights)
 
     def _order(
         self, who: Who, seed: int, *, epsilon: float = 0.0, aversion_D: tuple[float, ...] = (0.0,) * len(DEPARTURES)
@@ -309,7 +313,7 @@ class _Course:
         scenario = plan.scenarios[seed % len(plan.scenarios)]
         load = plan.loads[seed // len(plan.scenarios) % len(plan.loads)]
         weights = self._weights()
-        if who == "explorer" and plan.various_weights and plan.objective is None and rng.random() < 0.5:
+        if who == "explorer" and plan.various_weights and rng.random() < 0.5:
             weights = 0.1 + 0.7 * rng.dirichlet(np.ones(3))
         month = {"days": plan.days, "load": load}
         month = {"seed": seed} | {key: value for key, value in month.items() if value is not None}

@@ -58,8 +58,7 @@ class Played(NamedTuple):
     rates_O: npt.NDArray[np.float64]
     hours: float
     usual_loss_h: float
-    choices: int
-    figures: dict[str, float]
+    nodes: int
 
 
 def play(order: Order, tensors: Tensors | None, *, keep: bool = True) -> Played:
@@ -89,7 +88,7 @@ def play(order: Order, tensors: Tensors | None, *, keep: bool = True) -> Played:
             soon, late = (Outcome(each[1][k], float(each[2][k]), state[each[0][k]]) for each in (near, far))
             steps.append(Step(state[k], recorder.action[k], soon, late, recorder.of_rule[k]))
     hours = (until_s - simulation.start) / 3600.0
-    return Played(steps, rewards.total_O, rates_O, hours, rewards.usual_loss_h, len(chosen), _figures(simulation))
+    return Played(steps, rewards.total_O, rates_O, hours, rewards.usual_loss_h, simulation.nodes)
 
 
 class _Recorder:
@@ -146,18 +145,3 @@ class _Recorder:
 def _half(numbers: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
     """In half the bytes: many are remembered."""
     return numbers.astype(np.float16)
-
-
-def _figures(simulation: Any) -> dict[str, float]:
-    """What is told of an episode besides rewards: jobs, mean wait, and energy per work node-hour of what completed."""
-    attempts = simulation.attempts
-    submit = simulation.submit_s
-    job, start = attempts.column("job"), attempts.column("start")
-    wait_s = (start - submit[job]).astype(float)
-    runtime = np.array([simulation.program_of(of)[0] for of in job.tolist()], float)
-    return {
-        "jobs": float(len(simulation.workload)),
-        "mean_wait_s": float(wait_s.mean()),
-        "mean_bounded_slowdown": float(np.maximum(1.0, (wait_s + runtime) / np.maximum(runtime, 10.0)).mean()),
-        "most_wait_s": float(wait_s.max()),
-    }

@@ -27,11 +27,9 @@ from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
 from hpcsim.engine.truth import Truth
 from hpcsim.results.energy import J_PER_KWH, power_curve
+from hpcsim.schedulers.aims.shape import DISCOUNT_S
 
 Floats = npt.NDArray[np.float64]
-
-DISCOUNT_S: Final = 6 * 3600.0
-"""Something in six hours counts 1/e of the same now."""
 
 _THROTTLED: Final = 0.1
 _LOOKED_S, _AHEAD_S = 900, 6 * 3600  # how often, and how far ahead, the hazard is looked at

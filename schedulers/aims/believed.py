@@ -1,4 +1,4 @@
-"""What a start is believed to cost, by what the twins say: the part of its worth that needs no learning.
+"""What starts, and what waits, is believed to cost by what the twins say: the part of its worth that needs no learning.
 
 Three costs of each job in each mode, as negative shares of what an hour usually costs, so that they are on the scale of
 the network's values, which adds to them what it has learned:
@@ -14,6 +14,7 @@ DVFS in HPC environments (a job's runtime and energy at another clock).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import expm1
 from typing import Final
 
 import numpy as np
@@ -23,7 +24,7 @@ from hpcsim.plugin import Room, View
 
 from .beliefs import J_PER_KWH, Beliefs
 from .network import Floats32
-from .shape import CLOCKS, MODES, OBJECTIVES, PLACES
+from .shape import CLOCKS, DISCOUNT_S, MODES, OBJECTIVES, PLACES
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,6 +41,18 @@ def speeds(clock_J: Floats) -> Floats:
 def slowness(beta_J: Floats, speed_JC: Floats) -> Floats:
     """Runtimes at those speeds as multiples of the one at full speed."""
     return np.asarray(1.0 + beta_J[:, None] * (1.0 / speed_JC - 1.0))
+
+
+def until_drained(waiting_h: float, drained_h: float) -> float:
+    """Node-hours waiting, summed over the hours until all has started, if ``drained_h`` node-hours start in an hour.
+
+    They become fewer evenly, and what is later counts less, by ``DISCOUNT_S``: what all that waits costs a fluid queue.
+    """
+    discount_h = DISCOUNT_S / _HOUR_S
+    late = waiting_h / drained_h / discount_h
+    if late < 1e-6:
+        return 0.5 * waiting_h * late * discount_h
+    return waiting_h * discount_h * (1.0 + expm1(-late) / late)
 
 
 class Costs:

@@ -25,7 +25,7 @@ from torch.nn import functional
 from .choosing import surer
 from .expert import by_rule
 from .network import BELIEVED, Floats32, State
-from .replay import Outcome, Replay
+from .replay import Outcome, Replay, Step
 from .shape import HEADS, MODES, OBJECTIVES
 
 _OUT = (HEADS, len(OBJECTIVES))
@@ -43,7 +43,7 @@ class Recipe(NamedTuple):
     rate: float = 3e-4
     decay: float = 1e-5
     longest: float = 10.0  # gradient
-    target_every: int = 250
+    follow: float = 0.01  # of what the target network differs by, at each update
     kappa: float = 1.0
     margin: float = 0.05
     doubt: float = 0.05
@@ -66,7 +66,7 @@ class Flat(NamedTuple):
     """B states as flat tensors: all jobs of all states, and all legal actions of all states, those of a state together.
 
     Of each action: its state, its mode or way to rest, the row of its job (-1: it is to rest), what is believed of it,
-    its weights.
+    its weights; of each state what is believed of it.
     """
 
     job_JF: torch.Tensor
@@ -76,6 +76,7 @@ class Flat(NamedTuple):
     mode_A: torch.Tensor
     job_A: torch.Tensor
     believed_AO: torch.Tensor
+    ahead_BO: torch.Tensor
     weights_AO: torch.Tensor
     first_B: npt.NDArray[np.int64]
 
@@ -100,6 +101,7 @@ def flat(states: Sequence[State], kappa: float) -> Flat:
     return Flat(
         torch.from_numpy(job_JF), torch.from_numpy(state_J), torch.from_numpy(all_BG), torch.from_numpy(of_state),
         torch.from_numpy(mode), torch.from_numpy(job), torch.from_numpy(believed_AO),
+        torch.from_numpy(np.stack([state.ahead_O for state in states])),
         torch.from_numpy(weights_AO.astype(np.float32)), np.concatenate([[0], np.cumsum(count)[:-1]]),
     )  # fmt: skip
 
@@ -145,7 +147,7 @@ def values(tensors: dict[str, torch.Tensor], batch: Flat, *, dueling: bool) -> V
         legal = torch.bincount(batch.state_A, minlength=states).unsqueeze(1)
         average = advantage.new_zeros((states, advantage.shape[1])).index_add(0, batch.state_A, advantage) / legal
         value = torch.relu(context @ tensors["value.1"] + tensors["value.1.bias"]) @ tensors["value.2"]
-        of_state = (value + tensors["value.2.bias"])[batch.state_A]
+        of_state = (value + tensors["value.2.bias"] + batch.ahead_BO.repeat(1, HEADS))[batch.state_A]
         q = advantage - average[batch.state_A] + of_state
     else:
         q, of_state = advantage, torch.zeros_like(advantage)
@@ -184,6 +186,14 @@ class Learner:
         self.optimizer = torch.optim.AdamW(self.tensors.values(), lr=recipe.rate, weight_decay=recipe.decay)
         self.updates = 0
 
+    def begin_at(self, steps: Sequence[Step]) -> None:
+        """Have all values begin where these steps have them in the mean, beyond what is believed."""
+        beyond = [step.far.reward_O + step.far.discount * step.far.later.ahead_O - step.state.ahead_O for step in steps]
+        forgotten = 1.0 - np.mean([step.far.discount for step in steps])
+        bias = torch.from_numpy(np.tile(np.mean(beyond, 0) / forgotten, HEADS).astype(np.float32))
+        for tensors in (self.tensors, self.target):
+            tensors["value.2.bias"].data.copy_(bias)
+
     def arrays(self) -> dict[str, Floats32]:
         """The weights as numpy arrays; copies."""
         return {name: value.detach().numpy().copy() for name, value in self.tensors.items()}
@@ -210,7 +220,8 @@ class Learner:
         if recipe.dueling:  # what an action is better or worse by is not learned from what has so much noise
             of_state = found.of_state_AHO[chosen_A]
             over_long = of_state + (chosen - of_state).detach()
-        mask = torch.from_numpy(masks * importance[:, None]).unsqueeze(2)
+        counts_BO = now.all_BG[:, -len(OBJECTIVES) :] > 0.0  # an objective that decides nothing teaches nothing
+        mask = torch.from_numpy(masks * importance[:, None]).unsqueeze(2) * counts_BO.unsqueeze(1)
         near = functional.smooth_l1_loss(chosen, wanted_near, reduction="none")
         far = functional.smooth_l1_loss(over_long, wanted_far, reduction="none")
         loss = ((near + far) * mask).mean()
@@ -227,9 +238,9 @@ class Learner:
         torch.nn.utils.clip_grad_norm_(self.tensors.values(), recipe.longest)
         self.optimizer.step()
         self.updates += 1
-        if self.updates % recipe.target_every == 0:
-            self.target = {name: value.detach().clone() for name, value in self.tensors.items()}
         with torch.no_grad():
+            for name, value in self.tensors.items():
+                self.target[name].lerp_(value, recipe.follow)
             error = ((chosen - wanted_near).mean(1) * now.weights_AO[chosen_A]).sum(1).numpy()
         for replay, (_, place, _, _), part in zip(replays, drawn, np.split(error, len(replays)), strict=True):
             replay.surprised(place, part)

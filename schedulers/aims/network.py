@@ -33,12 +33,14 @@ BELIEVED: Final = 100.0
 class State(NamedTuple):
     """What a choice is made from: of J jobs and of all, and which of J x M modes and R ways to rest are legal.
 
-    ``believed_JMO`` is what the start of a job in a mode is believed to cost at once in each objective, negative.
+    ``believed_JMO`` is what the start of a job in a mode is believed to cost at once in each objective, negative, and
+    ``ahead_O`` what all that waits is believed to cost until it has started.
     """
 
     job_JF: Floats32
     all_G: Floats32
     believed_JMO: Floats32
+    ahead_O: Floats32
     legal_JM: Bools
     legal_R: Bools
 
@@ -51,8 +53,9 @@ class State(NamedTuple):
 def values(tensors: Tensors, state: State, *, dueling: bool = True) -> Floats32:
     """What each action is worth, ``q_AHO``: by each of H heads in each of O objectives. A: as ``State.legal_A``.
 
-    The advantage of a start is what is believed of it and what has been learned beyond that. Of actions that are not
-    legal it is 0. Without ``dueling`` the value of the state is left out, so that advantages have to be whole values.
+    The advantage of a start is what is believed of it and what has been learned beyond that, and so is the value of a
+    state. Of actions that are not legal it is 0. Without ``dueling`` the value of the state is left out, so that
+    advantages have to be whole values.
     """
     job_JF, legal_A = state.job_JF, state.legal_A
     jobs = len(job_JF)
@@ -81,7 +84,8 @@ def values(tensors: Tensors, state: State, *, dueling: bool = True) -> Floats32:
     advantage_AO[: len(job)] += np.tile(believed_AO, HEADS)
     if dueling:
         value = _relu(context @ tensors["value.1"] + tensors["value.1.bias"]) @ tensors["value.2"]
-        advantage_AO += value + tensors["value.2.bias"] - advantage_AO.sum(0) * (1.0 / len(advantage_AO))
+        value += tensors["value.2.bias"] + np.tile(state.ahead_O, HEADS)
+        advantage_AO += value - advantage_AO.sum(0) * (1.0 / len(advantage_AO))
     q_AO = np.zeros((len(legal_A), advantage_AO.shape[1]), np.float32)
     q_AO[legal_A] = advantage_AO
     return q_AO.reshape(-1, *_OUT)

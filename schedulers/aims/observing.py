@@ -13,7 +13,7 @@ from hpcsim.plugin import Job, Room, View
 from hpcsim.schedulers.scales import LONGEST_S, scaled
 
 from .beliefs import AHEAD_S, COLUMNS, Beliefs, node_hours
-from .believed import Costs
+from .believed import Costs, until_drained
 from .shape import MODES, OF_ALL, OF_JOB, REST, VISIBLE
 
 Floats = npt.NDArray[np.float64]
@@ -101,9 +101,12 @@ class Pass:
         slowed_J = (self.speed_JC[:, -1:] < _NEARLY_FULL) & speeds
         clock_M, place_M = np.array(MODES).T
         self._modes_JM = (slowed_J | (clock_M == 0)) & (place_M < places)
-        self._total = max(view.up_nodes, 1)
+        self._total, self._nodes = max(view.up_nodes, 1), view.nodes
         busy = 1.0 - room.free / self._total
         self._congested = rhythm.congested(node_hours(known), busy, float(hourly_O[1]) / _HOUR_S, view.now)
+        self._drained_h = view.nodes * (1.0 - min(work_rate / view.nodes, _MOST_LOAD))
+        self._usual_h = float(hourly_O[1]) / _HOUR_S
+        self._waiting_h, self._waiting_J = node_hours(known), area[seen] / _HOUR_S
         self._nodes_J = known[seen, _KNOWN["nodes"]]
         self._walltime_J = known[seen, _KNOWN["walltime_s"]] + view.launch_latency
         self._other_J = np.array([bool(job.cores) or job.id in room.special for job in self.jobs], bool)
@@ -161,7 +164,6 @@ class Pass:
             values[_ALL[name]] = value
 
         put("waiting", log1p(len(area)) / log1p(1000.0))
-        put("queued_work", log1p(float(area.sum()) / _HOUR_S / nodes) / 5.0)
         put("candidates", len(self.jobs) / VISIBLE)
         running = list(view.running.values())
         if running:
@@ -217,6 +219,7 @@ class Pass:
         self._extra -= taken
         if mode is not None:
             self._started += 1
+            self._waiting_h = max(self._waiting_h - float(self._waiting_J[place]), 0.0)
             self._starting.append((float(self._costs.runtime_JC[place, MODES[mode][0]]), float(self._nodes_J[place])))
 
     @property
@@ -253,8 +256,8 @@ class Pass:
             legal[:, 0] |= self.open_J
         return np.asarray(legal, bool)
 
-    def numbers(self, fits_J: npt.NDArray[np.bool_]) -> tuple[Floats32, Floats32, Floats32]:
-        """``OF_JOB`` of each job, ``OF_ALL``, and what starts are believed to cost, as they are by now; copies."""
+    def numbers(self, fits_J: npt.NDArray[np.bool_]) -> tuple[Floats32, Floats32, Floats32, Floats32]:
+        """``OF_JOB`` of each job, ``OF_ALL``, what starts and what waits are believed to cost, as of now; copies."""
         if self._starting:
             back_s, nodes = np.array(self._starting).T
             self._comes_back(np.append(self._back_s, back_s), np.append(self._back_nodes, nodes))
@@ -271,13 +274,16 @@ class Pass:
                 beyond = self._walltime_J - self._longest_s
                 jobs[:, _JOB["beyond_shadow"]] = np.sign(beyond) * scaled(np.abs(beyond))
                 jobs[:, _JOB["may_outlast"]] = self._nodes_J <= self._extra
+        whole[_ALL["queued_work"]] = log1p(self._waiting_h / self._nodes) / 5.0
         whole[_ALL["idle"]] = room.free / self._total
         whole[_ALL["started"]] = log1p(self._started) / 5.0
         if self.is_reserving:
             whole[_ALL["reserved"]] = 1.0
             whole[_ALL["shadow_in"]] = scaled(np.asarray(max(self._shadow_s - self._now, 0)))
             whole[_ALL["extra"]] = max(min(self._extra, self._total), 0) / self._total
-        return jobs, whole, self._costs.while_waiting(self._congested)
+        ahead_h = until_drained(self._waiting_h, self._drained_h) / self._usual_h
+        ahead_O = np.array([0.0, -ahead_h, 0.0], np.float32)
+        return jobs, whole, self._costs.while_waiting(self._congested), ahead_O
 
 
 def _visible(area: Floats) -> list[int]:

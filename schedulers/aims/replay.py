@@ -48,26 +48,26 @@ class Step(NamedTuple):
 
 
 class Replay:
-    """The last ``capacity`` steps; ``alpha`` 0 makes all of them equally likely."""
+    """The last ``capacity`` ``steps``; ``alpha`` 0 makes all of them equally likely."""
 
     def __init__(self, capacity: int, alpha: float, rng: np.random.Generator) -> None:
         self.capacity, self._alpha, self._rng = capacity, alpha, rng
         self._leaves = 1 << (capacity - 1).bit_length()
         self._tree = np.zeros(2 * self._leaves)
-        self._steps: list[Step] = []
+        self.steps: list[Step] = []
         self._masks = np.zeros((capacity, HEADS), np.float32)
         self._next = 0
         self._highest = 1.0
 
     def __len__(self) -> int:
-        return len(self._steps)
+        return len(self.steps)
 
     def add(self, step: Step) -> None:
         """Remember a step, as likely as the most surprising one so far; each head learns from four of five."""
-        if len(self._steps) < self.capacity:
-            self._steps.append(step)
+        if len(self.steps) < self.capacity:
+            self.steps.append(step)
         else:
-            self._steps[self._next] = step
+            self.steps[self._next] = step
         self._masks[self._next] = self._rng.random(HEADS) < 0.8
         self._set(np.array([self._next]), np.array([self._highest]))
         self._next = (self._next + 1) % self.capacity
@@ -83,10 +83,10 @@ class Replay:
             right = wanted >= left
             wanted = np.where(right, wanted - left, wanted)
             place += right
-        place = np.minimum(place - self._leaves, len(self._steps) - 1)
+        place = np.minimum(place - self._leaves, len(self.steps) - 1)
         probability = self._tree[place + self._leaves] / total
-        weight = (len(self._steps) * np.maximum(probability, 1e-12)) ** -beta
-        return [self._steps[k] for k in place], place, (weight / weight.max()).astype(np.float32), self._masks[place]
+        weight = (len(self.steps) * np.maximum(probability, 1e-12)) ** -beta
+        return [self.steps[k] for k in place], place, (weight / weight.max()).astype(np.float32), self._masks[place]
 
     def surprised(self, place: Int64s, error: npt.NDArray[np.floating[Any]]) -> None:
         """The steps in these places now have these errors."""
@@ -106,10 +106,10 @@ class Replay:
     def as_arrays(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
         """All of it as arrays by name, each state once, and the rest as plain data; where it is empty no arrays."""
         plain = {"next": self._next, "highest": self._highest, "rng": self._rng.bit_generator.state}
-        if not self._steps:
+        if not self.steps:
             return {}, plain
         states: dict[int, tuple[int, State]] = {}
-        for step in self._steps:
+        for step in self.steps:
             for state in (step.state, step.near.later, step.far.later):
                 states.setdefault(id(state), (len(states), state))
         every = [state for _, state in states.values()]
@@ -118,14 +118,15 @@ class Replay:
             "jobs_S": np.array([len(state.job_JF) for state in every]),
             "all_SG": np.stack([state.all_G for state in every]),
             "believed_JMO": np.concatenate([state.believed_JMO for state in every]),
+            "ahead_SO": np.stack([state.ahead_O for state in every]),
             "legal_JM": np.concatenate([state.legal_JM for state in every]).astype(np.uint8),
             "legal_SR": np.stack([state.legal_R for state in every]).astype(np.uint8),
-            "state": np.array([states[id(step.state)][0] for step in self._steps]),
-            "action": np.array([step.action for step in self._steps]),
-            "later": np.array([[states[id(each.later)][0] for each in step[2:4]] for step in self._steps]),
-            "reward": np.array([[each.reward_O for each in step[2:4]] for step in self._steps]),
-            "discount": np.array([[each.discount for each in step[2:4]] for step in self._steps]),
-            "of_rule": np.array([step.of_rule for step in self._steps]).astype(np.uint8),
+            "state": np.array([states[id(step.state)][0] for step in self.steps]),
+            "action": np.array([step.action for step in self.steps]),
+            "later": np.array([[states[id(each.later)][0] for each in step[2:4]] for step in self.steps]),
+            "reward": np.array([[each.reward_O for each in step[2:4]] for step in self.steps]),
+            "discount": np.array([[each.discount for each in step[2:4]] for step in self.steps]),
+            "of_rule": np.array([step.of_rule for step in self.steps]).astype(np.uint8),
             "masks": self._masks, "priority": self._tree[self._leaves :],
         }  # fmt: skip
         return arrays, plain
@@ -139,15 +140,16 @@ class Replay:
         ends = np.cumsum(arrays["jobs_S"])[:-1]
         parts = zip(
             np.split(arrays["job_JF"], ends), arrays["all_SG"], np.split(arrays["believed_JMO"], ends),
-            np.split(arrays["legal_JM"].astype(bool), ends), arrays["legal_SR"].astype(bool), strict=True,
+            arrays["ahead_SO"], np.split(arrays["legal_JM"].astype(bool), ends), arrays["legal_SR"].astype(bool),
+            strict=True,
         )  # fmt: skip
         every = [State(*part) for part in parts]
         columns = (arrays[name] for name in ("state", "action", "reward", "discount", "later", "of_rule"))
-        self._steps = []
+        self.steps = []
         for state, action, rewards, discounts, laters, of_rule in zip(*columns, strict=True):
             outcomes = zip(rewards, discounts.tolist(), laters.tolist(), strict=True)
             near, far = (Outcome(reward, discount, every[later]) for reward, discount, later in outcomes)
-            self._steps.append(Step(every[state], int(action), near, far, bool(of_rule)))
+            self.steps.append(Step(every[state], int(action), near, far, bool(of_rule)))
         self._masks = arrays["masks"].copy()
         self._tree[:] = 0.0
         self._tree[self._leaves :] = arrays["priority"]

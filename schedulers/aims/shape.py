@@ -47,6 +47,9 @@ DOUBT: Final = tuple(OF_JOB.index(name) for name in ("energy_doubt", "runtime_do
 VISIBLE: Final = 64
 """Jobs that can be chosen in a pass, at most."""
 
+DISCOUNT_S: Final = 6 * 3600.0
+"""Something in six hours counts 1/e of the same now."""
+
 HEADS: Final = 5
 """Members of the ensemble of last layers, whose disagreement says how unsure a value is."""
 
