@@ -1,12 +1,13 @@
 """What a tournament says of the four claims about AIMS, against each other scheduler, as a page in Markdown.
 
-    python -m benchmarks.aims_question docs/evidence/question.csv [--of aims]
+    python -m benchmarks.aims_question docs/evidence/question.csv [docs/evidence/seeds.csv ...] [--of aims]
     python -m benchmarks.aims_question --data FOLDER
 
 The rows are those of ``python -m benchmarks.aims_evidence``, or the directory of ``hpcsim tournament aims-question``.
-Cells may be missing: two are compared in the windows in which both have ended. Where ``python -m
-benchmarks.aims_ceilings`` has left a ceilings.csv beside them, they stand beside the results. FOLDER is where the four
-files of the claims lie: their rows are counted.
+Cells may be missing: two are compared in the windows in which both have ended. Several trainings, which are called
+alike but for a number, are compared by their mean, "aims, mean of 5". Where ``python -m benchmarks.aims_ceilings`` has
+left a ceilings.csv beside the first file, they stand beside the results. FOLDER is where the four files of the claims
+lie: their rows are counted.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.aims_rows import rows_in, with_means
 from hpcsim.errors import InputError
 from hpcsim.tournament.blocks import complete_blocks
 from hpcsim.tournament.ceilings import BOUND, KEYS, PLAN, rows_of, with_ceilings
-from hpcsim.tournament.cells import Cells, read_cells
+from hpcsim.tournament.cells import Cells
 from hpcsim.tournament.clairvoyant import METRICS
 from hpcsim.tournament.statistics import Estimate, judge
 
@@ -103,13 +105,13 @@ def count_rows(folder: Path) -> None:
 def main() -> None:
     """Print the tables; what is wrong with the input is told, with exit code 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", type=Path, nargs="?", help="a table of cells, or the directory of a tournament")
+    parser.add_argument("rows", type=Path, nargs="*", help="tables of cells, or directories of tournaments")
     parser.add_argument("--data", type=Path, help="count the rows of the files of the claims in this folder")
     parser.add_argument("--of", default="aims", help="label of the one that is compared with all others")
     asked = parser.parse_args()
     if asked.data is not None:
         count_rows(asked.data)
-    if asked.rows is not None:
+    if asked.rows:
         try:
             page(asked)
         except InputError as error:
@@ -118,13 +120,14 @@ def main() -> None:
 
 def page(asked: argparse.Namespace) -> None:
     """Print the tables of a tournament."""
-    file = asked.rows / "cells.csv" if asked.rows.is_dir() else asked.rows
-    cells = read_cells(file)
+    cells = with_means(rows_in(asked.rows))
     if asked.of not in cells.schedulers:
         raise InputError(f"--of: found {asked.of!r}, expected one of {', '.join(cells.schedulers)}")
-    rows = {tuple(row[key] for key in KEYS): row for row in rows_of(file.with_name("ceilings.csv"))}
+    first = asked.rows[0]
+    ceilings = first / "ceilings.csv" if first.is_dir() else first.with_name("ceilings.csv")
+    rows = {tuple(row[key] for key in KEYS): row for row in rows_of(ceilings)}
     around = with_ceilings(cells, rows) if rows else None  # of several rows of a cell the last counts
-    print(f"# {asked.of} against each\n\nMade by `python -m benchmarks.aims_question {asked.rows}`")
+    print(f"# {asked.of} against each\n\nMade by `python -m benchmarks.aims_question {cells.place}`")
     print(f"of {cells.count('done'):,} cells, in percent of the other scheduler, with 95 % intervals.")
     if around is not None:
         print(f"Ceilings, of {len(rows)} cells: a plan of one who knows all, and what no schedule can beat, likewise.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 from math import inf
 from pathlib import Path
@@ -288,10 +288,7 @@ metrics: [energy_kwh_per_work_node_hour, lost_node_hours, throughput_node_h_per_
 
 def benchmark(name, *arguments, monkeypatch, capsys):
     """What a module of benchmarks/ prints, which is no package of the distribution, and its exit code."""
-    path = Path(__file__).parents[1] / "benchmarks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = importlib.import_module(f"benchmarks.{name}")
     monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
     code = 0
     try:
