@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import sys
 from math import inf
-from pathlib import Path
 
 import numpy as np
 import pytest

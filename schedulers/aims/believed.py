@@ -7,8 +7,11 @@ the network's values, which adds to them what it has learned:
 - *performance*: nodes that a slower job keeps for longer delay all that waits, by their share of the machine;
 - *reliability*: node-hours that failures of its nodes take on average, half of the job each time.
 
-Reference: Etinski, Corbalan, Labarta and Valero (2012), Understanding the future of energy-performance trade-off via
-DVFS in HPC environments (a job's runtime and energy at another clock).
+References
+----------
+Etinski, Corbalan, Labarta and Valero (2012), Understanding the future of energy-performance trade-off via DVFS in HPC
+environments (a job's runtime and energy at another clock). Ng, Harada and Russell (1999), Policy invariance under reward
+transformations (what is believed of a state).
 """
 
 from __future__ import annotations
