@@ -9,13 +9,12 @@ import numpy as np
 from hpcsim.engine.availability import Profile
 from hpcsim.engine.room import RoomOnSite
 from hpcsim.machine.node_classes import NodeClass, NodeClasses
+from hpcsim.seconds import NEVER
 from hpcsim.workload.job import Job
 
 if TYPE_CHECKING:
     from hpcsim.engine.simulation import Simulation
     from hpcsim.engine.site import Site
-
-_NEVER = 2**62  # when nodes come back that are asleep
 
 
 class RoomByClass(RoomOnSite):
@@ -86,7 +85,7 @@ class RoomByClass(RoomOnSite):
                 ends.append((self._end_s(job, list(units)), job.id, mine * unit_nodes))
         missing = node_class.nodes - free - sum(nodes for _, _, nodes in ends)
         if missing:
-            ends.append((_NEVER, -1, missing))
+            ends.append((NEVER, -1, missing))
         return Profile(self._simulation.now, free, sorted(ends))
 
     def _all_ends(self) -> list[list[tuple[int, int, int]]]:
@@ -101,6 +100,6 @@ class RoomByClass(RoomOnSite):
                     ends[index].append((expected_end, job_id, mine * unit_nodes))
         if site.cluster.places.down_units:
             back_s_U = site.back_s_U(sim.now)
-            for unit in np.flatnonzero(~site.cluster.places.up_U & (back_s_U < _NEVER)).tolist():
+            for unit in np.flatnonzero(~site.cluster.places.up_U & (back_s_U < NEVER)).tolist():
                 ends[int(class_U[unit])].append((int(back_s_U[unit]), -1 - unit, unit_nodes))
         return ends

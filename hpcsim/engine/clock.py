@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import simpy
-
-NEVER: Final = 2**62
-"""A second that does not come."""
 
 FIRST, AFTER_ENDS, LAST = (simpy.events.EventPriority(number) for number in (0, 2, 3))
 """Within one second: before and after ends and arrivals, which are SimPy's timeouts with the priority 1; the pass."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpcsim.engine.clock import NEVER
 from hpcsim.errors import SchedulerError
+from hpcsim.seconds import NEVER
 from hpcsim.workload.job import COMPLETED
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from hpcsim.engine.arrivals import Arrivals
 from hpcsim.engine.attempts import FUTURE, NODE_FAILED, REJECTED, RUNNING, STATES, Attempts
 from hpcsim.engine.availability import Releases
 from hpcsim.engine.carrying_out import carry_out, collected, decisions_of
-from hpcsim.engine.clock import AFTER_ENDS, FIRST, NEVER, Callback, PassEvent, clock_from, schedule
+from hpcsim.engine.clock import AFTER_ENDS, FIRST, Callback, PassEvent, clock_from, schedule
 from hpcsim.engine.complaints import bad, called, needs_of, raised, refuse_a_stall, wishes_of, with_place
 from hpcsim.engine.decided import Decided
 from hpcsim.engine.decisions import Decision
@@ -33,6 +33,7 @@ from hpcsim.engine.twins import Ended, broken
 from hpcsim.engine.view import Running, View
 from hpcsim.engine.waiting import Waiting
 from hpcsim.errors import BadDecision, InputError, TwinError
+from hpcsim.seconds import NEVER
 from hpcsim.streams import stream
 from hpcsim.workload.job import TIMEOUT, Job, Workload
 

@@ -19,7 +19,7 @@ from hpcsim.engine.sharing import holder_of
 from hpcsim.machine.checkpoint import Checkpointing
 from hpcsim.machine.cluster import Cluster, Effects, Units
 from hpcsim.machine.execution import Execution
-from hpcsim.machine.facility import NEVER, Facility
+from hpcsim.machine.facility import Facility
 from hpcsim.machine.failures import FailureProcess
 from hpcsim.machine.history import PAGE, History
 from hpcsim.machine.places import FREE, Places
@@ -27,6 +27,7 @@ from hpcsim.machine.pools import NodePools
 from hpcsim.machine.queue_rules import Pool
 from hpcsim.machine.recorded import RecordedPlaces
 from hpcsim.machine.telemetry import Telemetry, Watch, WatchedHeat
+from hpcsim.seconds import NEVER
 from hpcsim.workload.job import Job, Workload
 
 if TYPE_CHECKING:

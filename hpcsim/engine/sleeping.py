@@ -8,9 +8,8 @@ from math import isfinite
 from hpcsim.engine.awake import AwakeView
 from hpcsim.engine.decisions import Decision, Hold, Sleep, Start, Wake
 from hpcsim.engine.view import View
+from hpcsim.seconds import NEVER
 from hpcsim.workload.job import Job
-
-_NEVER = 2**62
 
 
 class Idle:
@@ -116,14 +115,14 @@ class Sleeping:
         decided = {job.id for job in (*starts, *waiting)}
         first = next((job for job in view.queue if job.id not in decided and job.id not in held), None)
         if first is None:
-            return _NEVER, 0
+            return NEVER, 0
         room = awake.room()
         for job in (*starts, *waiting):
             room.take(job)
         try:
             shadow_s = awake.shadow(first, room).time
         except ValueError:  # by the present rules its queue never has the nodes
-            return _NEVER, 0
+            return NEVER, 0
         return shadow_s, max(0, awake.missing_at(shadow_s, first.nodes, free))
 
     def _to_sleep(self, view: View, free: int, after_s: float) -> list[Decision]:

@@ -15,14 +15,13 @@ import numpy as np
 
 from hpcsim.engine.availability import Shadow
 from hpcsim.engine.room import RoomOnSite
+from hpcsim.seconds import NEVER
 from hpcsim.workload.job import Job
 
 if TYPE_CHECKING:
     from hpcsim.engine.simulation import Simulation
     from hpcsim.engine.site import Site
     from hpcsim.machine.torus import TorusBlocks
-
-_NEVER = 2**62
 
 
 class RoomOnTorus(RoomOnSite):
@@ -52,7 +51,7 @@ class RoomOnTorus(RoomOnSite):
         self.chosen: dict[int, tuple[int, ...]] = {}
         self._starting: list[tuple[int, int]] = []  # blocks given away in this pass, and until when
         self._drained = -1  # the block that the head of the queue is promised, from this second on
-        self._drained_s = _NEVER
+        self._drained_s = NEVER
 
     def take(self, job: Job) -> bool:
         """Whether ``job`` can start now beside all that was taken before; if so, its block is taken too."""
@@ -112,7 +111,7 @@ class RoomOnTorus(RoomOnSite):
 
     def forget_shadow(self) -> None:
         """Promise no block: the blocked job starts after scheduled maintenance, when all are free."""
-        self._drained, self._drained_s = -1, _NEVER
+        self._drained, self._drained_s = -1, NEVER
 
     def _units(self, job: Job) -> int | None:
         size = self._places.size(job.nodes)

@@ -28,13 +28,13 @@ from hpcsim.machine.places import FREE, Places
 from hpcsim.machine.power import cap_speed, rate
 from hpcsim.machine.shares import SHARED, SharedUnit, Shares
 from hpcsim.machine.spec import MachineSpec
+from hpcsim.seconds import NEVER
 from hpcsim.workload.behaviour import Behaviour
 from hpcsim.workload.job import Job
 
 Units = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-NEVER = 2**62
 THERMAL_REPAIR_S = 3600  # a node that shut itself down is back after an hour (assumed)
 _GRAIN = 1024.0  # parts of a watt
 _STATES = ("busy", "idle", "asleep", "waking", "down")

@@ -24,12 +24,12 @@ import numpy.typing as npt
 from hpcsim.machine.spec import ThermalSpec
 from hpcsim.machine.temperatures import Temperatures
 from hpcsim.machine.thermal import FORGOTTEN, rises_to_s
+from hpcsim.seconds import NEVER
 
 Floats = npt.NDArray[np.float64]
 Units = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-NEVER: Final = 2**62
 THROTTLE, SHUTDOWN = range(2)
 
 _CALM, _TENSE, _RESTLESS = range(3)

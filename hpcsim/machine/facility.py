@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from math import inf
-from typing import Final
 
 import numpy as np
 
@@ -19,9 +18,8 @@ from hpcsim.machine.power import Floats, Number
 from hpcsim.machine.series import StepSeries, default_carbon, default_price
 from hpcsim.machine.solar import SolarPlant
 from hpcsim.machine.spec import MachineSpec
+from hpcsim.seconds import NEVER
 from hpcsim.workload.job import Int64s
-
-NEVER: Final = 2**62
 
 
 class Facility:

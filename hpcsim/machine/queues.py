@@ -23,13 +23,12 @@ from typing import Literal, NamedTuple
 from hpcsim.machine.lanes import Entry, Lane
 from hpcsim.machine.queue_file import QueueRules
 from hpcsim.machine.queue_rules import PRIORITIES, Limits, Period, Pool, Queue
+from hpcsim.seconds import NEVER
 from hpcsim.workload.job import Job
 
 __all__ = ["PRIORITIES", "Admission", "Admitted", "Limits", "Period", "Pool", "Queue", "QueueRules", "Refused", "Turn"]
 
 OverLimit = Literal["refuse", "hold"]
-
-_NEVER = 2**62  # a second that does not come
 
 
 class Admitted(NamedTuple):
@@ -235,8 +234,8 @@ class Admission:
         utc = self.t0_utc + now
         self.period: Period = self.rules.at(utc)
         since, until = self.rules.around(utc)
-        self._since_s = -_NEVER if since is None else since - self.t0_utc
-        self.next_period_s = _NEVER if until is None else until - self.t0_utc
+        self._since_s = -NEVER if since is None else since - self.t0_utc
+        self.next_period_s = NEVER if until is None else until - self.t0_utc
         refuses = self.over_limit == "refuse"
         for name, lane in self._lanes.items():
             queue = self.period.queues.get(name)

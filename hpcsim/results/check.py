@@ -13,8 +13,7 @@ from hpcsim.engine.simulation import Simulation
 from hpcsim.errors import InvariantBroken
 from hpcsim.results.shared import busy_nodes
 from hpcsim.results.tables import UNFINISHED
-
-_NEVER = 2**62  # a second that does not come
+from hpcsim.seconds import NEVER
 
 
 def check(simulation: Simulation, jobs: pa.Table, attempts: pa.Table, timeline: pa.Table) -> None:
@@ -88,9 +87,9 @@ def _check_order(simulation: Simulation, jobs: pa.Table) -> None:
     if after.null_count == len(after):
         return
     waits, waits_for = pc.list_parent_indices(after).to_numpy(), pc.list_flatten(after).to_numpy()
-    over_s, began_s = np.full((2, len(after)), _NEVER)
+    over_s, began_s = np.full((2, len(after)), NEVER)
     end = jobs.column("end_s")
-    over_s[: len(end)] = end.fill_null(_NEVER).to_numpy()
+    over_s[: len(end)] = end.fill_null(NEVER).to_numpy()
     over_s[[*simulation.rejected]] = simulation.start  # no later than anything
     began_s[simulation.attempts.job[::-1]] = simulation.attempts.start[::-1]  # the first of its attempts
     name = simulation.workload.table.column("name")
