@@ -147,7 +147,7 @@ COUNTED: Settings = {"physics": None, "machine.nodes": 126}
 FRAIL: Settings = {"physics.failure_rate": 30.0, "physics.queues": False, "twins.fault": "fault-oracle"}
 AT_BEST_CLOCKS = tuple(map(at_best_clocks, range(len(REST))))
 WORLDS = {
-    "clocks": World(clocks, QUIET, {"places": False}, (0.5, 0.5, 0.0), joules, AT_BEST_CLOCKS),
+    "clocks": World(clocks, QUIET, {"places": False}, (0.9, 0.1, 0.0), joules, AT_BEST_CLOCKS),
     "packing": World(packing, COUNTED, {"patience": 0}, (0.0, 1.0, 0.0), waiting, least_waiting),
     "places": World(places, FRAIL, {"sleep": False, "speed": False}, (0.0, 0.0, 1.0), losses, (by_rule,)),
 }
@@ -180,7 +180,7 @@ def tried(world: World, folder: Path, rounds: int) -> tuple[float, float]:
     changed: Settings = {"seed": SEED, **world.settings}
     plan = Plan(
         tuple(map(str, scenarios[:3])), days=None, loads=(None,), shown=6, show_epsilon=1.0, imitated=300,
-        rounds=rounds, at_once=3, updates=200, check_every=4, checked=2, imitate=(0.0, 0.0), anchor=False,
+        rounds=rounds, at_once=3, updates=200, check_every=2, checked=3, imitate=(0.0, 0.0), anchor=False,
         uncertainty=False, weights=world.weights, various_weights=False, overrides=tuple(changed.items()),
         options=tuple(world.options.items()), epsilon=(0.5, 0.05), ahead_s=3600,
     )  # fmt: skip

@@ -70,10 +70,10 @@ class Plan(NamedTuple):
     shown: int = 12
     show_epsilon: float = 0.1
     imitated: int = 1500
-    rounds: int = 8
+    rounds: int = 12
     at_once: int = 4
     updates: int = 250
-    check_every: int = 4
+    check_every: int = 2
     checked: int = 10
     held: int = 16
     confirmed: int = 48

@@ -41,6 +41,7 @@ class Recipe(NamedTuple):
 
     batch: int = 128
     rate: float = 3e-4
+    last_rate: float = 3e-5  # in the end, so that the network settles
     decay: float = 1e-5
     longest: float = 10.0  # gradient
     follow: float = 0.01  # of what the target network differs by, at each update
@@ -233,6 +234,8 @@ class Learner:
         most = scalar.new_full((len(steps),), -torch.inf).scatter_reduce(0, now.state_A, scalar + margin, "amax")
         of_rule = torch.tensor([step.of_rule for step in steps], dtype=torch.float32)
         imitation = ((most - scalar[chosen_A]) * of_rule).sum() / of_rule.sum().clamp(min=1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.rate + (recipe.last_rate - recipe.rate) * progress
         self.optimizer.zero_grad()
         (loss + imitate * imitation).backward()  # type: ignore[no-untyped-call]  # torch has no types for it
         torch.nn.utils.clip_grad_norm_(self.tensors.values(), recipe.longest)
