@@ -82,6 +82,8 @@ def test_a_learner_finds_the_worth_of_what_ends_at_once():
     learner = Learner(tensors(spread=1.0), Recipe(batch=32, rate=2e-3))
     losses = [learner.update([replay], 0.0, 0.0).loss for _ in range(100)]
     assert np.mean(losses[-10:]) < 0.2 * np.mean(losses[:10])
+    learner.update([replay], 0.5, 0.0)
+    assert [group["lr"] for group in learner.optimizer.param_groups] == [pytest.approx((2e-3 + 3e-5) / 2)]
 
 
 def test_values_begin_where_what_was_seen_has_them():

@@ -10,8 +10,8 @@ the network's values, which adds to them what it has learned:
 References
 ----------
 Etinski, Corbalan, Labarta and Valero (2012), Understanding the future of energy-performance trade-off via DVFS in HPC
-environments (a job's runtime and energy at another clock). Ng, Harada and Russell (1999), Policy invariance under reward
-transformations (what is believed of a state).
+environments (a job's runtime and energy at another clock). Ng, Harada and Russell (1999), Policy invariance under
+reward transformations (what is believed of a state).
 """
 
 from __future__ import annotations
