@@ -183,6 +183,25 @@ def test_rewards_add_up_to_what_the_run_came_to():
     assert -found[0] == pytest.approx(all_kwh - overhead * usual, rel=1e-6)
 
 
+def test_who_starts_nothing_is_not_spared_the_waiting():
+    """Until a second in which many wait: also those that have not started then, nor six hours later."""
+    held = {"days": 0.5, "seed": 3, "load": 3.0, "physics.queues": False}
+    sim = begin("cooley", held)
+    until_s = sim.start + 6 * 3600
+    sim.run(until_s + 3600)
+    wait = len(sim.queue.jobs)
+    assert wait > 5
+    found = paid(sim, [Chosen(sim.start, -1, 1.0), Chosen(until_s, -1, 1.0)], until_s, Hazard(sim)).total_O
+    job, taken, end = (sim.attempts.column(name).tolist() for name in ("job", "taken", "end"))
+    waited_h, last = 0.0, {}
+    for of, begins, ends in [*zip(job, taken, end, strict=True), *((each.id, sim.now, -1) for each in sim.queue.jobs)]:
+        since = last.get(of, int(sim.submit_s[of]))
+        waited_s = max(min(begins, until_s) - since, 0)
+        waited_h += waited_s * sim.program_of(of)[0] * int(sim.workload.column("nodes")[of]) / 3600
+        last[of] = ends
+    assert -found[1] == pytest.approx(waited_h, rel=1e-9)
+
+
 class Steady:
     """A hazard of so much a second on every unit, for ever, and what it is in the mean of a longer time."""
 

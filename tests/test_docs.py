@@ -80,9 +80,8 @@ def test_the_examples_of_the_kit_run(tmp_path):
     assert re.search(r"\n22 passed, 1 xfailed in ", ran.stdout), ran.stdout
 
 
-def test_the_table_of_baselines_says_what_it_shows_and_why_two_are_alike(monkeypatch):
-    monkeypatch.syspath_prepend(DOCS.parent)
-    made = importlib.import_module("benchmarks.baselines")  # no package of the distribution
+def test_the_table_of_baselines_says_what_it_shows_and_why_two_are_alike():
+    made = importlib.import_module("benchmarks.baselines")
     first, *parts = (DOCS / "baselines-table.md").read_text().split("\n\n")
     assert first == "# The baselines on the same jobs"
     assert parts[0].startswith("What every rule-based scheduler makes of the same jobs")
@@ -90,3 +89,8 @@ def test_the_table_of_baselines_says_what_it_shows_and_why_two_are_alike(monkeyp
     fcfs, flux = (["fcfs", 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], ["flux", 1.0, 2.0, 3.0, 4.0, 5.5, 6.6, 7.7, 8.8])
     assert made.ALIKE["fcfs", "flux"] in made.markdown([fcfs, flux], "made")
     assert "to the last digit" not in made.markdown([fcfs, [*flux[:4], 4.5, *flux[5:]]], "made")
+
+
+def test_what_the_networks_may_do_is_in_the_docs_as_the_command_prints_it(capsys):
+    importlib.import_module("benchmarks.aims_networks").main()
+    assert capsys.readouterr().out in (DOCS / "aims.md").read_text()

@@ -46,7 +46,7 @@ class Chosen(NamedTuple):
 class Paid(NamedTuple):
     """Rewards of N choices: ``at_once_NO`` with them, ``until_next_NO`` spread over the time until the next one.
 
-    ``usual_loss_h`` are the node-hours that failures cost these jobs at the mean hazard, which no choice changes.
+    ``usual_loss_h`` are the node-hours that failures cost all jobs at the mean hazard, also those that did not start.
     """
 
     at_once_NO: Floats
@@ -98,8 +98,8 @@ def paid(simulation: Simulation, chosen: Sequence[Chosen], until_s: int, hazard:
     at_once, until_next, usual_loss_h = np.zeros((len(chosen), 3)), np.zeros((len(chosen), 3)), 0.0
     attempts = simulation.attempts
     begun = np.flatnonzero(attempts.column("taken") <= until_s)
-    job, taken, end = (attempts.column(name)[begun] for name in ("job", "taken", "end"))
-    waiting = _waiting(simulation, job, taken, np.where(end < 0, simulation.now, end))
+    job, taken = attempts.column("job")[begun], attempts.column("taken")[begun]
+    waiting = _waiting(simulation)
     until_next[:, 1] = -(waiting(until_N) - waiting(time_N))
     site = simulation.site
     if site is not None:
@@ -117,7 +117,7 @@ def paid(simulation: Simulation, chosen: Sequence[Chosen], until_s: int, hazard:
         usual = expected_loss_s(
             simulation, site, begun, hazard.mean * np.array([len(of) for of in units]), slowed=False
         )
-        usual_loss_h = float(usual.sum()) / 3600.0
+        usual_loss_h = _usual_loss_h(simulation, site, hazard.mean)
         np.add.at(at_once[:, 2], row, -(lost - usual + _THROTTLED * site.throttled_node_s[begun]) / 3600.0)
     return Paid(at_once, until_next, usual_loss_h)
 
@@ -142,17 +142,19 @@ def discounted(
     return np.where(known, later, -1), sums.astype(np.float32), np.exp(-(time_N[there] - time_N) / DISCOUNT_S)
 
 
-def _waiting(
-    simulation: Simulation, job: npt.NDArray[np.int64], taken: npt.NDArray[np.int64], end: npt.NDArray[np.int64]
-) -> _Integral:
-    """The integral over time of the node-hours of all that wait."""
-    submit_s = simulation.submit_s
+def _waiting(simulation: Simulation) -> _Integral:
+    """The integral over time of the node-hours of all that wait, also of jobs that have not started yet."""
+    submit_s, end = simulation.submit_s, simulation.attempts.column("end").tolist()
+    job, taken = (simulation.attempts.column(name) for name in ("job", "taken"))
+    waits = [each.id for each in (*simulation.queue.jobs, *simulation.held.values())]
+    job = np.append(job, np.array(waits, int))
+    taken = np.append(taken, np.full(len(waits), simulation.now))
     began = np.array([simulation.eligible.get(of, int(submit_s[of])) for of in job.tolist()], float)
-    last: dict[int, int] = {}
+    stopped: dict[int, int] = {}
     for row, of in enumerate(job.tolist()):
-        if of in last:
-            began[row] = end[last[of]]  # it waited again after it was stopped
-        last[of] = row
+        began[row] = stopped.get(of, began[row])  # it waited again after it was stopped
+        if row < len(end):
+            stopped[of] = end[row]
     runtime = np.array([simulation.program_of(of)[0] for of in job.tolist()], float)
     return _Integral(began, taken.astype(float), simulation.workload.column("nodes")[job] * runtime / 3600.0)
 
@@ -185,13 +187,26 @@ def expected_loss_s(
 
     Half of what is done between two checkpoints is lost. ``slowed``: for as long as it ran, if it ran to its end.
     """
-    attempts, checkpoints = simulation.attempts, site.checkpointing
+    attempts = simulation.attempts
     job, start, end, state = (attempts.column(name)[begun] for name in ("job", "start", "end", "state"))
     nodes = simulation.workload.column("nodes")[job]
     runs_s = np.array([simulation.program_of(of)[0] for of in job.tolist()], float)
     if slowed:
         whole = (end >= 0) & ~np.isin(state, (KILLED, NODE_FAILED, PREEMPTED))
         runs_s = np.where(whole, np.maximum(end - start, 1), runs_s)
+    return _lost_s(site, rate, nodes, runs_s)
+
+
+def _usual_loss_h(simulation: Simulation, site: Site, unit_rate: float) -> float:
+    """Node-hours that failures would cost all jobs of the workload, if all ran, each once."""
+    nodes = simulation.workload.column("nodes")
+    runs_s = np.array([simulation.program_of(of)[0] for of in range(len(nodes))], float)
+    units = np.ceil(nodes / site.cluster.spec.unit_nodes)
+    return float(_lost_s(site, unit_rate * units, nodes, runs_s).sum()) / 3600.0
+
+
+def _lost_s(site: Site, rate: Floats, nodes: npt.NDArray[np.int64], runs_s: Floats) -> Floats:
+    checkpoints = site.checkpointing
     at_stake_s = runs_s / 2 if checkpoints is None else np.minimum(runs_s, checkpoints.interval_s) / 2
     return np.asarray(-np.expm1(-rate * runs_s) * nodes * at_stake_s)
 
