@@ -396,6 +396,7 @@ def test_what_a_start_is_believed_to_cost_is_in_closed_form():
     free = np.sort(-np.log1p(-beliefs.risk_U[view.free_units(view.room())])) / (6 * 3600)
     for place, rate in enumerate((2 * free.mean(), free[:2].sum())):
         lost = (1 - np.exp(-rate * 5400)) * 2 * 5400 / 2 / 3600
+        lost -= (1 - np.exp(-2 * beliefs.rate_U.mean() * 3600)) * 2 * 3600 / 2 / 3600  # anywhere, at full speed
         assert found[0, MODES.index((2, place)), 2] == pytest.approx(-lost / 5.0, rel=1e-4)
 
 

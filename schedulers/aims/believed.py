@@ -5,7 +5,8 @@ the network's values, which adds to them what it has learned:
 
 - *energy*: kWh beyond those at the full clock, less what its nodes would draw while they rest;
 - *performance*: nodes that a slower job keeps for longer delay all that waits, by their share of the machine;
-- *reliability*: node-hours that failures of its nodes take on average, half of the job each time.
+- *reliability*: node-hours that failures of its nodes take on average, half of the job each time, beyond those that
+  they take at full speed on nodes that fail as often as all do in the mean.
 
 References
 ----------
@@ -44,6 +45,11 @@ def speeds(clock_J: Floats) -> Floats:
 def slowness(beta_J: Floats, speed_JC: Floats) -> Floats:
     """Runtimes at those speeds as multiples of the one at full speed."""
     return np.asarray(1.0 + beta_J[:, None] * (1.0 / speed_JC - 1.0))
+
+
+def _lost_h(rate: Floats, nodes: Floats, runtime_s: Floats) -> Floats:
+    """Node-hours that failures at this rate take of jobs on average: half of what they do."""
+    return np.asarray(-np.expm1(-rate * runtime_s) * nodes * runtime_s / 2.0 / _HOUR_S)
 
 
 def until_drained(waiting_h: float, drained_h: float) -> float:
@@ -86,9 +92,9 @@ class Costs:
             safest_J = np.append(0.0, np.cumsum(rate))[np.minimum(units_J, len(rate))]
             usual_J = units_J * (rate.mean() if len(rate) else 0.0)
             rate_JP = np.stack([usual_J, safest_J], 1)[:, : len(PLACES)]
-            odds = -np.expm1(-rate_JP[:, _PLACE_M] * self.runtime_JC[:, _CLOCK_M])
-            lost_JM = odds * nodes_J[:, None] * self.runtime_JC[:, _CLOCK_M] / 2.0 / _HOUR_S
-            self._table[:, :, 2] = -lost_JM / hourly_O[2]
+            lost_JM = _lost_h(rate_JP[:, _PLACE_M], nodes_J[:, None], self.runtime_JC[:, _CLOCK_M])
+            anyhow_J = _lost_h(units_J * rate_U.mean(), nodes_J, self.runtime_JC[:, 0])
+            self._table[:, :, 2] = (anyhow_J[:, None] - lost_JM) / hourly_O[2]
 
     def while_waiting(self, per_s: float) -> Floats32:
         """The costs, ``(J, M, O)``, while a second of delay of the whole machine costs ``per_s``, as waiting does."""
