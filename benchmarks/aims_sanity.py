@@ -1,9 +1,9 @@
 """Does AIMS learn what is best where that is known? Three small worlds, without the rule to lean on.
 
-    python -m benchmarks.aims_sanity [--world NAME ...] [--rounds 20]
+    python -m benchmarks.aims_sanity [--world NAME ...] [--rounds 12]
 
-- ``clocks``: half of the users run programs that memory limits, the others such as follow the clock; energy and waiting
-  count. Best is the clock of least energy for each program, which the truth tells, and of the ways to rest the best.
+- ``clocks``: half of the users run programs that memory limits, the others such as follow the clock; energy counts, and
+  a tenth is waiting. Best is the clock of least energy for each program, by the truth, and the best of ways to rest.
 - ``packing``: jobs of six and of four tenths of the machine, as long as each other, all there from the beginning; only
   performance counts. Best is one of each kind at a time, as long as there are both: two small ones leave nodes idle.
 - ``places``: hardware fails often, and some nodes more than others; only reliability counts. Best are always the nodes
@@ -201,7 +201,7 @@ def main() -> None:
     """Print a row for each world."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--world", action="append", choices=[*WORLDS])
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=12)
     asked = parser.parse_args()
     print("| world | above the best | chance | seconds |\n|---|---|---|---|")
     for name in asked.world or WORLDS:
