@@ -6,8 +6,10 @@
   a tenth is waiting. Best is the clock of least energy for each program, by the truth, and the best of ways to rest.
 - ``packing``: jobs of six and of four tenths of the machine, as long as each other, all there from the beginning; only
   performance counts. Best is one of each kind at a time, as long as there are both: two small ones leave nodes idle.
-- ``places``: hardware fails often, and some nodes more than others; only reliability counts. Best are always the nodes
-  of least hazard.
+- ``places``: hardware fails often, and some nodes more than others; reliability counts, and a tenth is waiting. Best
+  are always the nodes of least hazard.
+
+A tenth is waiting in two of them because else a job that is put off costs hardly more than one that starts.
 
 The network is trained on random actions and its own, never shown a rule and never measured by one, and judged on other
 jobs. ``above`` is by how much it costs more than the best, ``chance`` the same of random actions.
@@ -149,7 +151,7 @@ AT_BEST_CLOCKS = tuple(map(at_best_clocks, range(len(REST))))
 WORLDS = {
     "clocks": World(clocks, QUIET, {"places": False}, (0.9, 0.1, 0.0), joules, AT_BEST_CLOCKS),
     "packing": World(packing, COUNTED, {"patience": 0}, (0.0, 1.0, 0.0), waiting, least_waiting),
-    "places": World(places, FRAIL, {"sleep": False, "speed": False}, (0.0, 0.0, 1.0), losses, (by_rule,)),
+    "places": World(places, FRAIL, {"sleep": False, "speed": False}, (0.0, 0.1, 0.9), losses, (by_rule,)),
 }
 
 
