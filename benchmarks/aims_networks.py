@@ -18,7 +18,7 @@ from hpcsim.schedulers.aims.trained import TRAINED
 from hpcsim.training.course import NEVER
 
 KINDS = ("another job", "another mode", "to hold", "another rest")
-HEAD = ("network", *KINDS, "all", "what looked best, on 48 others", "it may choose", "CPU min")
+HEAD = ("network", *KINDS, "all", "what looked best, on other episodes", "it may choose", "CPU min")
 
 
 def ratio(tried: Mapping[str, Any] | None) -> str:

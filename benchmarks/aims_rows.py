@@ -42,13 +42,12 @@ def with_means(cells: Cells) -> Cells:
     for stem, names in trainings.items():
         if stem in cells.schedulers:
             names.insert(0, stem)
+    trainings = {stem: names for stem, names in trainings.items() if len(names) > 1}
     who, at = cells.header.index("scheduler"), [cells.header.index(key) for key in KEYS]
-    dropped = {name for stem, names in trainings.items() for name in names if len(names) > 1 and name != stem}
+    dropped = {name for stem, names in trainings.items() for name in names if name != stem}
     rows = [row for row in cells.rows if row[who] not in dropped]
     state = cells.header.index("state")
     for stem, names in trainings.items():
-        if len(names) < 2:
-            continue
         by_place: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
         for row in cells.rows:
             if row[who] in names and row[state] == DONE:

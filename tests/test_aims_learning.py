@@ -100,6 +100,25 @@ def test_values_begin_where_what_was_seen_has_them():
         assert value.detach().numpy() == pytest.approx((np.array([-1.0, -2.0, 0.5]) + drift) / 0.1, rel=0.02)
 
 
+def test_an_objective_without_weight_teaches_nothing_and_the_target_follows_slowly():
+    def taught(reward):
+        rng, replay = np.random.default_rng(2), Replay(64, 0.0, np.random.default_rng(3))
+        for _ in range(32):
+            made = step(rng, (reward, -1.0, -2.0))
+            made.state.all_G[-3:] = 0.0, 0.6, 0.4
+            replay.add(made)
+        learner = Learner(tensors(spread=1.0), Recipe(batch=16))
+        before = learner.arrays()
+        learner.update([replay], 0.0, 0.0)
+        return before, learner
+
+    (before, one), (_, other) = taught(-1.0), taught(-50.0)
+    assert all(np.array_equal(value, other.arrays()[name]) for name, value in one.arrays().items())
+    assert not np.array_equal(before["value.2"], one.arrays()["value.2"])
+    for name, now in one.arrays().items():
+        assert one.target[name].numpy() == pytest.approx(before[name] + 0.01 * (now - before[name]), abs=1e-6)
+
+
 def test_double_learning_lets_one_network_choose_and_the_other_judge():
     rng = np.random.default_rng(4)
     outcomes = [step(rng, (0, 0, 0), discount=1.0).near for _ in range(50)]
@@ -191,7 +210,11 @@ def test_who_starts_nothing_is_not_spared_the_waiting():
     sim.run(until_s + 3600)
     wait = len(sim.queue.jobs)
     assert wait > 5
-    found = paid(sim, [Chosen(sim.start, -1, 1.0), Chosen(until_s, -1, 1.0)], until_s, Hazard(sim)).total_O
+    all_of_it = paid(sim, [Chosen(sim.start, -1, 1.0), Chosen(until_s, -1, 1.0)], until_s, Steady(1e-6, 1e-6))
+    found, runs = all_of_it.total_O, np.array([sim.program_of(of)[0] for of in range(len(sim.workload))], float)
+    nodes = sim.workload.column("nodes")
+    at_stake = np.minimum(runs, np.inf if sim.site.checkpointing is None else sim.site.checkpointing.interval_s) / 2
+    assert all_of_it.usual_loss_h == pytest.approx(np.sum(-np.expm1(-1e-6 * nodes * runs) * nodes * at_stake) / 3600)
     job, taken, end = (sim.attempts.column(name).tolist() for name in ("job", "taken", "end"))
     waited_h, last = 0.0, {}
     for of, begins, ends in [*zip(job, taken, end, strict=True), *((each.id, sim.now, -1) for each in sim.queue.jobs)]:

@@ -300,7 +300,7 @@ class _Course:
         """What an episode cost in an hour, in usual hours, with what no schedule changes: 1 is usual."""
         cost = -played.total_O / played.hours / self.usual_O
         cost += 1.0, 0.0, played.usual_loss_h / played.hours / self.usual_O[2]
-        return np.asarray(np.maximum(cost, 0.0))
+        return np.asarray(np.maximum(cost, 0.0))  # a job that starts twice may be spared its usual loss twice
 
     def _weights(self) -> Floats:
         return np.array(self._plan.weights)
