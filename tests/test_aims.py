@@ -15,7 +15,7 @@ from hpcsim.results.choices import choice_of, told
 from hpcsim.schedulers.aims import trained
 from hpcsim.schedulers.aims.aims import Aims
 from hpcsim.schedulers.aims.beliefs import COLUMNS, Beliefs
-from hpcsim.schedulers.aims.believed import Costs, until_drained
+from hpcsim.schedulers.aims.believed import Costs, out_of_turn, until_started
 from hpcsim.schedulers.aims.choosing import Worth, aversions, best, weights_of, worth
 from hpcsim.schedulers.aims.expert import by_rule
 from hpcsim.schedulers.aims.network import State, drawn, values
@@ -95,9 +95,15 @@ def test_what_a_job_is_worth_hangs_on_no_order_of_the_queue():
     assert other[-3:] == pytest.approx(one[-3:], abs=1e-6)
 
 
-def test_the_mean_of_what_is_legal_is_the_value_of_the_state():
+def test_beside_what_is_believed_the_mean_of_what_is_legal_is_the_value_of_the_state():
     rng = np.random.default_rng(0)
     tensors, seen = drawn(rng, shapes()), state(rng, 5)
+    tensors["action.believed"][:] = 0.0
+    plain = seen._replace(believed_JMO=np.zeros_like(seen.believed_JMO))
+    beyond = (values(tensors, seen) - values(tensors, plain))[seen.legal_A].mean(1)
+    believed_AO = np.append(seen.believed_JMO.reshape(-1, 3), np.zeros((3, 3)), 0)[seen.legal_A]
+    assert beyond == pytest.approx(believed_AO, abs=1e-6)
+    seen = plain
     q = values(tensors, seen)[seen.legal_A].mean(0)
     with_others = seen._replace(legal_R=np.array([True, False, False]))
     assert values(tensors, with_others)[with_others.legal_A].mean(0) == pytest.approx(q, abs=1e-6)
@@ -349,13 +355,11 @@ def test_weights_of_objectives_that_are_no_shares_are_refused():
 # -- the rule ----------------------------------------------------------------------------------------
 
 
-def test_the_rule_takes_jobs_as_they_came_and_fills_up_with_the_most_slowed_down_in_the_mode_believed_to_cost_least():
+def test_the_rule_takes_the_most_slowed_down_in_the_mode_believed_to_cost_least():
     seen = state(np.random.default_rng(0), 3, legal=1.1)
-    came, slowdown, fits = (OF_JOB.index(name) for name in ("rank_by_submission", "slowdown", "fits"))
+    slowdown, fits = (OF_JOB.index(name) for name in ("slowdown", "fits"))
     seen.job_JF[:, fits] = 1.0
-    seen.job_JF[:, came] = [0.5, 0.2, 0.9]
-    seen.job_JF[:, slowdown] = [0.1, 0.2, 0.3]
-    seen.all_G[OF_ALL.index("reserved")] = 0.0
+    seen.job_JF[:, slowdown] = [0.1, 0.3, 0.2]
     seen.all_G[-3:] = 0.5, 0.3, 0.2
     seen.believed_JMO[1] = 0.0
     seen.believed_JMO[1, :, 0] = -0.01
@@ -365,8 +369,10 @@ def test_the_rule_takes_jobs_as_they_came_and_fills_up_with_the_most_slowed_down
     assert divmod(by_rule(seen), len(MODES)) == (1, 0)
     seen.job_JF[1, fits] = 0.0
     assert divmod(by_rule(seen), len(MODES)) == (1, 0)  # nodes are kept for it
-    seen.all_G[OF_ALL.index("reserved")] = 1.0
+    seen.legal_JM[1] = False
     assert by_rule(seen) // len(MODES) == 2
+    seen.job_JF[:, slowdown] = 0.0
+    assert by_rule(seen) // len(MODES) == 0  # of those alike the first that came
 
 
 # -- what a start is believed to cost ---------------------------------------------------------------
@@ -386,13 +392,13 @@ def test_what_a_start_is_believed_to_cost_is_in_closed_form():
     costs = Costs(known, view, view.room(), beliefs, hourly, sleeps=True, places=2)
     assert costs.speed_JC == pytest.approx(np.array([[1.0, 0.75, 0.5], [1.0, 0.8, 0.6]]))
     assert costs.runtime_JC == pytest.approx(np.array([[3600, 4200, 5400], [7200, 7200, 7200]]))
-    found, spec = costs.while_waiting(0.002), view.machine.power
+    found, spec = costs.while_waiting(0.002, np.array([0.0, 0.25])), view.machine.power
     drawn = [(spec.idle_w + 1000.0) * 3600, (spec.idle_w + 250.0) * 5400 - spec.sleep_w * 1800]
     kwh = 2 * (drawn[1] - drawn[0]) * (1 + view.power.overhead) / 3.6e6
     slowest = MODES.index((2, 0))
     assert found[0, slowest, 0] == pytest.approx(-kwh / 500.0, rel=1e-5)
     assert found[0, slowest, 1] == pytest.approx(-0.002 * 1800 * 2 / view.up_nodes / 40.0, rel=1e-5)
-    assert (found[1, :, 1] == 0).all()  # what memory limits takes no longer
+    assert (found[1, :, 1] == -0.25).all()  # what memory limits takes no longer; but it is out of turn
     free = np.sort(-np.log1p(-beliefs.risk_U[view.free_units(view.room())])) / (6 * 3600)
     for place, rate in enumerate((2 * free.mean(), free[:2].sum())):
         lost = (1 - np.exp(-rate * 5400)) * 2 * 5400 / 2 / 3600
@@ -400,23 +406,42 @@ def test_what_a_start_is_believed_to_cost_is_in_closed_form():
         assert found[0, MODES.index((2, place)), 2] == pytest.approx(-lost / 5.0, rel=1e-4)
 
 
-@pytest.mark.parametrize(("waiting_h", "drained_h"), [(1e-4, 100.0), (20.0, 100.0), (900.0, 100.0), (5e4, 56.0)])
-def test_what_waits_is_believed_to_cost_what_a_queue_does_that_drains_evenly(waiting_h, drained_h):
-    over_s = 3600.0 * waiting_h / drained_h
-    second = np.linspace(0.0, over_s, 200_001)
-    summed = np.trapezoid(waiting_h * (1.0 - second / over_s) * np.exp(-second / DISCOUNT_S), second) / 3600.0
-    assert until_drained(waiting_h, drained_h) == pytest.approx(summed, rel=1e-6)
+def test_who_starts_out_of_turn_costs_what_others_wait_longer_less_what_it_waits_less():
+    """Three jobs of the whole machine one after the other: to first order, what the squares of waiting are more by."""
+    nodes, runs_h, waited_h = 10, np.array([2.0, 0.5, 1.0]), np.array([3000.0, 2500.0, 1000.0])
+    turn = [1, 0, 2]  # by waited / runs
+
+    def half_squares(order):
+        begins = np.concatenate([[0.0], np.cumsum(runs_h[order])[:-1]])
+        return nodes * ((waited_h[order] + begins) ** 2).sum() / 2
+
+    found = out_of_turn(nodes * waited_h, nodes * runs_h, np.ones(3, bool), nodes)
+    orders = [[first, *(each for each in turn if each != first)] for first in range(3)]
+    assert found == pytest.approx([half_squares(each) - half_squares(turn) for each in orders], rel=2e-3)
+    assert found[1] == 0 < found.max()
+    alone = out_of_turn(nodes * waited_h, nodes * runs_h, np.array([True, False, True]), nodes)
+    assert alone[0] == 0 < alone[2] < found[2]  # who cannot start now is not made to wait by it
+
+
+@pytest.mark.parametrize("starts_in_h", [1e-5, 0.3, 9.0, 200.0])
+def test_what_waits_is_believed_to_cost_what_it_waits_until_it_starts(starts_in_h):
+    nodes, waited = np.array([40.0, 3.0]), np.array([0.0, 70.0])
+    hour = np.linspace(0.0, starts_in_h, 400_001)
+    rate = (nodes[:, None] * (waited[:, None] + hour)).sum(0)
+    summed = np.trapezoid(rate * np.exp(-3600.0 * hour / DISCOUNT_S), hour)
+    assert until_started(nodes, waited, np.full(2, starts_in_h)) == pytest.approx(summed, rel=1e-6)
+    assert until_started(nodes, waited, np.zeros(2)) == 0.0
 
 
 def test_what_waits_is_less_by_what_was_started():
-    """Along a pass what is believed of the queue becomes less by the jobs that start, and not by those that may not."""
+    """Along a pass what is believed of the queue is less by a job that starts in turn, and as it was if none may."""
     sim = begin("cooley", DAY | {"load": 3.0, "scheduler": {"name": "aims", "policy": "random", "patience": 0}})
     seen, waits = [], OF_ALL.index("queued_work")
 
     def choose(state, now):
         jobs = sim.scheduler.seen.jobs
         action = int(np.flatnonzero(state.legal_A)[0])
-        seen.append((now, state, jobs, action // len(MODES)))
+        seen.append((now, state, jobs, action))
         return action
 
     sim.scheduler.chooser = choose
@@ -424,8 +449,16 @@ def test_what_waits_is_less_by_what_was_started():
     starts = OF_ALL.index("started")
     pairs = [(one, other) for one, other in pairwise(seen) if one[0] == other[0] and one[2] == other[2]]
     started = [one[1].all_G[starts] < other[1].all_G[starts] for one, other in pairs]
-    less = [one[1].ahead_O[1] < other[1].ahead_O[1] for one, other in pairs]
-    assert less == started
+    free = [not one[1].all_G[OF_ALL.index("reserved")] for one, _ in pairs]
+    in_turn = [
+        starts and one[1].believed_JMO[one[3] // len(MODES), 0, 1] == 0
+        for (one, _), starts in zip(pairs, free, strict=True)
+    ]
+    differs = [float(other[1].ahead_O[1] - one[1].ahead_O[1]) for one, other in pairs]
+    assert all(each == 0.0 for each, starts in zip(differs, started, strict=True) if not starts)
+    gained = [each for each, starts, now in zip(differs, started, in_turn, strict=True) if starts and now]
+    assert min(gained) >= 0.0
+    assert np.mean(np.array(gained) > 0.0) > 0.5  # the others have come just now
     assert {True, False} == set(started)
     assert all(
         one[1].all_G[waits] > other[1].all_G[waits] for (one, other), is_so in zip(pairs, started, strict=True) if is_so
@@ -487,7 +520,7 @@ def test_a_delay_costs_more_on_a_busy_machine():
     calm, busy = Rhythm(), Rhythm()
     for hour in range(48):
         found = [each.congested(0.01, load, 0.01, hour * 3600) for each, load in ((calm, 0.2), (busy, 0.85))]
-    assert found == pytest.approx([0.01 / 0.8, 0.01 / 0.15], rel=0.1)
+    assert found == pytest.approx([2 * 0.01 / 0.8, 2 * 0.01 / 0.15], rel=0.1)
 
 
 def test_times_are_on_the_scale_that_is_told():

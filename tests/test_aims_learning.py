@@ -1,11 +1,13 @@
 """How AIMS learns: the same values in torch and numpy, what is remembered, and what choices are paid."""
 
+import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 
+from hpcsim.errors import RunError
 from hpcsim.replay import begin
 from hpcsim.results.energy import J_PER_KWH, power_curve
 from hpcsim.schedulers.aims import learning
@@ -153,6 +155,15 @@ def test_what_a_state_is_worth_is_by_the_action_that_a_run_would_take():
     assert means[0] > means[2] >= means[1]
 
 
+def test_no_state_is_worth_what_it_would_be_by_holding_nodes_back():
+    batch = learning.flat([step(np.random.default_rng(3), (0, 0, 0)).state], 1.0)
+    rests = batch.job_A < 0
+    q = rests[:, None, None].float().expand(-1, *learning._OUT)  # to rest looks best
+    starts, rest = (int(torch.nonzero(each)[0]) for each in (~rests, rests))
+    assert learning.lead(q, batch, torch.tensor([starts]), 1.0)[rests].max() == -torch.inf
+    assert learning.lead(q, batch, torch.tensor([rest]), 1.0)[rests].min() == 0.0
+
+
 def test_the_rule_is_imitated_by_a_margin():
     rng = np.random.default_rng(7)
     replay = Replay(64, 0.0, np.random.default_rng(8))
@@ -188,7 +199,7 @@ def test_rewards_add_up_to_what_the_run_came_to():
         if before.size:
             waited[row] = taken[row] - end[before[-1]]
     nodes = sim.workload.column("nodes")[job]
-    assert -found[1] == pytest.approx((waited * nodes * runtime).sum() / 3600, rel=1e-6)
+    assert -found[1] == pytest.approx((waited.astype(float) ** 2 * nodes).sum() / 2 / 3600, rel=1e-6)
     lost = 0.1 * site.throttled_node_s.sum() / 3600  # for nobody has looked at the hazard
     assert -found[2] == pytest.approx(lost)
     curve = power_curve(sim, site)
@@ -216,13 +227,13 @@ def test_who_starts_nothing_is_not_spared_the_waiting():
     at_stake = np.minimum(runs, np.inf if sim.site.checkpointing is None else sim.site.checkpointing.interval_s) / 2
     assert all_of_it.usual_loss_h == pytest.approx(np.sum(-np.expm1(-1e-6 * nodes * runs) * nodes * at_stake) / 3600)
     job, taken, end = (sim.attempts.column(name).tolist() for name in ("job", "taken", "end"))
-    waited_h, last = 0.0, {}
+    squares, last = 0.0, {}
     for of, begins, ends in [*zip(job, taken, end, strict=True), *((each.id, sim.now, -1) for each in sim.queue.jobs)]:
         since = last.get(of, int(sim.submit_s[of]))
         waited_s = max(min(begins, until_s) - since, 0)
-        waited_h += waited_s * sim.program_of(of)[0] * int(sim.workload.column("nodes")[of]) / 3600
+        squares += waited_s**2 * int(nodes[of])
         last[of] = ends
-    assert -found[1] == pytest.approx(waited_h, rel=1e-9)
+    assert -found[1] == pytest.approx(squares / 2 / 3600, rel=1e-9)
 
 
 class Steady:
@@ -282,6 +293,7 @@ SMALL = Plan(
 
 def test_a_training_that_was_stopped_goes_on_to_the_same_network(tmp_path):
     whole = train(SMALL, workers=1)
+    assert whole.usual_O[1] == pytest.approx(0.1 * 126 * 3600)  # hardly anything waits: no less than this is usual
     kept = tmp_path / "kept.checkpoint"
 
     class Stopped(Exception):
@@ -295,6 +307,17 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_network(tmp_path):
     resumed = train(SMALL, workers=1, checkpoint=kept, resume=True)
     assert [each[:4] for each in resumed.rounds] == [each[:4] for each in whole.rounds]
     assert all((resumed.tensors[name] == value).all() for name, value in whole.tensors.items())
+
+
+def test_a_worker_that_is_killed_ends_a_training_with_what_to_do_next(tmp_path):
+    kept = tmp_path / "kept.checkpoint"
+
+    def kill(done):
+        for worker in multiprocessing.active_children():
+            worker.kill()
+
+    with pytest.raises(RunError, match=rf"worker process was killed.*--resume goes on from {kept}"):
+        train(SMALL, workers=1, checkpoint=kept, told=kill)
 
 
 @pytest.mark.parametrize(

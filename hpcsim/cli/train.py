@@ -55,7 +55,7 @@ def aims(
     scenarios: tuple[str, ...], out: Path, name: str | None, seed: int, rounds: int | None, days: float | None,
     held: int | None, without: str | None, workers: int | None, resume: bool, settings: tuple[str, ...],
     tensorboard: Path | None,
-) -> None:  # fmt: skip
+) -> int:  # fmt: skip
     """Train a network of AIMS on SCENARIO, or on several in turn: a rule shows how, then it learns from what it does.
 
     The weights are DIR/NAME.json and .safetensors; a scenario uses them by
@@ -81,9 +81,15 @@ def aims(
         plan = left_out(plan, without)
     checkpoint = out / f"{name}.checkpoint"
     with _shown(name, plan.rounds, tensorboard) as told:
-        found = train(
-            plan, workers=workers or len(os.sched_getaffinity(0)), checkpoint=checkpoint, resume=resume, told=told
-        )
+        try:
+            found = train(
+                plan, workers=workers or len(os.sched_getaffinity(0)), checkpoint=checkpoint, resume=resume, told=told
+            )
+        except KeyboardInterrupt as stop:
+            if not checkpoint.exists():
+                raise
+            click.echo(f"interrupted; --resume goes on from {checkpoint}", err=True)
+            return 128 + (int(stop.args[0]) if stop.args else 2)
     keys = [f"--rounds {plan.rounds} --days {plan.days}", *(f"--set {each}" for each in settings)]
     keys += [f"--held {held}"] if held is not None else []
     keys += [f"--without {without}"] if without else []
@@ -92,6 +98,7 @@ def aims(
     checkpoint.unlink(missing_ok=True)
     click.echo(f"{_score(found.score, found.parts)} on episodes that it never learned from; {_held(found.aversion_D)}")
     click.echo(path)
+    return 0
 
 
 @train.command(short_help="Train a network of RLSchert in episodes of scenarios.")

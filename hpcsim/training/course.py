@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import resource
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -22,7 +24,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from hpcsim.errors import InputError
+from hpcsim.errors import InputError, RunError
 from hpcsim.schedulers.aims.learning import Learner, Recipe, Told
 from hpcsim.schedulers.aims.network import drawn
 from hpcsim.schedulers.aims.objectives import BEGIN
@@ -41,7 +43,10 @@ NEVER: Final = 1000.0
 
 _BESIDE: Final = 0.25  # of a usual hour, added to both parts of a ratio: where hardly anything waits decides little
 
-_LEAST_WAITING_H: Final = 0.1  # node-hours a node: where less waits, an hour of it would be many usual ones
+_LEAST_WAITED_H: Final = 0.1  # node-hours a node: where it is less, an hour of it would be many usual ones
+
+_LEARNED: Final = ("job", "mode", "rest")
+"""In what a network departs while it learns. Holding nodes back looks too good meanwhile, and is tried last."""
 
 _SURE: Final = 1.645  # standard errors: by chance it is more in one of twenty
 
@@ -147,10 +152,12 @@ def train(
     """Train by ``plan`` in so many worker processes; ``told`` is called after each round.
 
     ``checkpoint`` is written after each check, and ``resume`` goes on from it. Raises InputError where it is of another
-    plan, or damaged.
+    plan, or damaged, and RunError where a worker process dies.
     """
     torch.set_num_threads(1)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    ignored = signal.SIGINT, signal.SIG_IGN  # Ctrl-C reaches workers too, and is for the program that began them
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, ignored)
+    try:
         course = _Course(plan, pool)
         if resume and checkpoint is not None and checkpoint.exists():
             course.restore(checkpoint)
@@ -163,6 +170,14 @@ def train(
             told(done)
         course.hold()
         best = course.best
+    except BrokenProcessPool:
+        is_kept = checkpoint is not None and checkpoint.exists()
+        kept = f"--resume goes on from {checkpoint}" if is_kept else "nothing is kept of this training"
+        raise RunError(
+            f"a worker process was killed, perhaps as memory ran out: fewer --workers take less; {kept}"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
     spent = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = sum(each.ru_utime + each.ru_stime for each in spent)
     return Trained(
@@ -200,7 +215,7 @@ class _Course:
             [(-each.total_O[1] / each.hours, each.usual_loss_h / each.hours) for each in plain], 0
         )
         self.rates_O = np.mean([played.rates_O for played in plain], 0)
-        least = 1.0, _LEAST_WAITING_H * plain[0].nodes * 3600.0, 1e-3
+        least = 1.0, _LEAST_WAITED_H * plain[0].nodes * 3600.0, 1e-3
         self.usual_O = np.maximum([self.rates_O[0], waiting, lost_h], least)
         self._is_measured = True
         shown = [self._order("rule", first + k, epsilon=plan.show_epsilon) for k in range(plan.shown)]
@@ -284,7 +299,7 @@ class _Course:
     def _judge(self) -> tuple[float, tuple[float, ...]]:
         """How good the network is on the episodes that it never learns from, and its parts; the best one is kept."""
         tensors = self.learner.arrays()
-        ratios_O = self._ratios(tensors, self._averse(DEPARTURES), _CHECKED_SEED, self._rule_O).mean(0)
+        ratios_O = self._ratios(tensors, self._averse(_LEARNED), _CHECKED_SEED, self._rule_O).mean(0)
         score, parts = float(np.exp(self._weights() @ ratios_O)), tuple(np.exp(ratios_O).tolist())
         if score < self.best[0]:
             self.best = score, parts, tensors

@@ -139,7 +139,12 @@ class _Recorder:
             q = q[:, [self._head % q.shape[1]]]
         usual = by_rule(state) if order.anchor else None
         found = worth(q, state, np.array(order.weights), order.kappa, usual)
-        return best(found, 0.0 if explores else aversions(np.array(order.aversion_D), state, usual)), False
+        if explores:
+            resting = len(state.job_JF) * len(MODES)
+            if usual is not None and usual < resting:  # it holds nodes back by chance alone
+                found.mean_A[resting:] = -np.inf
+            return best(found, 0.0), False
+        return best(found, aversions(np.array(order.aversion_D), state, usual)), False
 
 
 def _half(numbers: npt.NDArray[np.float32]) -> npt.NDArray[Any]:

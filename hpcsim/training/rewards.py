@@ -4,14 +4,19 @@ A choice is paid for what it did, so that little noise of what others did stands
 
 - *energy*: a job that starts is paid at once for the energy that it will have taken beyond what it takes at full speed
   without a failure, which no schedule changes; what jobs do not draw (idle nodes, cooling), as it is drawn;
-- *performance*: the node-hours of the jobs that wait, as long as they do. Waiting is weighed by how much work a job is,
-  so no order is better for being one of small jobs first, and what pays is to keep nodes busy;
+- *performance*: for each job that waits its nodes times the hours that it has waited so far, as long as it waits: over
+  an episode half its nodes times the square of its waiting. What has waited long counts more, so nobody is left behind;
+  and most is gained by who starts the job that is slowed down most, as it keeps nodes for least (van Mieghem 1995);
 - *reliability*: node-hours that failures are expected to cost, by the true hazard of the job's nodes when it starts,
   beyond those at the hazard of all nodes in the mean of the episode, and a tenth of those throttled. Real failures are
   so rare that one could not learn from them; and who were paid for all of a job's risk would put off large jobs.
 
 Over an episode they add up to what the run's summary says, but for these constants and, for failures, on average. Each
 is divided by what it comes to in an hour under a rule.
+
+References
+----------
+van Mieghem (1995), Dynamic scheduling with convex delay costs: the generalized c-mu rule.
 """
 
 from __future__ import annotations
@@ -90,7 +95,7 @@ class Hazard:
 def paid(simulation: Simulation, chosen: Sequence[Chosen], until_s: int, hazard: Hazard) -> Paid:
     """Rewards of the choices until second ``until_s``, all negative.
 
-    They are kWh, node-hours that wait times seconds, and node-hours lost. The ``simulation`` went on after it, so that
+    They are kWh, node-hours waited times seconds, and node-hours lost. The ``simulation`` went on after it, so that
     most of what had started then has ended. Of what runs still, energy and losses are those so far.
     """
     time_N = np.array([each.now for each in chosen], float)
@@ -143,7 +148,7 @@ def discounted(
 
 
 def _waiting(simulation: Simulation) -> _Integral:
-    """The integral over time of the node-hours of all that wait, also of jobs that have not started yet."""
+    """The integral over time of the node-hours that those who wait have waited, also jobs that have not started yet."""
     submit_s, end = simulation.submit_s, simulation.attempts.column("end").tolist()
     job, taken = (simulation.attempts.column(name) for name in ("job", "taken"))
     waits = [each.id for each in (*simulation.queue.jobs, *simulation.held.values())]
@@ -155,20 +160,22 @@ def _waiting(simulation: Simulation) -> _Integral:
         began[row] = stopped.get(of, began[row])  # it waited again after it was stopped
         if row < len(end):
             stopped[of] = end[row]
-    runtime = np.array([simulation.program_of(of)[0] for of in job.tolist()], float)
-    return _Integral(began, taken.astype(float), simulation.workload.column("nodes")[job] * runtime / 3600.0)
+    nodes = simulation.workload.column("nodes")[job]
+    return _Integral(began, taken.astype(float), np.zeros(len(job)), nodes / 3600.0)
 
 
 class _Integral:
-    """The integral of a sum of rates, each from one second to another."""
+    """The integral of a sum of rates, each from one second to another, that rise by so much every second."""
 
-    def __init__(self, begin: Floats, end: Floats, rate: Floats) -> None:
+    def __init__(self, begin: Floats, end: Floats, rate: Floats, rise: Floats) -> None:
         time = np.concatenate([begin, end])
-        change = np.concatenate([rate, -rate])
         order = np.argsort(time, kind="stable")
         self._time = time[order]
-        self._rate = np.cumsum(change[order])
-        self._sum = np.concatenate([[0.0], np.cumsum(self._rate[:-1] * np.diff(self._time))])
+        gap = np.diff(self._time)
+        self._rise = np.cumsum(np.concatenate([rise, -rise])[order])
+        jumps = np.cumsum(np.concatenate([rate, -rate - rise * (end - begin)])[order])
+        self._rate = jumps + np.append(0.0, np.cumsum(self._rise[:-1] * gap))
+        self._sum = np.append(0.0, np.cumsum((self._rate[:-1] + 0.5 * self._rise[:-1] * gap) * gap))
 
     def __call__(self, second: Floats) -> Floats:
         """From the beginning until each second."""
@@ -176,7 +183,8 @@ class _Integral:
             return np.zeros_like(second)
         at = np.searchsorted(self._time, second, side="right") - 1
         inside = np.maximum(at, 0)
-        found = self._sum[inside] + self._rate[inside] * (second - self._time[inside])
+        since = second - self._time[inside]
+        found = self._sum[inside] + (self._rate[inside] + 0.5 * self._rise[inside] * since) * since
         return np.asarray(np.where(at < 0, 0.0, found))
 
 
@@ -226,7 +234,7 @@ def _energies(
         joules[row] = execution.joules
     job, start, end = (attempts.column(name) for name in ("job", "start", "end"))
     ran_s = np.maximum(np.where(end < 0, now, end) - start, 1).astype(float)
-    all_jobs = _Integral(start.astype(float), start + ran_s, joules / ran_s)
+    all_jobs = _Integral(start.astype(float), start + ran_s, joules / ran_s, np.zeros(len(job)))
     nodes = simulation.workload.column("nodes")[job].astype(float)
     speeds = np.ones(len(job))
     speeds[begun] = speed

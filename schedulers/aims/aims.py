@@ -20,7 +20,7 @@ from hpcsim import plugin
 from hpcsim.plugin import Decision, Job, Plant, Room, Sleeping, Start, View, taken_at
 
 from . import trained
-from .beliefs import Beliefs
+from .beliefs import Beliefs, waited_h
 from .choosing import aversions, best, worth
 from .expert import by_rule
 from .journal import Journal
@@ -168,8 +168,8 @@ class Aims:
         chosen: list[tuple[Job, int, float, str]] = []
         if all(job.nodes > room.reach for job in view.queue):  # idle nodes go on as before
             self._beliefs.learn(view.queue, view)
-            waiting_h, busy = self._beliefs.waiting_h(view.queue), 1.0 - room.free / max(view.up_nodes, 1)
-            self._rhythm.congested(waiting_h, busy, float(hourly_O[1]) / 3600.0, view.now)
+            waited, busy = waited_h(view.queue, view.now), 1.0 - room.free / max(view.up_nodes, 1)
+            self._rhythm.congested(waited, busy, float(hourly_O[1]) / 3600.0, view.now)
             return chosen, self._rest
         self._seen = seen = Pass(
             view, room, self._beliefs, self._rhythm, self.objectives.weights, hourly_O,
@@ -263,7 +263,7 @@ class Aims:
         return self._seen
 
     def measured_rates(self) -> Floats:
-        """Means since the first pass: kilowatts of the facility, node-hours that wait, nodes at risk."""
+        """Means since the first pass: kilowatts of the facility, node-hours waited by what waits, nodes at risk."""
         return self._hour.mean()
 
     # -- what is around them ----------------------------------------------------------------------
@@ -337,7 +337,7 @@ class _Hour:
         self._all += self._rates * (now - self._at)
         self._at = now
         busy = sum(each.job.nodes for each in view.running.values())
-        self._rates[:] = facility_w / 1000.0, beliefs.waiting_h(view.queue), busy * beliefs.mean_risk
+        self._rates[:] = facility_w / 1000.0, waited_h(view.queue, now), busy * beliefs.mean_risk
 
     def mean(self) -> Floats:
         """The mean rates since the first pass."""

@@ -65,11 +65,6 @@ class Beliefs:
         if len(new) >= _TOGETHER:
             self._learn(new, view)
 
-    def waiting_h(self, jobs: Sequence[Job]) -> float:
-        """Predicted node-hours of waiting ``jobs``, all together; those not yet known left out."""
-        rows = [row for job in jobs if (row := self._row.get(job.id)) is not None]
-        return node_hours(self._table[rows])
-
     def runtime_s(self, running: Sequence[Running]) -> Floats:
         """How long running jobs are believed to run in all, as said when they waited; else their walltime."""
         rows = [self._row.get(each.job.id, -1) for each in running]
@@ -127,6 +122,11 @@ class Beliefs:
             watts = energy.mean / np.maximum(column["runtime_s"] * column["nodes"], 1.0)
             warm = twins.thermal(np.full(len(jobs), usual), watts, WARMED_S)
             column["warmth_k"][:] = warm.mean - limit_c
+
+
+def waited_h(jobs: Sequence[Job], now: int) -> float:
+    """Node-hours that waiting ``jobs`` have waited so far, all together."""
+    return sum([job.nodes * (now - job.submit) for job in jobs]) / 3600.0
 
 
 def node_hours(known_JC: Floats) -> float:

@@ -4,21 +4,22 @@ Three costs of each job in each mode, as negative shares of what an hour usually
 the network's values, which adds to them what it has learned:
 
 - *energy*: kWh beyond those at the full clock, less what its nodes would draw while they rest;
-- *performance*: nodes that a slower job keeps for longer delay all that waits, by their share of the machine;
+- *performance*: nodes that a slower job keeps for longer delay all that waits, by their share of the machine; and a job
+  that starts out of turn delays those that are slowed down more;
 - *reliability*: node-hours that failures of its nodes take on average, half of the job each time, beyond those that
   they take at full speed on nodes that fail as often as all do in the mean.
 
 References
 ----------
 Etinski, Corbalan, Labarta and Valero (2012), Understanding the future of energy-performance trade-off via DVFS in HPC
-environments (a job's runtime and energy at another clock). Ng, Harada and Russell (1999), Policy invariance under
+environments (a job's runtime and energy at another clock). van Mieghem (1995), Dynamic scheduling with convex delay
+costs: the generalized c-mu rule (whose turn it is). Ng, Harada and Russell (1999), Policy invariance under
 reward transformations (what is believed of a state).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import expm1
 from typing import Final
 
 import numpy as np
@@ -52,16 +53,30 @@ def _lost_h(rate: Floats, nodes: Floats, runtime_s: Floats) -> Floats:
     return np.asarray(-np.expm1(-rate * runtime_s) * nodes * runtime_s / 2.0 / _HOUR_S)
 
 
-def until_drained(waiting_h: float, drained_h: float) -> float:
-    """Node-hours waiting, summed over the hours until all has started, if ``drained_h`` node-hours start in an hour.
+def until_started(nodes_K: Floats, waited_h_K: Floats, starts_in_h_K: Floats) -> float:
+    """Node-hours waited, summed over the hours until each of K jobs has started; later hours count less.
 
-    They become fewer evenly, and what is later counts less, by ``DISCOUNT_S``: what all that waits costs a fluid queue.
+    It is the integral of nodes (waited + t) exp(-t / tau) until each one's start, with tau of ``DISCOUNT_S``.
     """
-    discount_h = DISCOUNT_S / _HOUR_S
-    late = waiting_h / drained_h / discount_h
-    if late < 1e-6:
-        return 0.5 * waiting_h * late * discount_h
-    return waiting_h * discount_h * (1.0 + expm1(-late) / late)
+    tau_h = DISCOUNT_S / _HOUR_S
+    late = starts_in_h_K / tau_h
+    once = -np.expm1(-late)  # the integrals of 1 and of t, by tau and by tau squared
+    rising = once - late * np.exp(-late)
+    return float(nodes_K @ (waited_h_K * once * tau_h + rising * tau_h**2))
+
+
+def out_of_turn(waited_J: Floats, area_J: Floats, rival_J: npt.NDArray[np.bool_], nodes: int) -> Floats:
+    """What it costs to start each job before all that are slowed down more, in node-hours waited times hours.
+
+    Those of ``rival_J`` that are slowed down more come later by the job's ``area_J`` (node-hours) on all ``nodes``,
+    and it comes earlier by theirs. To come an hour later costs the node-hours that a job has waited so far.
+    """
+    order = np.argsort(-waited_J / area_J, kind="stable")
+    waited, area = waited_J[order], area_J[order]
+    ahead = [np.cumsum(np.where(rival_J[order], each, 0.0)) for each in (waited, area)]
+    cost_J = np.empty(len(order))
+    cost_J[order] = (area * ahead[0] - waited * ahead[1]) / nodes
+    return np.maximum(cost_J, 0.0)
 
 
 class Costs:
@@ -96,7 +111,10 @@ class Costs:
             anyhow_J = _lost_h(units_J * rate_U.mean(), nodes_J, self.runtime_JC[:, 0])
             self._table[:, :, 2] = (anyhow_J[:, None] - lost_JM) / hourly_O[2]
 
-    def while_waiting(self, per_s: float) -> Floats32:
-        """The costs, ``(J, M, O)``, while a second of delay of the whole machine costs ``per_s``, as waiting does."""
-        self._table[:, :, 1] = -per_s * self._delayed_JM
+    def while_waiting(self, per_s: float, turn_J: Floats) -> Floats32:
+        """The costs, ``(J, M, O)``, while a second of delay of the whole machine costs ``per_s``, as waiting does.
+
+        ``turn_J`` is what each job costs for starting out of turn, as a share of what an hour usually costs.
+        """
+        self._table[:, :, 1] = -per_s * self._delayed_JM - turn_J[:, None]
         return self._table.copy()

@@ -1,8 +1,14 @@
 """A rule over the same actions, by which training begins: what an experienced operator would do with these twins.
 
-It starts jobs as they came, keeps nodes for the first that does not fit, and fills up with those that do not delay it,
-most slowed down first. Each starts in the mode that is believed to cost least by the weights of the objectives, and
-idle nodes sleep after the break-even time.
+It starts the job that is slowed down most by what the twin of performance says, keeps nodes for it if it does not fit,
+and fills up with those that do not delay it, in the same order: if waiting costs nodes times its square, a job that has
+waited w and will run r on n nodes is worth n w for the n r that it takes. Each starts in the mode that is believed to
+cost least by the weights of the objectives, and idle nodes sleep after the break-even time.
+
+References
+----------
+van Mieghem (1995), Dynamic scheduling with convex delay costs: the generalized c-mu rule. Hansen (1973), Operating
+System Principles (highest response ratio next, which this order is).
 """
 
 from __future__ import annotations
@@ -10,10 +16,9 @@ from __future__ import annotations
 import numpy as np
 
 from .network import State
-from .shape import MODES, OBJECTIVES, OF_ALL, OF_JOB
+from .shape import MODES, OBJECTIVES, OF_JOB
 
-_CAME, _SLOWDOWN, _FITS = (OF_JOB.index(name) for name in ("rank_by_submission", "slowdown", "fits"))
-_RESERVED = OF_ALL.index("reserved")
+_SLOWDOWN, _FITS = (OF_JOB.index(name) for name in ("slowdown", "fits"))
 
 
 def by_rule(state: State) -> int:
@@ -22,8 +27,7 @@ def by_rule(state: State) -> int:
     open_J = state.legal_JM.any(1)
     if not open_J.any():
         return jobs * modes + int(state.legal_R.argmax())
-    turn_J = -state.job_JF[:, _SLOWDOWN] if state.all_G[_RESERVED] else state.job_JF[:, _CAME]
-    place = int(np.where(open_J, turn_J, np.inf).argmin())
+    place = int(np.where(open_J, state.job_JF[:, _SLOWDOWN], -np.inf).argmax())
     if not state.job_JF[place, _FITS]:
         return place * modes
     worth_M = state.believed_JMO[place] @ state.all_G[-len(OBJECTIVES) :]

@@ -110,7 +110,7 @@ def flat(states: Sequence[State], kappa: float) -> Flat:
 class Values(NamedTuple):
     """Of all legal actions, ``(A, heads, objectives)``: what they are worth, and what of that is their state's.
 
-    ``learned_AHO`` is what of their advantages is not believed but learned.
+    ``learned_AHO`` is what of the actions is not believed but learned, before its mean is taken away.
     """
 
     q_AHO: torch.Tensor
@@ -143,15 +143,15 @@ def values(tensors: dict[str, torch.Tensor], batch: Flat, *, dueling: bool) -> V
     features = features.index_copy(0, (~rests).nonzero()[:, 0], of_job)
     features = features.index_copy(0, rests.nonzero()[:, 0], torch.relu(of_rest))
     learned = features @ tensors["advantage"]
-    advantage = learned + batch.believed_AO.repeat(1, HEADS)
+    believed = batch.believed_AO.repeat(1, HEADS)
     if dueling:
         legal = torch.bincount(batch.state_A, minlength=states).unsqueeze(1)
-        average = advantage.new_zeros((states, advantage.shape[1])).index_add(0, batch.state_A, advantage) / legal
+        average = learned.new_zeros((states, learned.shape[1])).index_add(0, batch.state_A, learned) / legal
         value = torch.relu(context @ tensors["value.1"] + tensors["value.1.bias"]) @ tensors["value.2"]
         of_state = (value + tensors["value.2.bias"] + batch.ahead_BO.repeat(1, HEADS))[batch.state_A]
-        q = advantage - average[batch.state_A] + of_state
+        q = learned - average[batch.state_A] + believed + of_state
     else:
-        q, of_state = advantage, torch.zeros_like(advantage)
+        q, of_state = learned + believed, torch.zeros_like(learned)
     return Values(q.reshape(-1, *_OUT), of_state.reshape(-1, *_OUT), learned.reshape(-1, *_OUT))
 
 
@@ -161,10 +161,16 @@ def weighed(q_AHO: torch.Tensor, batch: Flat) -> torch.Tensor:
 
 
 def lead(q_AHO: torch.Tensor, batch: Flat, usual_B: torch.Tensor, aversion: float) -> torch.Tensor:
-    """By how much each action is better than the usual one of its state, less ``aversion`` deviations of the heads."""
+    """By how much each action is better than the usual one of its state, less ``aversion`` deviations of the heads.
+
+    To rest where the usual one is a start is never better: how good it is to hold nodes back is learned too badly for
+    states to be valued by it.
+    """
     scalar_AH = (q_AHO * batch.weights_AO.unsqueeze(1)).sum(2)
     beyond_AH = scalar_AH - scalar_AH[usual_B][batch.state_A]
-    return beyond_AH.mean(1) - aversion * beyond_AH.std(1, correction=0)
+    found_A = beyond_AH.mean(1) - aversion * beyond_AH.std(1, correction=0)
+    holds_A = (batch.job_A < 0) & (batch.job_A[usual_B][batch.state_A] >= 0)
+    return found_A.masked_fill(holds_A, -torch.inf)
 
 
 def best_of_each(scalar_A: torch.Tensor, batch: Flat) -> torch.Tensor:

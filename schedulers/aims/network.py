@@ -53,9 +53,9 @@ class State(NamedTuple):
 def values(tensors: Tensors, state: State, *, dueling: bool = True) -> Floats32:
     """What each action is worth, ``q_AHO``: by each of H heads in each of O objectives. A: as ``State.legal_A``.
 
-    The advantage of a start is what is believed of it and what has been learned beyond that, and so is the value of a
-    state. Of actions that are not legal it is 0. Without ``dueling`` the value of the state is left out, so that
-    advantages have to be whole values.
+    What a start is worth is the value of the state, what is believed of the start (0 if it is as good as can be), and
+    what has been learned beyond that, 0 in the mean of all that is legal. Of actions that are not legal it
+    is 0. Without ``dueling`` the value of the state is left out, so that what is learned has to be whole values.
     """
     job_JF, legal_A = state.job_JF, state.legal_A
     jobs = len(job_JF)
@@ -81,11 +81,11 @@ def values(tensors: Tensors, state: State, *, dueling: bool = True) -> Floats32:
     started_AD = of_job_JD[job] + tensors["action.mode"][mode] + BELIEVED * believed_AO @ tensors["action.believed"]
     hidden_AD = np.concatenate([started_AD, of_rest_D + tensors["rest.mode"][rest]])
     advantage_AO = _relu(hidden_AD) @ tensors["advantage"]
-    advantage_AO[: len(job)] += np.tile(believed_AO, HEADS)
     if dueling:
         value = _relu(context @ tensors["value.1"] + tensors["value.1.bias"]) @ tensors["value.2"]
         value += tensors["value.2.bias"] + np.tile(state.ahead_O, HEADS)
         advantage_AO += value - advantage_AO.sum(0) * (1.0 / len(advantage_AO))
+    advantage_AO[: len(job)] += np.tile(believed_AO, HEADS)
     q_AO = np.zeros((len(legal_A), advantage_AO.shape[1]), np.float32)
     q_AO[legal_A] = advantage_AO
     return q_AO.reshape(-1, *_OUT)

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from hpcsim.plugin import Job, Room, View
 from hpcsim.schedulers.scales import LONGEST_S, scaled
 
-from .beliefs import AHEAD_S, COLUMNS, Beliefs, node_hours
-from .believed import Costs, until_drained
+from .beliefs import AHEAD_S, COLUMNS, Beliefs, node_hours, waited_h
+from .believed import Costs, out_of_turn, until_started
 from .shape import MODES, OF_ALL, OF_JOB, REST, VISIBLE
 
 Floats = npt.NDArray[np.float64]
@@ -46,20 +46,21 @@ class Rhythm:
         self._mean: tuple[float, ...] = (0.0, 0.0)
         self._now = (0.0, 0.0)
 
-    def congested(self, waiting_h: float, busy: float, usual_h: float, now: int) -> float:
-        """What a second of delay of the whole machine costs, when so many node-hours wait now.
+    def congested(self, waited: float, busy: float, usual_h: float, now: int) -> float:
+        """What a second of delay of the whole machine costs, when what waits has waited so many node-hours so far.
 
         Work that is added delays what waits now and all that comes until the queue has drained, 1 / (1 - load) of it
-        in all. Both are means of half a day, beginning with what is usual; ``busy`` is the load now.
+        in all. A job counts by its nodes times all that it will have waited: in the mean twice what it has waited so
+        far. Both are means of half a day, beginning with what is usual; ``busy`` is the load now.
         """
         if self._looked < 0:
             self._mean, self._looked = (usual_h, _USUAL_LOAD), now
         fade = exp(-(now - self._looked) / _HALF_DAY_S)
         was = self._mean, self._now
         self._mean = tuple(fade * mean + (1.0 - fade) * held for mean, held in zip(*was, strict=True))
-        self._looked, self._now = now, (waiting_h, busy)
+        self._looked, self._now = now, (waited, busy)
         mean_h, load = self._mean
-        return mean_h / (1.0 - min(load, _MOST_LOAD))
+        return 2.0 * mean_h / (1.0 - min(load, _MOST_LOAD))
 
     def follow(self, queue: Sequence[Job], known_JC: Floats, now: int) -> tuple[float, float]:
         """Jobs and node-hours an hour, after a look at the queue and what is believed of its jobs."""
@@ -103,11 +104,15 @@ class Pass:
         self._modes_JM = (slowed_J | (clock_M == 0)) & (place_M < places)
         self._total, self._nodes = max(view.up_nodes, 1), view.nodes
         busy = 1.0 - room.free / self._total
-        self._congested = rhythm.congested(node_hours(known), busy, float(hourly_O[1]) / _HOUR_S, view.now)
-        self._drained_h = view.nodes * (1.0 - min(work_rate / view.nodes, _MOST_LOAD))
         self._usual_h = float(hourly_O[1]) / _HOUR_S
+        self._congested = rhythm.congested(waited_h(queue, view.now), busy, self._usual_h, view.now)
         self._waiting_h, self._waiting_J = node_hours(known), area[seen] / _HOUR_S
         self._nodes_J = known[seen, _KNOWN["nodes"]]
+        self._waited_J = self._nodes_J * (view.now - known[seen, _KNOWN["submit_s"]]) / _HOUR_S
+        waited = (view.now - known[:, _KNOWN["submit_s"]]) / _HOUR_S
+        turn = np.argsort(-waited / known[:, _KNOWN["runtime_s"]], kind="stable")
+        self._line_3K = np.stack([known[:, _KNOWN["nodes"]], area / _HOUR_S, waited])[:, turn]  # most slowed down first
+        self._in_line_J = np.argsort(turn)[seen]
         self._walltime_J = known[seen, _KNOWN["walltime_s"]] + view.launch_latency
         self._other_J = np.array([bool(job.cores) or job.id in room.special for job in self.jobs], bool)
         self.open_J = np.ones(len(seen), bool)
@@ -220,6 +225,7 @@ class Pass:
         if mode is not None:
             self._started += 1
             self._waiting_h = max(self._waiting_h - float(self._waiting_J[place]), 0.0)
+            self._line_3K[:2, self._in_line_J[place]] = 0.0
             self._starting.append((float(self._costs.runtime_JC[place, MODES[mode][0]]), float(self._nodes_J[place])))
 
     @property
@@ -281,9 +287,13 @@ class Pass:
             whole[_ALL["reserved"]] = 1.0
             whole[_ALL["shadow_in"]] = scaled(np.asarray(max(self._shadow_s - self._now, 0)))
             whole[_ALL["extra"]] = max(min(self._extra, self._total), 0) / self._total
-        ahead_h = until_drained(self._waiting_h, self._drained_h) / self._usual_h
-        ahead_O = np.array([0.0, -ahead_h, 0.0], np.float32)
-        return jobs, whole, self._costs.while_waiting(self._congested), ahead_O
+        nodes_K, area_K, waited_K = self._line_3K
+        before_h = float(self._back_s @ self._back_nodes) / _HOUR_S + np.cumsum(area_K) - area_K
+        ahead_h = until_started(nodes_K, waited_K, before_h / self._total)
+        ahead_O = np.array([0.0, -ahead_h / self._usual_h, 0.0], np.float32)
+        rival_J = fits_J if self.is_reserving else self.open_J
+        turn_J = out_of_turn(self._waited_J, self._waiting_J, rival_J, self._nodes) / self._usual_h
+        return jobs, whole, self._costs.while_waiting(self._congested, turn_J), ahead_O
 
 
 def _visible(area: Floats) -> list[int]:

@@ -15,7 +15,7 @@ from hpcsim.plugin import weights as files
 
 from .shape import DEPARTURES, OBJECTIVES, OF_ALL, OF_JOB, shapes
 
-KIND: Final = "aims"
+KIND: Final = "aims by time waited"  # networks of other objectives are refused
 TRAINED: Final = Path(__file__).with_name("trained")
 _FEATURES: Final = (*OF_JOB, *OF_ALL)
 
