@@ -60,11 +60,12 @@ class Aims:
     van Hasselt, Guez and Silver (2016), Deep reinforcement learning with double Q-learning.
     Wang, Schaul, Hessel, van Hasselt, Lanctot and de Freitas (2016), Dueling network architectures for deep
     reinforcement learning.
+    van Mieghem (1995), Dynamic scheduling with convex delay costs: the generalized c-mu rule.
     """
 
     name = "aims"
     api = 1
-    cites = ("vanHasselt2016", "Wang2016", "Schaul2016", "Abels2019", "Osband2016")
+    cites = ("vanHasselt2016", "Wang2016", "Schaul2016", "Abels2019", "Osband2016", "vanMieghem1995")
     needs: frozenset[str] = frozenset()
     uses = frozenset({"sleep", "speed", "places", "power", "heat"})
     twins: Mapping[str, str] = {
