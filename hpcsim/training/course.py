@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import resource
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -155,29 +154,26 @@ def train(
     plan, or damaged, and RunError where a worker process dies.
     """
     torch.set_num_threads(1)
-    ignored = signal.SIGINT, signal.SIG_IGN  # Ctrl-C reaches workers too, and is for the program that began them
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, ignored)
     try:
-        course = _Course(plan, pool)
-        if resume and checkpoint is not None and checkpoint.exists():
-            course.restore(checkpoint)
-        else:
-            course.begin()
-        while course.number < plan.rounds:
-            done = course.round()
-            if checkpoint is not None and done.score is not None:
-                course.leave(checkpoint)
-            told(done)
-        course.hold()
-        best = course.best
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            course = _Course(plan, pool)
+            if resume and checkpoint is not None and checkpoint.exists():
+                course.restore(checkpoint)
+            else:
+                course.begin()
+            while course.number < plan.rounds:
+                done = course.round()
+                if checkpoint is not None and done.score is not None:
+                    course.leave(checkpoint)
+                told(done)
+            course.hold()
+            best = course.best
     except BrokenProcessPool:
         is_kept = checkpoint is not None and checkpoint.exists()
         kept = f"--resume goes on from {checkpoint}" if is_kept else "nothing is kept of this training"
         raise RunError(
             f"a worker process was killed, perhaps as memory ran out: fewer --workers take less; {kept}"
         ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
     spent = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = sum(each.ru_utime + each.ru_stime for each in spent)
     return Trained(
