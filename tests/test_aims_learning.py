@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from hpcsim.cli import cli
 from hpcsim.errors import RunError
 from hpcsim.replay import begin
 from hpcsim.results.energy import J_PER_KWH, power_curve
@@ -19,6 +20,7 @@ from hpcsim.schedulers.aims.replay import Outcome, Replay, Step
 from hpcsim.schedulers.aims.shape import DEPARTURES, DISCOUNT_S, MODES, OF_ALL, OF_JOB, shapes
 from hpcsim.training.ablations import ABLATIONS, settings, without
 from hpcsim.training.course import NEVER, Plan, _Course, train
+from hpcsim.training.episodes import Order, _Recorder
 from hpcsim.training.rewards import Chosen, Hazard, Paid, discounted, paid
 
 DEFAULT = (0.35, 0.40, 0.25)
@@ -318,6 +320,32 @@ def test_a_worker_that_is_killed_ends_a_training_with_what_to_do_next(tmp_path):
 
     with pytest.raises(RunError, match=rf"worker process was killed.*--resume goes on from {kept}"):
         train(SMALL, workers=1, checkpoint=kept, told=kill)
+
+
+@pytest.mark.parametrize(("signals", "code"), [((), 130), ((15,), 143)])
+def test_ctrl_c_in_a_training_says_from_where_it_goes_on(tmp_path, monkeypatch, capsys, signals, code):
+    def stopped(plan, *, checkpoint, **rest):
+        checkpoint.touch()
+        raise KeyboardInterrupt(*signals)
+
+    monkeypatch.setattr("hpcsim.training.course.train", stopped)
+    assert cli.main(["train", "aims", "cooley", "-o", str(tmp_path)], standalone_mode=False) == code
+    assert f"--resume goes on from {tmp_path / 'cooley.checkpoint'}" in capsys.readouterr().err
+
+
+def test_an_explorer_holds_nodes_back_by_chance_alone():
+    rng, free, bound = np.random.default_rng(2), set(), set()
+    for seed in range(20):
+        seen, found = state(rng, 6), tensors(seed, spread=1.0)
+        found["advantage"][:] = np.abs(found["advantage"])
+        found["rest.mode"][:] += 100.0  # to rest looks best by far
+        starts = by_rule(seen) < 6 * len(MODES)
+        for anchor, held in ((True, bound), (False, free)):
+            order = Order("cooley", {}, "explorer", seed, DEFAULT, (1.0, 1.0, 1.0), anchor=anchor)
+            action, _ = _Recorder(order, found, None, None)._choose(seen)
+            held.add((starts, action >= 6 * len(MODES)))
+    assert bound == {(True, False)}
+    assert free == {(True, True)}
 
 
 @pytest.mark.parametrize(

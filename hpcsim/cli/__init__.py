@@ -99,6 +99,11 @@ def main(args: list[str] | None = None) -> NoReturn:
     sys.exit(code)
 
 
+def code_of(stop: BaseException | None) -> int:
+    """The exit code of an interrupt, as shells have it: of the signal that it says, else of Ctrl-C."""
+    return 128 + (int(stop.args[0]) if stop is not None and stop.args else signal.SIGINT)
+
+
 def _interrupt(number: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt(number)
 
@@ -108,8 +113,7 @@ def _exit_code(args: list[str] | None) -> int:
         returned = cli.main(args, prog_name="hpcsim", standalone_mode=False)
     except click.exceptions.Abort as abort:  # click makes it of KeyboardInterrupt
         _say("interrupted; nothing was written")
-        cause = abort.__cause__ or abort.__context__
-        return 128 + (signal.SIGTERM if cause is not None and signal.SIGTERM in cause.args else signal.SIGINT)
+        return code_of(abort.__cause__ or abort.__context__)
     except click.ClickException as error:
         error.show()
         return error.exit_code

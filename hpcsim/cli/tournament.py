@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpcsim.cli import code_of
 from hpcsim.cli.plugins import load_and_complain, plugin_option
 from hpcsim.errors import InputError
 
@@ -232,6 +233,6 @@ def _run(plan: Plan, directory: Directory, cells: list[Cell], workers: int, pars
             if not isinstance(error, KeyboardInterrupt):
                 raise
             progress.interrupted()
-            return 128 + (int(error.args[0]) if error.args else 2)
+            return code_of(error)
         executor.shutdown()
     return 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpcsim.cli import code_of
 from hpcsim.cli.needed import need
 from hpcsim.cli.target import free_target
 
@@ -89,7 +90,7 @@ def aims(
             if not checkpoint.exists():
                 raise
             click.echo(f"interrupted; --resume goes on from {checkpoint}", err=True)
-            return 128 + (int(stop.args[0]) if stop.args else 2)
+            return code_of(stop)
     keys = [f"--rounds {plan.rounds} --days {plan.days}", *(f"--set {each}" for each in settings)]
     keys += [f"--held {held}"] if held is not None else []
     keys += [f"--without {without}"] if without else []

@@ -65,7 +65,7 @@ def until_started(nodes_K: Floats, waited_h_K: Floats, starts_in_h_K: Floats) ->
     return float(nodes_K @ (waited_h_K * once * tau_h + rising * tau_h**2))
 
 
-def out_of_turn(waited_J: Floats, area_J: Floats, rival_J: npt.NDArray[np.bool_], nodes: int) -> Floats:
+def out_of_turn(waited_J: Floats, area_J: Floats, rival_J: npt.NDArray[np.bool_], nodes: float) -> Floats:
     """What it costs to start each job before all that are slowed down more, in node-hours waited times hours.
 
     Those of ``rival_J`` that are slowed down more come later by the job's ``area_J`` (node-hours) on all ``nodes``,

@@ -108,8 +108,8 @@ class Pass:
         self._congested = rhythm.congested(waited_h(queue, view.now), busy, self._usual_h, view.now)
         self._waiting_h, self._waiting_J = node_hours(known), area[seen] / _HOUR_S
         self._nodes_J = known[seen, _KNOWN["nodes"]]
-        self._waited_J = self._nodes_J * (view.now - known[seen, _KNOWN["submit_s"]]) / _HOUR_S
         waited = (view.now - known[:, _KNOWN["submit_s"]]) / _HOUR_S
+        self._waited_J = self._nodes_J * waited[seen]
         turn = np.argsort(-waited / known[:, _KNOWN["runtime_s"]], kind="stable")
         self._line_3K = np.stack([known[:, _KNOWN["nodes"]], area / _HOUR_S, waited])[:, turn]  # most slowed down first
         self._in_line_J = np.argsort(turn)[seen]
@@ -292,7 +292,7 @@ class Pass:
         ahead_h = until_started(nodes_K, waited_K, before_h / self._total)
         ahead_O = np.array([0.0, -ahead_h / self._usual_h, 0.0], np.float32)
         rival_J = fits_J if self.is_reserving else self.open_J
-        turn_J = out_of_turn(self._waited_J, self._waiting_J, rival_J, self._nodes) / self._usual_h
+        turn_J = out_of_turn(self._waited_J, self._waiting_J, rival_J, self._total) / self._usual_h
         return jobs, whole, self._costs.while_waiting(self._congested, turn_J), ahead_O
 
 
