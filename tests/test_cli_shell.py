@@ -80,6 +80,27 @@ def test_python_m_hpcsim_is_the_command() -> None:
     assert found.stdout == f"hpcsim {__version__}\n"
 
 
+@pytest.mark.parametrize(("given", "threads"), [({}, 1), ({"OPENBLAS_NUM_THREADS": "2"}, 2)])
+def test_small_products_take_one_thread_unless_the_user_says_otherwise(given: dict[str, str], threads: int) -> None:
+    code = """
+from contextlib import suppress
+from threadpoolctl import threadpool_info
+from hpcsim.cli import main
+with suppress(SystemExit):
+    main(["--version"])
+import numpy
+print([each["num_threads"] for each in threadpool_info() if each["internal_api"] == "openblas"])
+"""
+    kept = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    told = subprocess.run([sys.executable, "-c", code], env=kept | given, capture_output=True, text=True, check=True)
+    found = told.stdout.splitlines()[-1]
+    if found == "[]":
+        pytest.skip("numpy goes by another library than OpenBLAS here")
+    if threads > (os.cpu_count() or 1):
+        pytest.skip("there are fewer cores")
+    assert found == f"[{threads}]"
+
+
 def test_every_command_is_there_and_says_what_help_says() -> None:
     context = click.Context(cli.cli)
     for name in ("validate", "schema"):
