@@ -1,6 +1,7 @@
 """How AIMS learns: the same values in torch and numpy, what is remembered, and what choices are paid."""
 
 import multiprocessing
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -293,8 +294,12 @@ SMALL = Plan(
 )  # fmt: skip
 
 
-def test_a_training_that_was_stopped_goes_on_to_the_same_network(tmp_path):
-    whole = train(SMALL, workers=1)
+@pytest.fixture(scope="module")
+def whole():
+    return train(SMALL, workers=1)
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_network(tmp_path, whole):
     assert whole.usual_O[1] == pytest.approx(0.1 * 126 * 3600)  # hardly anything waits: no less than this is usual
     kept = tmp_path / "kept.checkpoint"
 
@@ -311,15 +316,26 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_network(tmp_path):
     assert all((resumed.tensors[name] == value).all() for name, value in whole.tensors.items())
 
 
-def test_a_worker_that_is_killed_ends_a_training_with_what_to_do_next(tmp_path):
-    kept = tmp_path / "kept.checkpoint"
+def kill_workers():
+    for worker in multiprocessing.active_children():
+        worker.kill()
 
-    def kill(done):
-        for worker in multiprocessing.active_children():
-            worker.kill()
 
-    with pytest.raises(RunError, match=rf"worker process was killed.*--resume goes on from {kept}"):
-        train(SMALL, workers=1, checkpoint=kept, told=kill)
+def test_a_worker_that_is_killed_is_replaced_and_changes_nothing(whole):
+    again = train(SMALL, workers=1, told=lambda done: kill_workers())
+    assert all((again.tensors[name] == value).all() for name, value in whole.tensors.items())
+
+
+def test_a_training_whose_workers_are_killed_again_and_again_says_what_to_do_next(tmp_path):
+    kept, is_over = tmp_path / "kept.checkpoint", threading.Event()
+
+    def kill_all():
+        while not is_over.wait(0.05):
+            kill_workers()
+
+    with pytest.raises(RunError, match=rf"killed by signal 9.*each of the 2 times.*--resume goes on from {kept}"):
+        train(SMALL, workers=1, checkpoint=kept, told=lambda done: threading.Thread(target=kill_all).start())
+    is_over.set()
 
 
 @pytest.mark.parametrize(("signals", "code"), [((), 130), ((15,), 143)])

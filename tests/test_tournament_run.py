@@ -17,7 +17,7 @@ import pytest
 
 import hpcsim
 from hpcsim.cli import main
-from hpcsim.tournament.pool import Pool, WorkerDied
+from hpcsim.workers import Pool, WorkerDied
 
 TINY = """
 name: tiny

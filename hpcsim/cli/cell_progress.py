@@ -14,7 +14,7 @@ from hpcsim.tournament.cell import Ended, Order
 from hpcsim.tournament.directories import FAILED
 from hpcsim.tournament.estimate import Remaining
 from hpcsim.tournament.plan import Cell
-from hpcsim.tournament.pool import Pool
+from hpcsim.workers import Pool
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

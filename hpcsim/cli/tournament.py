@@ -97,7 +97,7 @@ def _say_plan(plan: Plan, directory: Directory, part: tuple[int, int], workers: 
     from hpcsim.cli.cell_progress import span
     from hpcsim.tournament.estimate import measured, pilots, reckoned
     from hpcsim.tournament.execute import missing, order_of
-    from hpcsim.tournament.pool import Pool
+    from hpcsim.workers import Pool
 
     console = Console(highlight=False)
     given, to_run = plan.grid.tournament, missing(plan, directory, part)
@@ -212,7 +212,7 @@ def _run(plan: Plan, directory: Directory, cells: list[Cell], workers: int, pars
     """Run cells; returns the exit code of an interrupt, else 0."""
     from hpcsim.cli.cell_progress import CellProgress
     from hpcsim.tournament.execute import run_cells
-    from hpcsim.tournament.pool import Pool
+    from hpcsim.workers import Pool
 
     total = len({cell.key for cell in plan.cells})
     if not cells:

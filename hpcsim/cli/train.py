@@ -259,15 +259,15 @@ def _shown(name: str, rounds: int, tensorboard: Path | None) -> Iterator[Callabl
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("rounds, loss {task.fields[loss]}, score {task.fields[score]}"), TimeRemainingColumn(),
+        TextColumn("rounds{task.fields[loss]}{task.fields[score]}"), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(name, total=rounds, loss="", score="")
+        task = bar.add_task(name, total=rounds, loss=", the rule shows how", score="")
 
         def told(done: Round) -> None:
-            bar.update(task, completed=done.number, loss=f"{done.loss:.4f}")
+            bar.update(task, completed=done.number, loss=f", loss {done.loss:.4f}")
             if done.score is not None and done.parts is not None:
-                bar.update(task, score=f"{done.score:.3f}")
+                bar.update(task, score=f", score {done.score:.3f}")
                 console.print(
                     f"round {done.number} of {rounds}, {done.updates} updates: {_score(done.score, done.parts)}",
                     highlight=False, soft_wrap=True,

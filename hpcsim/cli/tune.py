@@ -44,9 +44,9 @@ def tune(
     from hpcsim.tournament.grid import read_grid
     from hpcsim.tournament.leaderboard import csv_text
     from hpcsim.tournament.plan import plan
-    from hpcsim.tournament.pool import Pool
     from hpcsim.tournament.tuning import Trial, as_rows, best, refuse_shared_windows, tuned
     from hpcsim.tournament.tuning import tune as search
+    from hpcsim.workers import Pool
 
     found = load_and_complain(plugins)
     grid = read_grid(file)

@@ -16,7 +16,7 @@ from runpy import run_path
 from typing import Any
 
 from hpcsim.errors import InputError
-from hpcsim.tournament.pool import ONE_THREAD
+from hpcsim.workers import ONE_THREAD
 
 
 def config_in(file: Path) -> Any:

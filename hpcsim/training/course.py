@@ -11,9 +11,7 @@ import hashlib
 import json
 import resource
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -30,6 +28,7 @@ from hpcsim.schedulers.aims.objectives import BEGIN
 from hpcsim.schedulers.aims.replay import Replay
 from hpcsim.schedulers.aims.shape import DEPARTURES, OBJECTIVES, shapes
 from hpcsim.training.episodes import Order, Played, Tensors, Who, play
+from hpcsim.workers import Pool, WorkerDied
 
 Floats = npt.NDArray[np.float64]
 
@@ -151,29 +150,32 @@ def train(
     """Train by ``plan`` in so many worker processes; ``told`` is called after each round.
 
     ``checkpoint`` is written after each check, and ``resume`` goes on from it. Raises InputError where it is of another
-    plan, or damaged, and RunError where a worker process dies.
+    plan, or damaged, and RunError where worker processes die of the same episode.
     """
     torch.set_num_threads(1)
+    pool = Pool(workers)
     try:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            course = _Course(plan, pool)
-            if resume and checkpoint is not None and checkpoint.exists():
-                course.restore(checkpoint)
-            else:
-                course.begin()
-            while course.number < plan.rounds:
-                done = course.round()
-                if checkpoint is not None and done.score is not None:
-                    course.leave(checkpoint)
-                told(done)
-            course.hold()
-            best = course.best
-    except BrokenProcessPool:
+        course = _Course(plan, pool)
+        if resume and checkpoint is not None and checkpoint.exists():
+            course.restore(checkpoint)
+        else:
+            course.begin()
+        while course.number < plan.rounds:
+            done = course.round()
+            if checkpoint is not None and done.score is not None:
+                course.leave(checkpoint)
+            told(done)
+        course.hold()
+        best = course.best
+    except WorkerDied as death:
+        pool.shutdown(cancel_futures=True)
         is_kept = checkpoint is not None and checkpoint.exists()
         kept = f"--resume goes on from {checkpoint}" if is_kept else "nothing is kept of this training"
-        raise RunError(
-            f"a worker process was killed, perhaps as memory ran out: fewer --workers take less; {kept}"
-        ) from None
+        raise RunError(f"{death}, perhaps as memory ran out: fewer --workers take less; {kept}") from None
+    except BaseException:
+        pool.shutdown(cancel_futures=True)
+        raise
+    pool.shutdown()
     spent = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = sum(each.ru_utime + each.ru_stime for each in spent)
     return Trained(
@@ -339,7 +341,7 @@ class _Course:
         )  # fmt: skip
 
     def _submit(self, orders: Sequence[Order], tensors: Tensors | None, *, keep: bool = True) -> list[Future[Played]]:
-        return [self._pool.submit(play, order, tensors, keep=keep) for order in orders]
+        return [self._pool.submit(play, order, tensors, keep) for order in orders]
 
     def _play(self, orders: Sequence[Order], tensors: Tensors | None, *, keep: bool = True) -> Iterator[Played]:
         for future in self._submit(orders, tensors, keep=keep):

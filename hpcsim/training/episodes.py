@@ -61,7 +61,7 @@ class Played(NamedTuple):
     nodes: int
 
 
-def play(order: Order, tensors: Tensors | None, *, keep: bool = True) -> Played:
+def play(order: Order, tensors: Tensors | None, keep: bool = True) -> Played:
     """Run one episode until its last job is submitted. ``keep``: whether its steps are wanted."""
     options = {"adapt": False, "objectives": list(order.weights), "kappa": order.kappa, **dict(order.options)}
     overrides = {**order.overrides, "scheduler.name": "aims"}
