@@ -460,6 +460,20 @@ def test_deviations_grow_when_ends_come_as_surprises(asked):
     assert before.aleatoric[0] > 0
 
 
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda twin: pickle.loads(pickle.dumps(twin))])
+def test_a_copy_that_hears_of_many_ends_before_it_is_asked_learns_from_them(asked, copied):
+    twin, jobs, view = asked
+    mine = [job._replace(id=20_000 + i) for i, job in enumerate(jobs)]
+    twin.performance(mine, view)
+    other = copied(twin)  # as that of a fork or a saved simulation, in which ends come first
+    for job in mine:
+        for each in (twin, other):
+            each.ended(Ended(job, job.walltime, "completed", 0, None))
+    assert other.report() == twin.report()
+    assert len(mine) > 50
+    assert (other.performance(jobs, view).mean == twin.performance(jobs, view).mean).all()
+
+
 def test_a_saved_simulation_goes_on_with_what_its_twin_has_learned(tmp_path):
     scenario = {"jobs": 300, "twins.performance": "runtime-ensemble", "scheduler": "heft"}
     simulation = replay.begin("polaris", scenario)

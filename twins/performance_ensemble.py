@@ -100,7 +100,7 @@ class RuntimeEnsemble:
 
     def __init__(self, options: Options | None = None) -> None:
         options = options or self.Options.model_validate({})
-        self._weights = options.weights
+        self._named = options.weights  # the machine's, once it is known
         self._point = options.point
         self._path: Path | None = None if options.weights is None else weights_path(options.weights)
         if options.weights is not None and self._path is not None and self._path.parent != TRAINED:
@@ -120,7 +120,8 @@ class RuntimeEnsemble:
         if self._path is None:
             machine = view.machine
             name = "general" if machine is None else machine.name.lower()
-            self._path = weights_path(name if name in shipped() else "general")
+            self._named = name if name in shipped() else "general"
+            self._path = weights_path(self._named)
         if not self._stretch:
             self._scores = list(read(self._path).scores)
             self._calibrate()
@@ -284,7 +285,7 @@ class RuntimeEnsemble:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._path = None if self._weights is None else weights_path(self._weights)
+        self._path = None if self._named is None else weights_path(self._named)
 
 
 def weights_path(named: str) -> Path:
