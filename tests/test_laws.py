@@ -69,7 +69,7 @@ def played(draw):
     row = st.tuples(st.integers(0, 5000), st.integers(1, 4000), st.integers(1, NODES + 1), st.integers(1, 4000))
     rows = sorted(draw(st.lists(row, min_size=1, max_size=12)))
     after = [draw(st.none() | st.lists(st.integers(0, i - 1), max_size=2)) if i else None for i in range(len(rows))]
-    outage = st.tuples(st.integers(1, 9000), st.integers(1, 2000), st.integers(1, NODES))
+    outage = st.tuples(st.integers(1, 9000), st.integers(1, 2000), st.integers(1, NODES) | st.just(NODES))
     outages = [
         Outage(at, at + lasts, units, "outage") for at, lasts, units in sorted(draw(st.lists(outage, max_size=3)))
     ]

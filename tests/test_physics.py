@@ -321,6 +321,84 @@ def test_an_outage_ends_the_jobs_on_its_nodes(requeues, states):
         assert (attempts[1]["start_s"], attempts[1]["end_s"]) == (600, 1600)
 
 
+@pytest.mark.parametrize("cause", ["outage", "maintenance"])
+def test_an_outage_of_the_machine_takes_nodes_that_sleep_or_are_on_their_way(cause):
+    power, begins, lasts = COOLEY.power, 3000, 600
+    counts = {}
+
+    def decide(view):
+        counts[view.now] = view.free_nodes, view.asleep_nodes, view.down_nodes
+        if view.now == 0:
+            yield Sleep(60)
+        elif view.now == begins - 2:
+            yield Wake(25)
+        elif view.now == begins - 1:
+            yield Wake(5)
+            yield Sleep(20)
+        elif view.now == begins + 200:
+            assert view.if_awake().dormant_nodes == 0
+        room = view.room()
+        yield from (Start(job) for job in view.queue if room.take(job))
+
+    assert power.sleep_s > 1
+    assert power.wake_s > 2
+    short = [(0, 10, 1, 10), (begins - 2, 1, 1, 1), (begins - 1, 1, 1, 1)]
+    jobs = workload(*short, (begins + 200, 50, 126, 50), (begins + lasts + 100, 5, 1, 5))
+    sim = simulation(jobs, Plan(decide), outages=[Outage(begins, begins + lasts, 126, cause)])
+    copy = None
+    while sim.now < begins and sim.step() is not None:
+        copy = sim.fork() if sim.now == begins - 1 else copy
+    table, _ = checked(sim)
+    assert counts[begins - 1] == (126 - 60, 60 - 25, 0)
+    assert counts[begins + 200] == (0, 0, 126)
+    assert table[3]["start_s"] == begins + lasts  # at once: they are awake by then
+    assert counts[begins + lasts] == (126, 0, 0)
+    spent = sim.site.cluster.node_seconds
+    assert spent["asleep"] == 60 * (begins - power.sleep_s) - 25 * 2 - 5 * 1
+    assert spent["waking"] == 60 * power.sleep_s + 25 * 2 + 5 * 1 + 20 * 1
+    assert checked(copy)[0] == table
+
+
+def test_an_outage_of_some_nodes_leaves_the_others_asleep_or_on_their_way():
+    power, begins = COOLEY.power, 3000
+
+    def decide(view):
+        if view.now == 0:
+            yield Sleep(60)
+        elif view.now == begins - 1:
+            yield Wake(50)
+        elif view.now == begins + 100 + power.wake_s:
+            assert (view.free_nodes, view.asleep_nodes, view.down_nodes) == (126 - 10, 0, 10)
+        room = view.room()
+        yield from (Start(job) for job in view.queue if room.take(job))
+
+    # the last 60 sleep, of which the first 50 wake, so that the last 20 are 10 that sleep and 10 that wake
+    jobs = workload((0, 10, 1, 10), (begins - 1, 1, 1, 1), (begins + 50, 5, 126 - 20, 5), (begins + 2000, 5, 126, 5))
+    sim = simulation(jobs, Plan(decide), outages=[Outage(begins, begins + 1000, 20, "recorded")])
+    table, _ = checked(sim)
+    assert table[2]["start_s"] == begins - 1 + power.wake_s
+    assert table[3]["start_s"] == begins + 2000  # what slept is up again
+
+
+def test_a_repair_that_ends_in_an_outage_of_the_machine_waits_for_its_end():
+    outages = [Outage(50, 450, 40, "outage"), Outage(400, 1000, 126, "maintenance")]
+    jobs = workload((0, 10, 1, 10), (420, 5, 30, 5))
+    sim = simulation(jobs, easy(), outages=outages)
+    assert checked(sim)[0][1]["start_s"] == 1000
+    assert [(each.time_s, each.until_s, each.units.size) for each in sim.site.cluster.interrupts] == [
+        (50, 1000, 40),
+        (400, 1000, 86),
+    ]
+
+
+def test_nobody_runs_while_the_whole_machine_is_out_of_service():
+    sim = simulation(workload((0, 100, 10, 100)), easy())
+    checked(sim)
+    sim.site.cluster.shut.append((40, 60))
+    with pytest.raises(InvariantBroken, match=r"^t=40: the whole machine is out of service, and job j0 is on it"):
+        checked(sim)
+
+
 def test_what_is_in_repair_when_the_last_job_ends_is_so_until_then_and_no_longer():
     sim = simulation(workload((0, 100, 10, 100)), easy(), outages=[Outage(50, 150, 40, "outage")])
     sim.run(1000)

@@ -414,6 +414,22 @@ class Site:
         if after:
             releases.add(NEVER, ASLEEP, after)
 
+    def _sleep_no_more(self, due_s: int, nodes: int) -> None:
+        """Book that an outage took nodes that slept, or were to be awake at ``due_s``."""
+        if due_s == NEVER:
+            self._expect_asleep(-nodes)
+            return
+        releases = self._simulation.releases
+        coming = sum(each for at, each in self._waking if at == due_s)
+        for at, each in self._waking:
+            if at == due_s:
+                releases.remove(at, ASLEEP, each)
+        others = [each for each in self._waking if each[0] != due_s]
+        if coming > nodes:
+            releases.add(due_s, ASLEEP, coming - nodes)
+            others.append((due_s, coming - nodes))
+        self._waking = deque(sorted(others))
+
     def _in_units(self, nodes: int) -> int:
         """The nodes of so many whole units that have ``nodes``."""
         unit_nodes = self.cluster.spec.unit_nodes
@@ -431,6 +447,8 @@ class Site:
             self._tell(effects, simulation.observers)
         for execution in effects.failed:
             simulation.fail(execution.job_id, comes_back=self.requeues)
+        for due_s, nodes in effects.roused:
+            self._sleep_no_more(due_s, nodes)
         for number, expected, units in effects.down:
             if number in self._out:
                 self._expect_no_more(number)

@@ -68,14 +68,16 @@ class Effects:
     """What an event did.
 
     ``failed`` jobs lost a node; ``retimed`` ones run on at another pace. ``down`` lists units that went away as
-    (number of the interrupt, second at which they are expected back, units), again when that has passed; ``up`` the
-    numbers of those that are back.
+    (number of the interrupt, second at which they are expected back, units), again when that changes; ``up`` the
+    numbers of those that are back. ``roused`` are nodes that an outage took out of their sleep, each time with the
+    second at which they were to be awake (``NEVER``: nobody had woken them).
     """
 
     failed: list[Execution] = field(default_factory=list)
     retimed: list[Execution] = field(default_factory=list)
     down: list[tuple[int, int, Units]] = field(default_factory=list)
     up: list[int] = field(default_factory=list)
+    roused: list[tuple[int, int]] = field(default_factory=list)
 
 
 class Due(NamedTuple):
@@ -157,6 +159,7 @@ class Cluster:
         self._jobs_w = 0.0
         self._due: list[Due] = []
         self._noted = 0
+        self.shut: list[tuple[int, int]] = []  # from when to when the whole machine was out of service, or will be
         self._outages = list(reversed([outage for outage in outages if outage.end_s > start]))
         self._next_supply_s = (start // SUPPLY_STEP_S + 1) * SUPPLY_STEP_S if heat is not None else NEVER
         self.nodes_in = dict.fromkeys(_STATES, 0)
@@ -175,7 +178,7 @@ class Cluster:
         twin = copy.copy(self)
         for name in ("places", "heat", "failures", "classes", "_supply_c", "_power_log"):
             setattr(twin, name, copy.deepcopy(getattr(self, name), memo))
-        for name in ("interrupts", "failed_U", "nodes_in", "node_seconds", "_since_s", "_due", "_outages"):
+        for name in ("interrupts", "failed_U", "nodes_in", "node_seconds", "_since_s", "_due", "_outages", "shut"):
             setattr(twin, name, getattr(self, name).copy())
         twin.executions = {job_id: copy.copy(execution) for job_id, execution in self.executions.items()}
         twin.shares = None if self.shares is None else self.shares.with_jobs(twin.executions)
@@ -543,9 +546,7 @@ class Cluster:
         while self._due and self._due[0].time <= now:
             self._come_back(heappop(self._due), now, effects)
         while self._outages and self._outages[-1].start_s <= now:
-            outage = self._outages.pop()
-            up = np.flatnonzero(self.places.up_U)[-outage.units :]
-            self._fail(up, max(outage.end_s, now + 1), outage.end_s, outage.cause, now, effects)
+            self._shut(self._outages.pop(), now, effects)
         while self.failures is not None and self.failures.next_time <= now:
             failure = self.failures.take(self._hot_U(now))
             if failure is not None:
@@ -582,12 +583,58 @@ class Cluster:
             self.places.wake(units)
             self._move(now, nodes, "waking", "idle")
 
+    def _shut(self, outage: Outage, now: int, effects: Effects) -> None:
+        """Take the last units that are up out of service, those that sleep like all others.
+
+        If that is the whole machine, nothing on it is in service before its end: repairs that end sooner wait for it.
+        """
+        until = max(outage.end_s, now + 1)
+        if outage.units >= self.spec.units:
+            self.shut.append((now, until))
+            early = {due.interrupt: due.units for due in self._due if due.kind == "repaired" and due.time < until}
+            self._due = [due for due in self._due if due.interrupt not in early]
+            heapify(self._due)
+            for number, units in early.items():
+                self.interrupts[number] = self.interrupts[number]._replace(until_s=until)
+                self._expect(number, until, until, np.array(units, np.int64), effects)
+        up = np.flatnonzero(self.places.up_U)[-outage.units :]
+        self._rouse(up[self.places.asleep_U[up]], now, effects)
+        self._fail(up, until, outage.end_s, outage.cause, now, effects)
+
+    def _rouse(self, units: Units, now: int, effects: Effects) -> None:
+        """Have units that sleep, or are on their way there or back, idle at once."""
+        if not units.size:
+            return
+        unit_nodes, power, between = self.spec.unit_nodes, self.spec.power, 0
+        kept, waking = [], 0
+        for due in self._due:
+            left = due.units
+            if due.kind in ("asleep", "awake"):
+                left = tuple(np.setdiff1d(due.units, units, assume_unique=True).tolist())
+                gone = len(due.units) - len(left)
+                between += gone
+                if due.kind == "awake" and gone:
+                    waking += gone
+                    effects.roused.append((due.time, gone * unit_nodes))
+            if left:
+                kept.append(due._replace(units=left))
+        lying = np.setdiff1d(units, self.units_between, assume_unique=True)
+        self._due = kept
+        heapify(kept)
+        if units.size > waking:
+            effects.roused.append((NEVER, (units.size - waking) * unit_nodes))
+        self._move(now, lying.size * unit_nodes, "asleep", "idle")
+        self._move(now, between * unit_nodes, "waking", "idle")
+        if self.heat is not None and lying.size:
+            self.heat.set_power(now, lying, power.idle_w, power.gpu_idle_w, power.sleep_w, 0.0)
+        self.places.wake(units)
+
     def _fail(
         self, units: Units, until: int, expected: int, cause: str, now: int, effects: Effects, precursor_s: int = 0
     ) -> None:
-        """Take units out of service; those that are already stay so until their own repair."""
+        """Take units out of service; those that are stay so until their own repair, and those that sleep go on."""
         places = self.places
-        units = units[places.up_U[units] & ~places.asleep_U[units]]  # what sleeps does not fail
+        units = units[places.up_U[units] & ~places.asleep_U[units]]  # what sleeps does not break
         if not units.size:
             return
         holders = places.holder_U[units]
@@ -600,11 +647,15 @@ class Cluster:
         places.set_down(units)
         self._move(now, idle, "idle", "down")
         number = len(self.interrupts)
-        self._note(until, "repaired", units, number)
         self.interrupts.append(Interrupt(now, until, units, cause, len(failed), precursor_s))
+        self._expect(number, until, expected, units, effects)
+        effects.failed += failed
+
+    def _expect(self, number: int, until: int, expected: int, units: Units, effects: Effects) -> None:
+        """Note when the units of an interrupt will be back, and when they are expected to be."""
+        self._note(until, "repaired", units, number)
         effects.down.append((number, expected, units))
         self._note(expected, "overdue", units, number)
-        effects.failed += failed
 
     def _heat_up(self, heat: Heat, now: int, effects: Effects) -> None:
         if now >= self._next_supply_s and self._supply_c is not None:

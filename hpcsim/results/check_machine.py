@@ -24,7 +24,8 @@ def check_machine(simulation: Simulation, site: Site, jobs: pa.Table, attempts: 
     """Raise InvariantBroken if the run broke a law of its machine.
 
     Every attempt has as many units as its nodes need, and none of them is out of service or held by another, but by
-    jobs that share it: these never take more of it than there is. The seconds that nodes spent in each state come to
+    jobs that share it: these never take more of it than there is. While the whole machine is out of service no job runs
+    anywhere. The seconds that nodes spent in each state come to
     the length of the run, those of busy ones to what the ledger integrated, and those of nodes in repair to what the
     interrupts say. What jobs, resting nodes, fixed loads and cooling took comes to what the facility drew.
     """
@@ -42,6 +43,12 @@ def _check_units(simulation: Simulation, site: Site, attempts: pa.Table) -> None
     count = np.array([units.size for units in units_of], np.int64)
     for i in np.flatnonzero(count * spec.unit_nodes != nodes)[:1].tolist():
         raise InvariantBroken(f"job {name[i]} has {count[i]} units for {nodes[i]} nodes")
+    taken, end = simulation.attempts.taken, simulation.attempts.end
+    for begin_s, until_s in site.cluster.shut:
+        runs = (taken < until_s) & ((end > begin_s) | (end < 0)) & (taken != end)
+        for i in np.flatnonzero(runs)[:1].tolist():
+            when = f"t={max(int(taken[i]), begin_s)}"
+            raise InvariantBroken(f"{when}: the whole machine is out of service, and job {name[i]} is on it")
     time, kind, number = _happenings(simulation, site)
     holder_U = np.full(spec.units, -1, np.int64)
     is_out_U = np.zeros(spec.units, bool)
