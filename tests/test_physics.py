@@ -25,6 +25,7 @@ from hpcsim.machine.failures import FailureProcess
 from hpcsim.machine.heat import Heat
 from hpcsim.results.check import check
 from hpcsim.results.energy import ledger_j, power_curve
+from hpcsim.results.frames import frame_of
 from hpcsim.results.tables import attempts_table, jobs_table, timeline_table
 from hpcsim.schedulers.backfilling import EASY, Conservative
 from hpcsim.streams import stream
@@ -352,6 +353,8 @@ def test_an_outage_of_the_machine_takes_nodes_that_sleep_or_are_on_their_way(cau
     assert counts[begins - 1] == (126 - 60, 60 - 25, 0)
     assert counts[begins + 200] == (0, 0, 126)
     assert table[3]["start_s"] == begins + lasts  # at once: they are awake by then
+    assert [each.slept for each in sim.site.cluster.interrupts] == [60 - 25 - 5 + 20]
+    assert frame_of(sim, "").asleep_nodes == 0
     assert counts[begins + lasts] == (126, 0, 0)
     spent = sim.site.cluster.node_seconds
     assert spent["asleep"] == 60 * (begins - power.sleep_s) - 25 * 2 - 5 * 1

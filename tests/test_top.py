@@ -23,6 +23,7 @@ from hpcsim.cli import cli
 from hpcsim.cli import top as top_command
 from hpcsim.cli.screen import Pace, Past, clock, picture, plain
 from hpcsim.errors import InputError
+from hpcsim.results.explain import explain
 from hpcsim.results.frames import Event, Frame, Recording, frame_of
 from hpcsim.results.run import Run
 
@@ -112,6 +113,24 @@ def test_a_frame_of_a_simulation_is_that_of_its_tables(case):
 
 
 SHOWN = [field.name for field in dataclasses.fields(Frame)]
+
+
+def test_nodes_that_an_outage_took_from_their_sleep_are_asleep_no_more():
+    changes = {"seed": 11, "days": 15, "load": 0.5, "scheduler": "easy", "levers.sleep_idle": "5m"}
+    run = hpcsim.simulate("cooley", changes, check=True)
+    out = run.interrupts[run.interrupts.slept_nodes > 0]
+    recording = Recording(run)
+    for each in out.itertuples():
+        before, begins, last = (
+            recording.frame(each.time_s + later) for later in (-1, 0, each.until_s - each.time_s - 1)
+        )
+        assert before.asleep_nodes >= each.slept_nodes
+        assert (begins.busy_nodes, begins.down_nodes, begins.asleep_nodes) == (0, 126, 0)
+        assert (last.busy_nodes, last.down_nodes, last.asleep_nodes) == (0, 126, 0)
+    assert len(out)
+    waited = run.jobs[(run.jobs.submit_s > each.time_s) & (run.jobs.submit_s < each.until_s)]
+    for job_id in waited.job_id[:3]:
+        assert explain(run, job_id).attempts[0].wait.free_nodes == 0
 
 
 def test_who_looks_at_a_simulation_does_not_change_it(tmp_path):

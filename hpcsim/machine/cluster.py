@@ -43,7 +43,8 @@ _STATES = ("busy", "idle", "asleep", "waking", "down")
 class Interrupt(NamedTuple):
     """Units (ascending) that went out of service: when, until when, why, and how many jobs that ended.
 
-    Telemetry has shown it since ``precursor_s`` before; 0: it came without warning.
+    Telemetry has shown it since ``precursor_s`` before; 0: it came without warning. ``slept`` are the nodes of it that
+    were asleep, or on their way there, and nobody had woken.
     """
 
     time_s: int
@@ -52,6 +53,7 @@ class Interrupt(NamedTuple):
     cause: str
     jobs: int
     precursor_s: int
+    slept: int = 0
 
 
 class Outage(NamedTuple):
@@ -598,13 +600,13 @@ class Cluster:
                 self.interrupts[number] = self.interrupts[number]._replace(until_s=until)
                 self._expect(number, until, until, np.array(units, np.int64), effects)
         up = np.flatnonzero(self.places.up_U)[-outage.units :]
-        self._rouse(up[self.places.asleep_U[up]], now, effects)
-        self._fail(up, until, outage.end_s, outage.cause, now, effects)
+        slept = self._rouse(up[self.places.asleep_U[up]], now, effects)
+        self._fail(up, until, outage.end_s, outage.cause, now, effects, slept=slept)
 
-    def _rouse(self, units: Units, now: int, effects: Effects) -> None:
-        """Have units that sleep, or are on their way there or back, idle at once."""
+    def _rouse(self, units: Units, now: int, effects: Effects) -> int:
+        """Have units that sleep, or are on their way there or back, idle at once; how many nodes nobody had woken."""
         if not units.size:
-            return
+            return 0
         unit_nodes, power, between = self.spec.unit_nodes, self.spec.power, 0
         kept, waking = [], 0
         for due in self._due:
@@ -621,17 +623,20 @@ class Cluster:
         lying = np.setdiff1d(units, self.units_between, assume_unique=True)
         self._due = kept
         heapify(kept)
-        if units.size > waking:
-            effects.roused.append((NEVER, (units.size - waking) * unit_nodes))
+        slept = (units.size - waking) * unit_nodes
+        if slept:
+            effects.roused.append((NEVER, slept))
         self._move(now, lying.size * unit_nodes, "asleep", "idle")
         self._move(now, between * unit_nodes, "waking", "idle")
         if self.heat is not None and lying.size:
             self.heat.set_power(now, lying, power.idle_w, power.gpu_idle_w, power.sleep_w, 0.0)
         self.places.wake(units)
+        return slept
 
     def _fail(
-        self, units: Units, until: int, expected: int, cause: str, now: int, effects: Effects, precursor_s: int = 0
-    ) -> None:
+        self, units: Units, until: int, expected: int, cause: str, now: int, effects: Effects, precursor_s: int = 0,
+        *, slept: int = 0,
+    ) -> None:  # fmt: skip
         """Take units out of service; those that are stay so until their own repair, and those that sleep go on."""
         places = self.places
         units = units[places.up_U[units] & ~places.asleep_U[units]]  # what sleeps does not break
@@ -647,7 +652,7 @@ class Cluster:
         places.set_down(units)
         self._move(now, idle, "idle", "down")
         number = len(self.interrupts)
-        self.interrupts.append(Interrupt(now, until, units, cause, len(failed), precursor_s))
+        self.interrupts.append(Interrupt(now, until, units, cause, len(failed), precursor_s, slept))
         self._expect(number, until, expected, units, effects)
         effects.failed += failed
 

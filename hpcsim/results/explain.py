@@ -318,8 +318,8 @@ class _Tables:
         steps = [(self.time_T, np.diff(self.busy_T, prepend=0))]
         if "interrupts" in self.run.tables:
             out = self.run.tables["interrupts"]
-            gone = out.column("nodes").to_numpy()
-            steps += [(out.column("time_s").to_numpy(), gone), (out.column("until_s").to_numpy(), -gone)]
+            gone, slept = (out.column(name).to_numpy() for name in ("nodes", "slept_nodes"))
+            steps += [(out.column("time_s").to_numpy(), gone - slept), (out.column("until_s").to_numpy(), -gone)]
         asleep = [each for each in self._decisions if each["decision"] in ("sleep", "wake")]
         if asleep:
             sign = np.array([1 if each["decision"] == "sleep" else -1 for each in asleep])

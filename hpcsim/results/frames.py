@@ -90,7 +90,7 @@ def frame_of(simulation: Simulation, title: str) -> Frame:
         sleeps, wakes = (value[kind == KINDS.index(name)].sum() for name in ("sleep", "wake"))
         machine |= {
             "down_nodes": cluster.nodes_in["down"],
-            "asleep_nodes": int(sleeps - wakes),
+            "asleep_nodes": int(sleeps - wakes) - sum(each.slept for each in cluster.interrupts),
             "it_w": cluster.it_w,
             "facility_w": cluster.it_w * (1.0 + facility.overhead(max(now, simulation.start))),
             "cap_w": float(facility.cap_w),
@@ -188,9 +188,11 @@ class Recording:
         if decisions is not None:
             self._told = decisions.filter(pc.is_in(decisions.column("decision").cast(pa.string()), pa.array(_TOLD)))
             sleeps, wakes = (_of_kind(decisions, name) for name in ("sleep", "wake"))
-            order = np.argsort(np.append(sleeps[0], wakes[0]), kind="stable")
-            self._sleep_s = np.append(sleeps[0], wakes[0])[order]
-            self._asleep = np.append(sleeps[1], -wakes[1])[order].cumsum()
+            roused = none if interrupts is None else interrupts.column("slept_nodes").to_numpy()
+            times = np.concatenate((sleeps[0], wakes[0], self._since))
+            order = np.argsort(times, kind="stable")
+            self._sleep_s = times[order]
+            self._asleep = np.concatenate((sleeps[1], -wakes[1], -roused))[order].cumsum()
         told_s = none if self._told is None else self._told.column("time_s").to_numpy()
         self._machine_moments = np.sort(_machine_moments(self._since, self._until, told_s))
 

@@ -180,6 +180,7 @@ def interrupts_table(site: Site) -> pa.Table:
             "nodes": pa.array([each.units.size * unit_nodes for each in interrupts], pa.int64()),
             "jobs": pa.array([each.jobs for each in interrupts], pa.int64()),
             "precursor_s": pa.array([each.precursor_s for each in interrupts], pa.int64()),
+            "slept_nodes": pa.array([each.slept for each in interrupts], pa.int64()),
         }
     )
 
