@@ -422,14 +422,11 @@ def test_temperatures_and_powers_are_those_of_a_general_solver(jobs, rack, inter
     st.booleans(),
 )  # fmt: skip
 def test_samples_of_every_second_add_up_to_the_energy_and_to_the_time_in_each_state(jobs, capped):
-    slept = []
-
     def decide(view):
         if view.now == 500 and view.free_nodes > 5:
-            slept.append(view.now)
             yield Sleep(5)
-        elif view.now == 1500 and slept:
-            yield Wake(5)
+        elif view.now == 1500 and view.asleep_nodes:
+            yield Wake(view.asleep_nodes)  # without those that the outage took
         elif view.now % 5 == 0 and len(view.running) > 1:
             yield Kill(next(iter(view.running.values())).job)
         else:
@@ -437,7 +434,7 @@ def test_samples_of_every_second_add_up_to_the_energy_and_to_the_time_in_each_st
 
     jobs = workload(*jobs, (0, 1, 1), (500, 1, 1), (1500, 1, 1), (2500, 1, 1))
     cap_w = COOLEY.power.idle_w * 20 * 1.7 + COOLEY.power.fixed_w if capped else np.inf
-    outages = [Outage(700, 1200, 7, "outage")]
+    outages = [Outage(700, 1200, 3, "outage")]
     watched = Watched(jobs, 1, spec=cooley(20), decide=decide, heat=False, outages=outages, cap_w=cap_w).run()
     simulation, cluster = watched.simulation, watched.simulation.site.cluster
     cluster.settle(simulation.now)
@@ -679,11 +676,11 @@ def test_interrupts_say_which_units_went_when_and_why():
     assert interrupts_table(simulation.site).to_pylist() == [
         {
             "time_s": 400, "until_s": 600, "cause": "outage", "units": "96-125", "nodes": 30, "jobs": 1,
-            "precursor_s": 0,
+            "precursor_s": 0, "slept_nodes": 0,
         },
         {
             "time_s": 1500, "until_s": 1600, "cause": "maintenance", "units": "0-125", "nodes": 126, "jobs": 0,
-            "precursor_s": 0,
+            "precursor_s": 0, "slept_nodes": 0,
         },
     ]  # fmt: skip
     assert interrupts_table(Watched(workload((0, 1, 1)), 60).run().simulation.site).num_rows == 0
