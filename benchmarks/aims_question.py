@@ -57,6 +57,11 @@ Compared = dict[str, tuple[Estimate | None, int]]
 """By how much one has more of a metric than each other, and in how many windows."""
 
 
+def known(found: Mapping[str, Estimate | None]) -> dict[str, Estimate]:
+    """Those of which there is a figure."""
+    return {name: each for name, each in found.items() if each is not None and each.is_there}
+
+
 def percent(found: Estimate | None, *, interval: bool = True) -> str:
     """A relative difference with its interval, in percent."""
     if found is None or not found.is_there:
@@ -160,8 +165,7 @@ def _made_when(cells: Cells) -> str:
 def _against(cells: Cells, metric: str, load: str | None, of: str, other: str) -> tuple[Estimate | None, int]:
     """Over all machines on which there is a ratio: nobody loses a node-hour on some."""
     alone = {name: compared(cells, metric, load, of, other, (name,))[0] for name in cells.scenarios}
-    there = tuple(name for name, each in alone.items() if each is not None and each.is_there)
-    return compared(cells, metric, load, of, other, there)
+    return compared(cells, metric, load, of, other, tuple(known(alone)))
 
 
 def in_short(found: Mapping[str, Compared]) -> None:
@@ -172,15 +176,11 @@ def in_short(found: Mapping[str, Compared]) -> None:
     print("| metric | claimed | against backfilling | the best as published | the best with levers |")
     print("|---" * 5 + "|")
     for _, _, claim, what in CLAIMS:
-        line = [what, f"{claim:+.1f}", percent(found[what].get(EASY, (None, 0))[0])]
-        for is_one in (lambda name: name in PUBLISHED, lambda name: LEVERS in name):
-            there = {
-                name: each
-                for name, (each, _) in found[what].items()
-                if is_one(name) and each is not None and each.is_there
-            }
-            worst = (min if claim > 0 else max)(there, key=lambda name, of=there: of[name].value, default=None)
-            line.append("-" if worst is None else f"{percent(there[worst])}, {worst}")
+        there = known({name: each for name, (each, _) in found[what].items()})
+        line = [what, f"{claim:+.1f}", percent(there.get(EASY))]
+        for names in ([each for each in there if each in PUBLISHED], [each for each in there if LEVERS in each]):
+            best = sorted(names, key=lambda name, of=there: of[name].value)[0 if claim > 0 else -1 :][:1]
+            line += [f"{percent(there[name])}, {name}" for name in best] or ["-"]
         print(f"| {' | '.join(line)} |")
 
 
@@ -206,20 +206,18 @@ def section(
         print(f"| {' | '.join(line)} |")
     print()
     if claim is not None:
-        told = {name: each for name, (each, _) in found.items() if each is not None and each.is_there}
+        told = known({name: each for name, (each, _) in found.items()})
         reached = [name for name, each in told.items() if not _less(each, claim)]
         open_ = [name for name, each in told.items() if _less(each, claim) and _holds(each, claim)]
         print(f"{claim:+.1f} % is reached against {', '.join(reached) or 'nobody'}.")
         print(f"It is not, but within the interval, against {', '.join(open_) or 'nobody'}.")
         if has_ceiling:
-            beyond = [
-                name for name, each in bounds.items() if each is not None and each.is_there and _less(each, claim)
-            ]
+            beyond = [name for name, each in known(bounds).items() if _less(each, claim)]
             print(f"It is out of reach for any schedule against {', '.join(beyond) or 'nobody'}.")
     if around is not None and has_ceiling:
         above = [percent(compared(around, metric, load, who, of)[0], interval=False) for who in (PLAN, BOUND)]
         print(f"Beside {of} itself the plan has {above[0]} and the bound {above[1]} %.")
-        if not any(each is not None and each.is_there for each in bounds.values()):
+        if not known(bounds):
             print(f"In all there are {totals(around, metric)}.")  # somebody has none at all: there are no ratios
 
 

@@ -83,6 +83,10 @@ class Pool(Executor):
         for thread in self._threads if wait else ():
             thread.join()
 
+    def __exit__(self, *raised: object) -> None:
+        """Wait for all tasks; after an error or Ctrl-C end the processes at once, whatever they are at."""
+        self.shutdown(cancel_futures=raised[0] is not None)
+
     def _attend(self, number: int) -> None:
         """Give one process a task after the other, and a successor when it dies."""
         while (task := self._tasks.get()) is not None:

@@ -317,12 +317,17 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_network(tmp_path, whole
 
 
 def kill_workers():
-    for worker in multiprocessing.active_children():
+    """Kill all; how many they were."""
+    alive = multiprocessing.active_children()
+    for worker in alive:
         worker.kill()
+    return len(alive)
 
 
 def test_a_worker_that_is_killed_is_replaced_and_changes_nothing(whole):
-    again = train(SMALL, workers=1, told=lambda done: kill_workers())
+    killed = []
+    again = train(SMALL, workers=1, told=lambda done: killed.append(kill_workers()))
+    assert killed == [1] * SMALL.rounds
     assert all((again.tensors[name] == value).all() for name, value in whole.tensors.items())
 
 
@@ -333,9 +338,12 @@ def test_a_training_whose_workers_are_killed_again_and_again_says_what_to_do_nex
         while not is_over.wait(0.05):
             kill_workers()
 
-    with pytest.raises(RunError, match=rf"killed by signal 9.*each of the 2 times.*--resume goes on from {kept}"):
-        train(SMALL, workers=1, checkpoint=kept, told=lambda done: threading.Thread(target=kill_all).start())
-    is_over.set()
+    killing = threading.Thread(target=kill_all, daemon=True)
+    try:
+        with pytest.raises(RunError, match=rf"killed by signal 9.*each of the 2 times.*--resume goes on from {kept}"):
+            train(SMALL, workers=1, checkpoint=kept, told=lambda done: killing.start())
+    finally:
+        is_over.set()
 
 
 @pytest.mark.parametrize(("signals", "code"), [((), 130), ((15,), 143)])

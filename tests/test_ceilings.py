@@ -372,6 +372,22 @@ def test_rows_are_made_once_and_stand_beside_the_results(tmp_path, monkeypatch, 
     assert "--of: found 'nobody', expected one of aims, backfilling" in err
 
 
+def test_the_best_of_each_kind_is_that_against_which_least_is_gained(capsys):
+    page = importlib.import_module("benchmarks.aims_question")
+
+    def found(**value):
+        return {name: (page.Estimate(each, each - 0.01, each + 0.01), 9) for name, each in value.items()}
+
+    less = found(backfilling=-0.3, flux=-0.1, tetris=-0.2, other=0.5) | {"heft+levers": (None, 0)}
+    more = found(backfilling=0.3, flux=0.1, tetris=0.2) | found(**{"flux+levers": -0.2, "heft+levers": 0.4})
+    page.in_short({what: more if claim > 0 else less for _, _, claim, what in page.CLAIMS})
+    energy, _, throughput, _ = capsys.readouterr().out.splitlines()[2:]
+    assert energy.endswith("| -16.2 | -30.0 [-31.0, -29.0] | -10.0 [-11.0, -9.0], flux | - |")
+    assert throughput.endswith(
+        "| +30.0 [+29.0, +31.0] | +10.0 [+9.0, +11.0], flux | -20.0 [-21.0, -19.0], flux+levers |"
+    )
+
+
 def test_another_file_is_refused(tmp_path):
     path = tmp_path / "ceilings.csv"
     assert rows_of(path) == []

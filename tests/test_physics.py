@@ -364,23 +364,28 @@ def test_an_outage_of_the_machine_takes_nodes_that_sleep_or_are_on_their_way(cau
 
 def test_an_outage_of_some_nodes_leaves_the_others_asleep_or_on_their_way():
     power, begins = COOLEY.power, 3000
+    counts = {}
 
     def decide(view):
+        counts[view.now] = view.free_nodes, view.asleep_nodes, view.down_nodes
         if view.now == 0:
             yield Sleep(60)
         elif view.now == begins - 1:
-            yield Wake(50)
-        elif view.now == begins + 100 + power.wake_s:
-            assert (view.free_nodes, view.asleep_nodes, view.down_nodes) == (126 - 10, 0, 10)
+            yield Wake(45)
         room = view.room()
         yield from (Start(job) for job in view.queue if room.take(job))
 
-    # the last 60 sleep, of which the first 50 wake, so that the last 20 are 10 that sleep and 10 that wake
-    jobs = workload((0, 10, 1, 10), (begins - 1, 1, 1, 1), (begins + 50, 5, 126 - 20, 5), (begins + 2000, 5, 126, 5))
-    sim = simulation(jobs, Plan(decide), outages=[Outage(begins, begins + 1000, 20, "recorded")])
-    table, _ = checked(sim)
-    assert table[2]["start_s"] == begins - 1 + power.wake_s
-    assert table[3]["start_s"] == begins + 2000  # what slept is up again
+    # the last 60 sleep, of which the first 45 wake: of the last 10, which go down, all sleep; of the last 30 all but 15
+    jobs = workload((0, 10, 1, 10), (begins - 1, 1, 1, 1), (begins + 50, 5, 90, 5), (begins + 2000, 5, 121, 5))
+    for units, slept, waking in ((10, 10, 0), (30, 15, 15)):
+        sim = simulation(jobs, Plan(decide), outages=[Outage(begins, begins + 1000, units, "recorded")])
+        table, _ = checked(sim)
+        assert sim.site.cluster.interrupts[0].slept == slept
+        assert counts[begins + 50] == (126 - 60, 15 - slept, units)
+        assert table[2]["start_s"] == begins - 1 + power.wake_s
+        assert sim.site.cluster.node_seconds["waking"] == 60 * power.sleep_s + (45 - waking) * power.wake_s + waking
+        assert table[3]["start_s"] == begins + 2000  # what the outage took is awake, what it left asleep is not
+        assert sim.site.sleeping_nodes == 15 - slept
 
 
 def test_a_repair_that_ends_in_an_outage_of_the_machine_waits_for_its_end():

@@ -423,7 +423,7 @@ def test_temperatures_and_powers_are_those_of_a_general_solver(jobs, rack, inter
 )  # fmt: skip
 def test_samples_of_every_second_add_up_to_the_energy_and_to_the_time_in_each_state(jobs, capped):
     def decide(view):
-        if view.now == 500 and view.free_nodes > 5:
+        if view.now in (500, 1300) and view.free_nodes > 5:
             yield Sleep(5)
         elif view.now == 1500 and view.asleep_nodes:
             yield Wake(view.asleep_nodes)  # without those that the outage took
@@ -432,9 +432,9 @@ def test_samples_of_every_second_add_up_to_the_energy_and_to_the_time_in_each_st
         else:
             yield from first_come(view)
 
-    jobs = workload(*jobs, (0, 1, 1), (500, 1, 1), (1500, 1, 1), (2500, 1, 1))
+    jobs = workload(*jobs, (0, 1, 1), (500, 1, 1), (1300, 1, 1), (1500, 1, 1), (2500, 1, 1))
     cap_w = COOLEY.power.idle_w * 20 * 1.7 + COOLEY.power.fixed_w if capped else np.inf
-    outages = [Outage(700, 1200, 3, "outage")]
+    outages = [Outage(700, 1200, 7, "outage")]
     watched = Watched(jobs, 1, spec=cooley(20), decide=decide, heat=False, outages=outages, cap_w=cap_w).run()
     simulation, cluster = watched.simulation, watched.simulation.site.cluster
     cluster.settle(simulation.now)

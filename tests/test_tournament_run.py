@@ -72,6 +72,24 @@ def _run(arguments: list[str]) -> None:
     main(arguments)
 
 
+def test_a_pool_that_is_left_by_an_error_ends_what_it_is_at():
+    began = time.monotonic()
+
+    def leave():
+        with Pool(1) as pool:
+            task = pool.submit(time.sleep, 300)
+            while not task.running():
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        leave()
+    assert time.monotonic() - began < 60
+    with Pool(1) as pool:
+        task = pool.submit(abs, -3)
+    assert task.result() == 3  # else it waits for all
+
+
 def test_killing_it_20_times_at_random_moments_and_resuming_ends_in_the_same_bytes(tmp_path):
     file = written(tmp_path, LONGER)
     undisturbed = _begin(file, tmp_path / "undisturbed", 2)

@@ -47,7 +47,7 @@ COMMANDS = {
 GUEST_COMMANDS = "hpcsim.commands"  # the entry-point group of commands of other distributions
 # Products in a simulation are small: threads for them cost more than they bring, most of all on busy cores, and how
 # many there are changes the last bits of sums. numpy goes by these; torch, when it trains, has all cores.
-ONE_THREAD = ("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_PRODUCT_THREADS = ("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 class LazyGroup(click.Group):
@@ -89,7 +89,7 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line and exit; ``args`` are those of the process when not given."""
-    for variable in ONE_THREAD:
+    for variable in _PRODUCT_THREADS:
         os.environ.setdefault(variable, "1")
     signal.signal(signal.SIGTERM, _interrupt)  # so that a terminated run takes its draft away, as after Ctrl-C
     try:

@@ -181,6 +181,11 @@ class Site:
         return self.cluster.places.free_nodes
 
     @property
+    def sleeping_nodes(self) -> int:
+        """Nodes that were sent to sleep, and that nobody has woken and no outage has taken."""
+        return self._asleep_nodes
+
+    @property
     def waking_nodes(self) -> int:
         """Nodes that have been woken and are not there yet."""
         return sum(nodes for _, nodes in self._waking)

@@ -25,9 +25,9 @@ def check_machine(simulation: Simulation, site: Site, jobs: pa.Table, attempts: 
 
     Every attempt has as many units as its nodes need, and none of them is out of service or held by another, but by
     jobs that share it: these never take more of it than there is. While the whole machine is out of service no job runs
-    anywhere. The seconds that nodes spent in each state come to
-    the length of the run, those of busy ones to what the ledger integrated, and those of nodes in repair to what the
-    interrupts say. What jobs, resting nodes, fixed loads and cooling took comes to what the facility drew.
+    anywhere. The seconds that nodes spent in each state come to the length of the run, those of busy ones to what the
+    ledger integrated, and those of nodes in repair to what the interrupts say. What jobs, resting nodes, fixed loads
+    and cooling took comes to what the facility drew.
     """
     _check_units(simulation, site, attempts)
     _check_node_seconds(simulation, site)

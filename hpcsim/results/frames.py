@@ -86,11 +86,9 @@ def frame_of(simulation: Simulation, title: str) -> Frame:
     machine: dict[str, Any] = dict.fromkeys(_OF_MACHINE)
     if site is not None:
         cluster, facility = site.cluster, site.facility
-        kind, value = simulation.decided.column("kind"), simulation.decided.column("value")
-        sleeps, wakes = (value[kind == KINDS.index(name)].sum() for name in ("sleep", "wake"))
         machine |= {
             "down_nodes": cluster.nodes_in["down"],
-            "asleep_nodes": int(sleeps - wakes) - sum(each.slept for each in cluster.interrupts),
+            "asleep_nodes": site.sleeping_nodes,
             "it_w": cluster.it_w,
             "facility_w": cluster.it_w * (1.0 + facility.overhead(max(now, simulation.start))),
             "cap_w": float(facility.cap_w),

@@ -153,29 +153,24 @@ def train(
     plan, or damaged, and RunError where worker processes die of the same episode.
     """
     torch.set_num_threads(1)
-    pool = Pool(workers)
     try:
-        course = _Course(plan, pool)
-        if resume and checkpoint is not None and checkpoint.exists():
-            course.restore(checkpoint)
-        else:
-            course.begin()
-        while course.number < plan.rounds:
-            done = course.round()
-            if checkpoint is not None and done.score is not None:
-                course.leave(checkpoint)
-            told(done)
-        course.hold()
-        best = course.best
+        with Pool(workers) as pool:
+            course = _Course(plan, pool)
+            if resume and checkpoint is not None and checkpoint.exists():
+                course.restore(checkpoint)
+            else:
+                course.begin()
+            while course.number < plan.rounds:
+                done = course.round()
+                if checkpoint is not None and done.score is not None:
+                    course.leave(checkpoint)
+                told(done)
+            course.hold()
+            best = course.best
     except WorkerDied as death:
-        pool.shutdown(cancel_futures=True)
         is_kept = checkpoint is not None and checkpoint.exists()
         kept = f"--resume goes on from {checkpoint}" if is_kept else "nothing is kept of this training"
         raise RunError(f"{death}, perhaps as memory ran out: fewer --workers take less; {kept}") from None
-    except BaseException:
-        pool.shutdown(cancel_futures=True)
-        raise
-    pool.shutdown()
     spent = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = sum(each.ru_utime + each.ru_stime for each in spent)
     return Trained(
