@@ -15,7 +15,7 @@ from hpcsim.results.choices import choice_of, told
 from hpcsim.schedulers.aims import trained
 from hpcsim.schedulers.aims.aims import Aims
 from hpcsim.schedulers.aims.beliefs import COLUMNS, Beliefs
-from hpcsim.schedulers.aims.believed import Costs, out_of_turn, until_started
+from hpcsim.schedulers.aims.believed import Costs, out_of_turn, until_started, urgency
 from hpcsim.schedulers.aims.choosing import Worth, aversions, best, weights_of, worth
 from hpcsim.schedulers.aims.expert import by_rule
 from hpcsim.schedulers.aims.network import State, drawn, values
@@ -355,11 +355,11 @@ def test_weights_of_objectives_that_are_no_shares_are_refused():
 # -- the rule ----------------------------------------------------------------------------------------
 
 
-def test_the_rule_takes_the_most_slowed_down_in_the_mode_believed_to_cost_least():
+def test_the_rule_takes_the_most_urgent_in_the_mode_believed_to_cost_least():
     seen = state(np.random.default_rng(0), 3, legal=1.1)
-    slowdown, fits = (OF_JOB.index(name) for name in ("slowdown", "fits"))
+    urgency, fits = (OF_JOB.index(name) for name in ("urgency", "fits"))
     seen.job_JF[:, fits] = 1.0
-    seen.job_JF[:, slowdown] = [0.1, 0.3, 0.2]
+    seen.job_JF[:, urgency] = [0.1, 0.3, 0.2]
     seen.all_G[-3:] = 0.5, 0.3, 0.2
     seen.believed_JMO[1] = 0.0
     seen.believed_JMO[1, :, 0] = -0.01
@@ -371,8 +371,19 @@ def test_the_rule_takes_the_most_slowed_down_in_the_mode_believed_to_cost_least(
     assert divmod(by_rule(seen), len(MODES)) == (1, 0)  # nodes are kept for it
     seen.legal_JM[1] = False
     assert by_rule(seen) // len(MODES) == 2
-    seen.job_JF[:, slowdown] = 0.0
+    seen.job_JF[:, urgency] = 0.0
     assert by_rule(seen) // len(MODES) == 0  # of those alike the first that came
+
+
+@pytest.mark.parametrize(("power", "first"), [(0.0, "long"), (0.5, "long"), (1.0, "short")])
+def test_whose_turn_it_is_hangs_on_how_much_the_runtime_counts(power, first):
+    """One job has waited 3000 s and runs 3600, another 1000 and 600: by their roots the first is more urgent."""
+    jobs = workload([(0, 3600, 4), (600, 3600, 4), (2600, 600, 4)])
+    scheduler = Aims(Aims.Options(policy="rule", runtime_power=power))
+    sim = Simulation(jobs, scheduler, nodes=4, twins={"performance": Walltime()})
+    sim.run()
+    long, short = (sim.attempts.start[sim.attempts.job == job_id][0] for job_id in (1, 2))
+    assert (long < short) == (first == "long")
 
 
 # -- what a start is believed to cost ---------------------------------------------------------------
@@ -415,11 +426,12 @@ def test_who_starts_out_of_turn_costs_what_others_wait_longer_less_what_it_waits
         begins = np.concatenate([[0.0], np.cumsum(runs_h[order])[:-1]])
         return nodes * ((waited_h[order] + begins) ** 2).sum() / 2
 
-    found = out_of_turn(nodes * waited_h, nodes * runs_h, np.ones(3, bool), nodes)
+    urgent = urgency(waited_h, runs_h, 1.0)
+    found = out_of_turn(urgent, nodes * waited_h, nodes * runs_h, np.ones(3, bool), nodes)
     orders = [[first, *(each for each in turn if each != first)] for first in range(3)]
     assert found == pytest.approx([half_squares(each) - half_squares(turn) for each in orders], rel=2e-3)
     assert found[1] == 0 < found.max()
-    alone = out_of_turn(nodes * waited_h, nodes * runs_h, np.array([True, False, True]), nodes)
+    alone = out_of_turn(urgent, nodes * waited_h, nodes * runs_h, np.array([True, False, True]), nodes)
     assert alone[0] == 0 < alone[2] < found[2]  # who cannot start now is not made to wait by it
 
 

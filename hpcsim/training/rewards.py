@@ -6,7 +6,8 @@ A choice is paid for what it did, so that little noise of what others did stands
   without a failure, which no schedule changes; what jobs do not draw (idle nodes, cooling), as it is drawn;
 - *performance*: for each job that waits its nodes times the hours that it has waited so far, as long as it waits: over
   an episode half its nodes times the square of its waiting. What has waited long counts more, so nobody is left behind;
-  and most is gained by who starts the job that is slowed down most, as it keeps nodes for least (van Mieghem 1995);
+  and most is gained by who starts the job that has waited most by what it runs, as it keeps nodes for least (van
+  Mieghem 1995);
 - *reliability*: node-hours that failures are expected to cost, by the true hazard of the job's nodes when it starts,
   beyond those at the hazard of all nodes in the mean of the episode, and a tenth of those throttled. Real failures are
   so rare that one could not learn from them; and who were paid for all of a job's risk would put off large jobs.

@@ -106,6 +106,12 @@ class Aims:
         patience: int = Field(
             86_400, ge=0, description="seconds after which nodes are kept for the job that has waited longest; 0: never"
         )
+        runtime_power: float = Field(
+            0.5,
+            ge=0,
+            le=1,
+            description="whose turn it is by the rule: who has waited most by this power of the predicted runtime",
+        )
         journal: int = Field(
             3, ge=0, description="so many actions that were not chosen are kept of each choice, to be explained"
         )
@@ -174,7 +180,7 @@ class Aims:
             return chosen, self._rest
         self._seen = seen = Pass(
             view, room, self._beliefs, self._rhythm, self.objectives.weights, hourly_O,
-            sleeps=sleeps, speeds="speed" in self.needs, places=places,
+            sleeps=sleeps, speeds="speed" in self.needs, places=places, runtime_power=self._options.runtime_power,
         )  # fmt: skip
         head: Job | None = None
         first = view.queue[0] if view.queue else None

@@ -5,7 +5,7 @@ the network's values, which adds to them what it has learned:
 
 - *energy*: kWh beyond those at the full clock, less what its nodes would draw while they rest;
 - *performance*: nodes that a slower job keeps for longer delay all that waits, by their share of the machine; and a job
-  that starts out of turn delays those that are slowed down more;
+  that starts out of turn delays those that are more urgent;
 - *reliability*: node-hours that failures of its nodes take on average, half of the job each time, beyond those that
   they take at full speed on nodes that fail as often as all do in the mean.
 
@@ -65,13 +65,24 @@ def until_started(nodes_K: Floats, waited_h_K: Floats, starts_in_h_K: Floats) ->
     return float(nodes_K @ (waited_h_K * once * tau_h + rising * tau_h**2))
 
 
-def out_of_turn(waited_J: Floats, area_J: Floats, rival_J: npt.NDArray[np.bool_], nodes: float) -> Floats:
-    """What it costs to start each job before all that are slowed down more, in node-hours waited times hours.
+def urgency(waited_s: Floats, runtime_s: Floats, power: float) -> Floats:
+    """Whose turn it is: the highest of what each job has waited by that power of what it is believed to run.
 
-    Those of ``rival_J`` that are slowed down more come later by the job's ``area_J`` (node-hours) on all ``nodes``,
+    If waiting costs nodes times its square and runtimes are known, a power of 1 is best of those that look at each job
+    by itself; less where what is believed of runtimes is unsure. 0 has the longest waiting first.
+    """
+    return np.asarray(waited_s / runtime_s**power)
+
+
+def out_of_turn(
+    urgency_J: Floats, waited_J: Floats, area_J: Floats, rival_J: npt.NDArray[np.bool_], nodes: float
+) -> Floats:
+    """What it costs to start each job before all that are more urgent, in node-hours waited times hours.
+
+    Those of ``rival_J`` that are more urgent come later by the job's ``area_J`` (node-hours) on all ``nodes``,
     and it comes earlier by theirs. To come an hour later costs the node-hours that a job has waited so far.
     """
-    order = np.argsort(-waited_J / area_J, kind="stable")
+    order = np.argsort(-urgency_J, kind="stable")
     waited, area = waited_J[order], area_J[order]
     ahead = [np.cumsum(np.where(rival_J[order], each, 0.0)) for each in (waited, area)]
     cost_J = np.empty(len(order))

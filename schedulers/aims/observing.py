@@ -13,7 +13,7 @@ from hpcsim.plugin import Job, Room, View
 from hpcsim.schedulers.scales import LONGEST_S, scaled
 
 from .beliefs import AHEAD_S, COLUMNS, Beliefs, node_hours, waited_h
-from .believed import Costs, out_of_turn, until_started
+from .believed import Costs, out_of_turn, until_started, urgency
 from .shape import MODES, OF_ALL, OF_JOB, REST, VISIBLE
 
 Floats = npt.NDArray[np.float64]
@@ -86,7 +86,7 @@ class Pass:
 
     def __init__(
         self, view: View, room: Room, beliefs: Beliefs, rhythm: Rhythm, weights: Floats, hourly_O: Floats,
-        *, sleeps: bool, speeds: bool, places: int,
+        *, sleeps: bool, speeds: bool, places: int, runtime_power: float,
     ) -> None:  # fmt: skip
         queue = view.queue
         known = beliefs.of(queue, view)
@@ -110,9 +110,10 @@ class Pass:
         self._nodes_J = known[seen, _KNOWN["nodes"]]
         waited = (view.now - known[:, _KNOWN["submit_s"]]) / _HOUR_S
         self._waited_J = self._nodes_J * waited[seen]
-        turn = np.argsort(-waited / known[:, _KNOWN["runtime_s"]], kind="stable")
-        self._line_3K = np.stack([known[:, _KNOWN["nodes"]], area / _HOUR_S, waited])[:, turn]  # most slowed down first
-        self._in_line_J = np.argsort(turn)[seen]
+        urgent = urgency(waited, known[:, _KNOWN["runtime_s"]] / _HOUR_S, runtime_power)
+        turn = np.argsort(-urgent, kind="stable")
+        self._line_3K = np.stack([known[:, _KNOWN["nodes"]], area / _HOUR_S, waited])[:, turn]  # the most urgent first
+        self._in_line_J, self._urgency_J = np.argsort(turn)[seen], urgent[seen]
         self._walltime_J = known[seen, _KNOWN["walltime_s"]] + view.launch_latency
         self._other_J = np.array([bool(job.cores) or job.id in room.special for job in self.jobs], bool)
         self.open_J = np.ones(len(seen), bool)
@@ -150,7 +151,7 @@ class Pass:
             known_as["fails"],
             np.minimum(2 * known_as["fails_epistemic"], 1.0),
         )
-        column["slowdown"][:] = np.log((waited + runtime) / runtime) / 10.0
+        column["urgency"][:] = np.log1p(self._urgency_J) / 10.0
         if beliefs.risk_U.size:
             units = self._nodes_J / view.unit_nodes
             column["node_faults"][:] = np.minimum(units * beliefs.mean_risk * runtime / AHEAD_S, 1.0)
@@ -292,7 +293,7 @@ class Pass:
         ahead_h = until_started(nodes_K, waited_K, before_h / self._total)
         ahead_O = np.array([0.0, -ahead_h / self._usual_h, 0.0], np.float32)
         rival_J = fits_J if self.is_reserving else self.open_J
-        turn_J = out_of_turn(self._waited_J, self._waiting_J, rival_J, self._total) / self._usual_h
+        turn_J = out_of_turn(self._urgency_J, self._waited_J, self._waiting_J, rival_J, self._total) / self._usual_h
         return jobs, whole, self._costs.while_waiting(self._congested, turn_J), ahead_O
 
 

@@ -29,7 +29,7 @@ and other ways to rest."""
 OF_JOB: Final = (
     "nodes", "walltime", "waited", "runtime", "runtime_doubt", "runtime_epistemic", "area", "rank_by_area",
     "rank_by_submission", "energy", "energy_doubt", "saved_when_slow", "fails", "fails_epistemic", "fits",
-    "free_in", "beyond_shadow", "slowdown", "node_faults", "warmth", "may_outlast", "first",
+    "free_in", "beyond_shadow", "urgency", "node_faults", "warmth", "may_outlast", "first",
 )  # fmt: skip
 """Numbers about each job that can be chosen."""
 
