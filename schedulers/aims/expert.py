@@ -2,9 +2,9 @@
 
 It starts the most urgent job by what the twin of performance says (``believed.urgency``), keeps nodes for it if it does
 not fit, and fills up with those that do not delay it, in the same order: if waiting costs nodes times its square, a job
-that has waited w and will run r on n nodes is worth n w for the n r that it takes. As r is unsure it counts by its root.
-Each starts in the mode that is believed to cost least by the weights of the objectives, and idle nodes sleep after the
-break-even time.
+that has waited w and will run r on n nodes is worth n w for the n r that it takes. As r is unsure it counts by its
+root. Each starts in the mode that is believed to cost least by the weights of the objectives, and idle nodes sleep
+after the break-even time.
 
 References
 ----------
