@@ -23,8 +23,9 @@ from scipy.stats import spearmanr
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
 from hpcsim.machine.catalogue import build_spec, machine_data
-from hpcsim.machine.cluster import Cluster, Outage
+from hpcsim.machine.cluster import Cluster
 from hpcsim.machine.queues import Admission, QueueRules
+from hpcsim.machine.service import Outage
 from hpcsim.plugin.loader import load_plugins
 from hpcsim.scenario import build
 from hpcsim.scenario.load import load_scenario

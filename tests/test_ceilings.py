@@ -212,7 +212,7 @@ def test_the_failures_that_it_knows_are_those_that_come():
     simulation = begin("theta", {"days": 4, "seed": 3, "physics.heat": False, "physics.failure_rate": 20.0})
     known = set(to_fail(simulation, simulation.now + 10 * 86_400))
     simulation.run()
-    seen = [each for each in simulation.site.cluster.interrupts if each.cause == "hardware"]
+    seen = [each for each in simulation.site.cluster.service.interrupts if each.cause == "hardware"]
     assert len(seen) > 5
     by_second = dict(known)
     assert all(set(each.units.tolist()) <= set(by_second[each.time_s]) for each in seen)

@@ -9,7 +9,8 @@ from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
 from hpcsim.errors import InvariantBroken
 from hpcsim.machine.catalogue import load_machine
-from hpcsim.machine.cluster import Cluster, Outage
+from hpcsim.machine.cluster import Cluster
+from hpcsim.machine.service import Outage
 from hpcsim.results.check import check
 from hpcsim.results.tables import attempts_table, jobs_table, timeline_table
 from hpcsim.schedulers.backfilling import EASY
@@ -79,27 +80,27 @@ def a_start_before_its_submission(simulation, made):
 
 
 def an_outage_while_a_job_runs(simulation, made):
-    (outage,) = simulation.site.cluster.interrupts
-    simulation.site.cluster.interrupts[0] = outage._replace(time_s=150, until_s=300)
+    (outage,) = simulation.site.cluster.service.interrupts
+    simulation.site.cluster.service.interrupts[0] = outage._replace(time_s=150, until_s=300)
 
 
 def a_start_where_nothing_works(simulation, made):
-    (outage,) = simulation.site.cluster.interrupts
-    simulation.site.cluster.interrupts[0] = outage._replace(time_s=0, until_s=60)
+    (outage,) = simulation.site.cluster.service.interrupts
+    simulation.site.cluster.service.interrupts[0] = outage._replace(time_s=0, until_s=60)
 
 
 def a_repair_that_took_longer(simulation, made):
-    (outage,) = simulation.site.cluster.interrupts
-    simulation.site.cluster.interrupts[0] = outage._replace(time_s=240)
+    (outage,) = simulation.site.cluster.service.interrupts
+    simulation.site.cluster.service.interrupts[0] = outage._replace(time_s=240)
 
 
 def a_node_second_in_no_state(simulation, made):
-    simulation.site.cluster._since_s["idle"] += 1
+    simulation.site.cluster.meter._since_s["idle"] += 1
 
 
 def a_node_second_in_another_state(simulation, made):
-    simulation.site.cluster._since_s["idle"] += 1
-    simulation.site.cluster._since_s["busy"] -= 1
+    simulation.site.cluster.meter._since_s["idle"] += 1
+    simulation.site.cluster.meter._since_s["busy"] -= 1
 
 
 def joules_that_nobody_booked(simulation, made):

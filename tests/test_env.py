@@ -130,7 +130,7 @@ def test_the_same_holds_on_machines_with_places_power_and_failures(scenario, ove
     easy.scheduler = EASY(EASY.Options())
     easy.run()
     assert attempts_table(env.simulation).drop(["why"]) == attempts_table(easy).drop(["why"])
-    assert np.array_equal(env.simulation.site.cluster.power_log, easy.site.cluster.power_log)
+    assert np.array_equal(env.simulation.site.cluster.meter.power_log, easy.site.cluster.meter.power_log)
 
 
 def test_a_reserved_job_is_not_asked_about_again_but_the_head_is(traced):
@@ -313,8 +313,8 @@ def test_energy_is_that_of_the_run():
                "physics.variation": False, "physics.queues": False, "physics.heat": False}  # fmt: skip
     env = made("cooley", options, jobs=100, reward="energy", unfitting="head", backfill="fcfs")
     rewards, _ = episode(env)
-    env.simulation.site.cluster.settle(env.simulation.now)
-    log_s, log_w = env.simulation.site.cluster.power_log
+    env.simulation.site.cluster.meter.settle(env.simulation.now)
+    log_s, log_w = env.simulation.site.cluster.meter.power_log
     it_kwh = np.dot(np.diff(log_s, append=env.simulation.now), log_w) / 3.6e6
     assert 1.0 < -rewards[-1] * 100 / it_kwh < 1.6  # the facility draws what the machine does, and its cooling
 

@@ -15,7 +15,8 @@ from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
 from hpcsim.errors import InputError, SchedulerError
 from hpcsim.machine.catalogue import build_spec, load_machine, machine_data
-from hpcsim.machine.cluster import Cluster, Outage
+from hpcsim.machine.cluster import Cluster
+from hpcsim.machine.service import Outage
 from hpcsim.machine.shares import Shares
 from hpcsim.machine.variation import performance_classes, slowness
 from hpcsim.results.check import check

@@ -88,7 +88,7 @@ def test_what_is_held_back_starts_by_its_latest_start_and_no_node_wakes_for_it_b
     made = simulation(tmp_path, [(100, 600, 8, 900), (200, 600, 4, 900)], **{"scheduler.slack": 4 * HOUR_S})
     made.run(3 * HOUR_S)
     assert not made.running
-    assert made.site.cluster.nodes_in["asleep"] == 126
+    assert made.site.cluster.meter.nodes_in["asleep"] == 126
     made.run()
     wake_s = made.site.cluster.spec.power.wake_s
     for number, submit in enumerate((100, 200)):

@@ -17,8 +17,9 @@ from hpcsim.engine.site import Site
 from hpcsim.engine.twins import Prediction
 from hpcsim.errors import InputError
 from hpcsim.machine.catalogue import build_spec, machine_data
-from hpcsim.machine.cluster import Cluster, Outage
+from hpcsim.machine.cluster import Cluster
 from hpcsim.machine.node_classes import NodeClass, NodeClasses
+from hpcsim.machine.service import Outage
 from hpcsim.plugin import Start
 from hpcsim.results.check import check
 from hpcsim.results.tables import attempts_table, jobs_table, timeline_table

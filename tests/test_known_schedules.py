@@ -38,7 +38,7 @@ def simulated(workload, scheduler, nodes, machine="counted"):
         site = Site(cluster, workload, overrun="trace", requeues=True, checkpointing=None)
     simulation = Simulation(workload, scheduler.build(), nodes=nodes, site=site)
     simulation.run()
-    assert site is None or site.cluster.it_w == pytest.approx(spec.power.fixed_w + nodes * spec.power.idle_w)
+    assert site is None or site.cluster.meter.it_w == pytest.approx(spec.power.fixed_w + nodes * spec.power.idle_w)
     return simulation
 
 

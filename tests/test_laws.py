@@ -14,7 +14,8 @@ from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
 from hpcsim.machine.catalogue import load_machine
 from hpcsim.machine.checkpoint import Checkpointing
-from hpcsim.machine.cluster import Cluster, Outage
+from hpcsim.machine.cluster import Cluster
+from hpcsim.machine.service import Outage
 from hpcsim.plugin.loader import load_plugins
 from hpcsim.results.check import check
 from hpcsim.results.energy import power_curve, power_table
@@ -183,8 +184,8 @@ class Played(RuleBasedStateMachine):
         units = [execution.units for execution in sim.site.cluster.executions.values()]
         held = np.concatenate([*units, np.zeros(0, np.int64)])
         assert np.unique(held).size == held.size == busy
-        assert sum(sim.site.cluster.nodes_in.values()) == NODES
-        assert sim.free_nodes == sim.site.cluster.nodes_in["idle"]
+        assert sum(sim.site.cluster.meter.nodes_in.values()) == NODES
+        assert sim.free_nodes == sim.site.cluster.meter.nodes_in["idle"]
 
     def teardown(self):
         if not hasattr(self, "sim"):

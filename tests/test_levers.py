@@ -258,11 +258,11 @@ def test_the_cap_holds_at_every_instant_unless_the_least_speed_cannot_keep_it_an
     def held(now, beside=None):
         hold(now, beside)
         cluster, facility = site.cluster, site.facility
-        exceeded[now] = cluster.it_w * (1 + facility.overhead(now)) > facility.cap_w * (1 + 1e-12)
+        exceeded[now] = cluster.meter.it_w * (1 + facility.overhead(now)) > facility.cap_w * (1 + 1e-12)
         if exceeded[now]:
             dynamic_w = sum(e.watts - e.nodes * COOLEY.power.idle_w for e in cluster.executions.values())
             slowest = (COOLEY.power.least_speed / cluster.cap) ** 2
-            least_w = cluster.it_w - dynamic_w * (1 - slowest)
+            least_w = cluster.meter.it_w - dynamic_w * (1 - slowest)
             assert least_w * (1 + facility.overhead(now)) > facility.cap_w * (1 - 1e-9)
             assert cluster.cap == COOLEY.power.least_speed or not cluster.executions
 
@@ -282,7 +282,7 @@ def test_the_cap_holds_at_every_instant_unless_the_least_speed_cannot_keep_it_an
     parts.pop("of_which_conversion")
     assert sum(parts.values()) == pytest.approx(curve.joules(curve.facility_w), rel=1e-9)
     assert summary["grid_kwh"] + summary["solar_used_kwh"] == pytest.approx(summary["energy_facility_kwh"], rel=1e-9)
-    assert sum(site.cluster.node_seconds.values()) == 126 * sim.now
+    assert sum(site.cluster.meter.node_seconds.values()) == 126 * sim.now
 
 
 def test_a_job_that_starts_is_throttled_at_once_and_let_go_when_another_ends():

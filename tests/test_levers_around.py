@@ -188,7 +188,7 @@ def test_sleeping_saves_energy_on_a_half_empty_machine():
     plain, sleepy = (simulation(jobs, SCHEDULERS["easy"](), lever) for lever in (None, sleep()))
     for sim in (plain, sleepy):
         run(sim)
-    asleep_s = sleepy.site.cluster.node_seconds["asleep"]
+    asleep_s = sleepy.site.cluster.meter.node_seconds["asleep"]
     assert asleep_s > 0.4 * 126 * sleepy.now
     assert energy_j(sleepy) < 0.75 * energy_j(plain)
 
@@ -197,11 +197,11 @@ def test_nodes_go_to_sleep_after_the_break_even_time():
     after = POWER.sleep_s + POWER.wake_s  # they wake at idle power: nothing is lost but the time
     sim = simulation(workload((0, 20_000, 26)), SCHEDULERS["fcfs"](), sleep())
     sim.run(after)
-    assert sim.site.cluster.nodes_in["idle"] == 100
+    assert sim.site.cluster.meter.nodes_in["idle"] == 100
     sim.run(after + 1)
-    assert sim.site.cluster.nodes_in["waking"] == 100
+    assert sim.site.cluster.meter.nodes_in["waking"] == 100
     sim.run(after + POWER.sleep_s + 1)
-    assert sim.site.cluster.nodes_in["asleep"] == 100
+    assert sim.site.cluster.meter.nodes_in["asleep"] == 100
 
 
 def test_a_job_alone_waits_exactly_for_its_nodes_to_wake():
@@ -222,21 +222,21 @@ def test_nodes_wake_in_time_for_a_job_whose_start_is_foreseen():
     jobs = workload((0, 20_000, 26), (100, 500, 126))
     sim = simulation(jobs, SCHEDULERS["easy"](), sleep())
     assert [row["start_s"] for row in run(sim)] == [0, 20_000]
-    assert sim.site.cluster.node_seconds["asleep"] > 100 * 15_000
+    assert sim.site.cluster.meter.node_seconds["asleep"] > 100 * 15_000
 
 
 def test_nodes_do_not_sleep_if_the_next_job_comes_too_soon_for_that():
     jobs = workload((0, 1000, 26), (100, 500, 126))
     sim = simulation(jobs, SCHEDULERS["easy"](), sleep(after=900))
     run(sim)
-    assert sim.site.cluster.node_seconds["asleep"] == 0
+    assert sim.site.cluster.meter.node_seconds["asleep"] == 0
 
 
 def test_a_reserve_stays_awake_and_takes_small_jobs_at_once():
     jobs = workload((0, 500, 126), *((10_000 * i, 100, 20) for i in range(1, 6)))
     sim = simulation(jobs, SCHEDULERS["easy"](), sleep(after=0, reserve=20))
     assert [row["start_s"] for row in run(sim)] == [0, *(10_000 * i for i in range(1, 6))]
-    assert sim.site.cluster.node_seconds["asleep"] > 90 * 40_000
+    assert sim.site.cluster.meter.node_seconds["asleep"] > 90 * 40_000
 
 
 mira_rows = st.lists(
@@ -256,7 +256,7 @@ def test_a_machine_that_draws_no_less_asleep_never_sleeps():
     spec = replace(COOLEY, power=replace(POWER, sleep_w=POWER.idle_w))
     sim = simulation(workload((0, 50_000, 10), (90_000, 10, 10)), SCHEDULERS["easy"](), sleep(), spec=spec)
     run(sim)
-    assert sim.site.cluster.node_seconds["asleep"] == 0
+    assert sim.site.cluster.meter.node_seconds["asleep"] == 0
 
 
 # -- speed ----------------------------------------------------------------------------------------

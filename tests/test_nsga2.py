@@ -16,7 +16,8 @@ from hpcsim.engine.site import Site
 from hpcsim.engine.twins import Prediction
 from hpcsim.errors import InputError
 from hpcsim.machine.catalogue import load_machine
-from hpcsim.machine.cluster import Cluster, Outage
+from hpcsim.machine.cluster import Cluster
+from hpcsim.machine.service import Outage
 from hpcsim.results.tables import jobs_table
 from hpcsim.schedulers.backfilling import EASY
 from hpcsim.schedulers.evolution import evolve

@@ -19,10 +19,11 @@ from hpcsim.errors import InvariantBroken, SchedulerError
 from hpcsim.machine import catalogue
 from hpcsim.machine.catalogue import load_machine
 from hpcsim.machine.checkpoint import Checkpointing
-from hpcsim.machine.cluster import Cluster, Effects, Outage
+from hpcsim.machine.cluster import Cluster
 from hpcsim.machine.facility import Facility
 from hpcsim.machine.failures import FailureProcess
 from hpcsim.machine.heat import Heat
+from hpcsim.machine.service import Effects, Outage
 from hpcsim.results.check import check
 from hpcsim.results.energy import ledger_j, power_curve
 from hpcsim.results.frames import frame_of
@@ -96,14 +97,14 @@ def checked(simulation):
 
 def books_close(simulation):
     site = simulation.site
-    site.cluster.settle(simulation.now)
+    site.cluster.meter.settle(simulation.now)
     curve = power_curve(simulation, site)
     parts = ledger_j(simulation, site, curve)
     parts.pop("of_which_conversion")
     drawn = curve.joules(curve.facility_w)
     assert sum(parts.values()) == pytest.approx(drawn, rel=1e-9)
     span = simulation.now - simulation.start
-    assert sum(site.cluster.node_seconds.values()) == 126 * span
+    assert sum(site.cluster.meter.node_seconds.values()) == 126 * span
 
 
 # -- nothing changes without cause ----------------------------------------------------------------
@@ -268,22 +269,23 @@ def test_sleeping_nodes_draw_less_and_come_back_only_when_woken():
     jobs = workload((0, 10, 1, 10), (5000, 10, 126, 10))
     sim = simulation(jobs, Plan(decide))
     assert checked(sim)[0][1]["start_s"] == 5000 + COOLEY.power.wake_s
-    assert sim.site.cluster.node_seconds["asleep"] == 100 * (5000 - COOLEY.power.sleep_s)
+    assert sim.site.cluster.meter.node_seconds["asleep"] == 100 * (5000 - COOLEY.power.sleep_s)
 
 
 def test_a_node_that_was_repaired_early_wakes_like_any_other():
     failures = FailureProcess(COOLEY.failures, units=126, units_per_rack=21, seed=3, start=0)
     cluster = Cluster(COOLEY, draw_behaviour(workload((0, 1, 1, 1)), 1), policy="packed", start=0, failures=failures)
     usual_s = COOLEY.failures.repair_median_h * 3600
-    while not cluster.interrupts or cluster.interrupts[-1].until_s > cluster.interrupts[-1].time_s + usual_s / 2:
+    interrupts = cluster.service.interrupts
+    while not interrupts or interrupts[-1].until_s > interrupts[-1].time_s + usual_s / 2:
         cluster.happen(cluster.next_s)
-    repaired_s = cluster.interrupts[-1].until_s
+    repaired_s = interrupts[-1].until_s
     while cluster.next_s <= repaired_s:
         cluster.happen(cluster.next_s)
     nodes = cluster.places.free_nodes
-    cluster.sleep(nodes, repaired_s)
+    cluster.service.sleep(nodes, repaired_s)
     cluster.happen(repaired_s + COOLEY.power.sleep_s)
-    cluster.wake(nodes, repaired_s + COOLEY.power.sleep_s)
+    cluster.service.wake(nodes, repaired_s + COOLEY.power.sleep_s)
     cluster.happen(repaired_s + COOLEY.power.sleep_s + COOLEY.power.wake_s)
     assert cluster.places.free_nodes == nodes
 
@@ -353,10 +355,10 @@ def test_an_outage_of_the_machine_takes_nodes_that_sleep_or_are_on_their_way(cau
     assert counts[begins - 1] == (126 - 60, 60 - 25, 0)
     assert counts[begins + 200] == (0, 0, 126)
     assert table[3]["start_s"] == begins + lasts  # at once: they are awake by then
-    assert [each.slept for each in sim.site.cluster.interrupts] == [60 - 25 - 5 + 20]
+    assert [each.slept for each in sim.site.cluster.service.interrupts] == [60 - 25 - 5 + 20]
     assert frame_of(sim, "").asleep_nodes == 0
     assert counts[begins + lasts] == (126, 0, 0)
-    spent = sim.site.cluster.node_seconds
+    spent = sim.site.cluster.meter.node_seconds
     assert spent["asleep"] == 60 * (begins - power.sleep_s) - 25 * 2 - 5 * 1
     assert spent["waking"] == 60 * power.sleep_s + 25 * 2 + 5 * 1 + 20 * 1
     assert checked(copy)[0] == table
@@ -380,10 +382,12 @@ def test_an_outage_of_some_nodes_leaves_the_others_asleep_or_on_their_way():
     for units, slept, waking in ((10, 10, 0), (30, 15, 15)):
         sim = simulation(jobs, Plan(decide), outages=[Outage(begins, begins + 1000, units, "recorded")])
         table, _ = checked(sim)
-        assert sim.site.cluster.interrupts[0].slept == slept
+        assert sim.site.cluster.service.interrupts[0].slept == slept
         assert counts[begins + 50] == (126 - 60, 15 - slept, units)
         assert table[2]["start_s"] == begins - 1 + power.wake_s
-        assert sim.site.cluster.node_seconds["waking"] == 60 * power.sleep_s + (45 - waking) * power.wake_s + waking
+        assert (
+            sim.site.cluster.meter.node_seconds["waking"] == 60 * power.sleep_s + (45 - waking) * power.wake_s + waking
+        )
         assert table[3]["start_s"] == begins + 2000  # what the outage took is awake, what it left asleep is not
         assert sim.site.sleeping_nodes == 15 - slept
 
@@ -393,7 +397,7 @@ def test_a_repair_that_ends_in_an_outage_of_the_machine_waits_for_its_end():
     jobs = workload((0, 10, 1, 10), (420, 5, 30, 5))
     sim = simulation(jobs, easy(), outages=outages)
     assert checked(sim)[0][1]["start_s"] == 1000
-    assert [(each.time_s, each.until_s, each.units.size) for each in sim.site.cluster.interrupts] == [
+    assert [(each.time_s, each.until_s, each.units.size) for each in sim.site.cluster.service.interrupts] == [
         (50, 1000, 40),
         (400, 1000, 86),
     ]
@@ -402,7 +406,7 @@ def test_a_repair_that_ends_in_an_outage_of_the_machine_waits_for_its_end():
 def test_nobody_runs_while_the_whole_machine_is_out_of_service():
     sim = simulation(workload((0, 100, 10, 100)), easy())
     checked(sim)
-    sim.site.cluster.shut.append((40, 60))
+    sim.site.cluster.service.shut.append((40, 60))
     with pytest.raises(InvariantBroken, match=r"^t=40: the whole machine is out of service, and job j0 is on it"):
         checked(sim)
 
@@ -410,9 +414,9 @@ def test_nobody_runs_while_the_whole_machine_is_out_of_service():
 def test_what_is_in_repair_when_the_last_job_ends_is_so_until_then_and_no_longer():
     sim = simulation(workload((0, 100, 10, 100)), easy(), outages=[Outage(50, 150, 40, "outage")])
     sim.run(1000)
-    sim.site.cluster.settle(sim.now)
+    sim.site.cluster.meter.settle(sim.now)
     assert sim.now == 100
-    assert sim.site.cluster.node_seconds["down"] == 40 * 50
+    assert sim.site.cluster.meter.node_seconds["down"] == 40 * 50
     assert power_curve(sim, sim.site).end_s == 100
 
 
@@ -421,7 +425,7 @@ def test_a_job_that_two_outages_of_one_second_hit_fails_once():
     sim = simulation(workload((0, 1000, 126, 1000)), easy(), outages=outages)
     _, attempts = checked(sim)
     assert [(row["end_s"], row["state"]) for row in attempts] == [(400, "node_failed"), (1700, "completed")]
-    assert [interrupt.jobs for interrupt in sim.site.cluster.interrupts] == [1, 0]
+    assert [interrupt.jobs for interrupt in sim.site.cluster.service.interrupts] == [1, 0]
 
 
 def test_a_checkpoint_keeps_what_it_saved():
@@ -450,7 +454,7 @@ def test_a_job_that_loses_nodes_twice_in_one_second_ends_once():
     assert [(row["start_s"], row["end_s"], row["state"]) for row in attempts] == [
         (0, 400, "node_failed"), (700, 1700, "completed"),
     ]  # fmt: skip
-    assert [interrupt.jobs for interrupt in sim.site.cluster.interrupts] == [1, 0]
+    assert [interrupt.jobs for interrupt in sim.site.cluster.service.interrupts] == [1, 0]
 
 
 def test_a_job_that_lost_a_node_has_no_other_pace_in_that_second():

@@ -17,8 +17,9 @@ from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
 from hpcsim.errors import InputError, SchedulerError
 from hpcsim.machine.catalogue import load_machine
-from hpcsim.machine.cluster import Cluster, Outage
+from hpcsim.machine.cluster import Cluster
 from hpcsim.machine.recorded import RecordedPlaces
+from hpcsim.machine.service import Outage
 from hpcsim.machine.torus import TorusBlocks, block_of_name, block_table
 from hpcsim.results.check import check
 from hpcsim.results.tables import attempts_table, jobs_table, timeline_table

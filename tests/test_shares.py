@@ -15,11 +15,12 @@ from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
 from hpcsim.errors import BadDecision, InputError
 from hpcsim.machine.catalogue import load_machine
-from hpcsim.machine.cluster import Cluster, Outage
+from hpcsim.machine.cluster import Cluster
 from hpcsim.machine.facility import Facility
 from hpcsim.machine.failures import FailureProcess
 from hpcsim.machine.heat import Heat
 from hpcsim.machine.queues import Admission, Period, Pool, Queue, QueueRules
+from hpcsim.machine.service import Outage
 from hpcsim.machine.shares import Shares, in_parts, node_of
 from hpcsim.results.check import check
 from hpcsim.results.energy import ledger_j, power_curve
@@ -123,13 +124,13 @@ def finish(sim):
     check(sim, jobs, attempts, timeline)
     verify_nodes(sim, attempts, timeline)
     site = sim.site
-    site.cluster.settle(sim.now)
+    site.cluster.meter.settle(sim.now)
     curve = power_curve(sim, site)
     parts = ledger_j(sim, site, curve)
     parts.pop("of_which_conversion")
     assert sum(parts.values()) == pytest.approx(curve.joules(curve.facility_w), rel=1e-9)
     assert parts.get("unshared", 0.0) >= 0
-    assert sum(site.cluster.node_seconds.values()) == sim.nodes * (sim.now - sim.start)
+    assert sum(site.cluster.meter.node_seconds.values()) == sim.nodes * (sim.now - sim.start)
     assert not sim.releases._ends or site.cluster.places.down_units
     places = site.cluster.places
     assert places.free_nodes == np.count_nonzero(places.up_U & ~places.aside_U)
@@ -458,7 +459,7 @@ def test_a_node_that_goes_down_ends_all_jobs_on_it():
     assert [(row["start_s"], row["end_s"]) for row in made] == [(600, 1600)] * 3
     share = np.array([3, 3, CORES - 2]) / CORES
     assert [row["lost_node_s"] for row in attempts[:3]] == np.rint(400 * share).tolist()
-    assert sim.site.cluster.interrupts[0].jobs == 3
+    assert sim.site.cluster.service.interrupts[0].jobs == 3
     assert parts["repair"] == pytest.approx(4 * 200 * COOLEY.power.idle_w, rel=1e-5)
 
 
@@ -469,13 +470,13 @@ def test_a_cap_slows_jobs_as_little_as_it_can():
     sim.run(1)
     cluster, facility = sim.site.cluster, sim.site.facility
     idle_w = 4 * power.idle_w + power.fixed_w
-    dynamic_w = cluster.it_w - idle_w
+    dynamic_w = cluster.meter.it_w - idle_w
     cap_w = (idle_w + 0.6 * dynamic_w) * (1 + facility.overhead(0))
     sim = simulation(jobs, schedulers()[0], cap_w=cap_w)
     sim.run(1)
     factor = sim.site.cluster.cap
     assert factor == pytest.approx(np.floor(100 * 0.6 ** (1 / power.speed_exponent)) / 100)
-    assert sim.site.cluster.it_w == pytest.approx(idle_w + factor**power.speed_exponent * dynamic_w, abs=0.1)
+    assert sim.site.cluster.meter.it_w == pytest.approx(idle_w + factor**power.speed_exponent * dynamic_w, abs=0.1)
     finish(sim)
 
 

@@ -24,9 +24,10 @@ from hpcsim.engine.view import View
 from hpcsim.errors import BadDecision, InputError
 from hpcsim.machine.catalogue import load_machine
 from hpcsim.machine.checkpoint import Checkpointing
-from hpcsim.machine.cluster import Cluster, Outage
+from hpcsim.machine.cluster import Cluster
 from hpcsim.machine.queue_rules import NO_LIMITS
 from hpcsim.machine.queues import Admission, Limits, Period, Pool, Queue, QueueRules
+from hpcsim.machine.service import Outage
 from hpcsim.results.check import check
 from hpcsim.results.tables import attempts_table, jobs_table, timeline_table
 from hpcsim.schedulers.backfilling import EASY, FCFS, Conservative, Hybrid

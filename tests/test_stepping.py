@@ -85,7 +85,7 @@ def test_whoever_steps_makes_the_same_schedule_and_draws_the_same_power(way, nam
     whole.run()
     way(stepped)
     assert tables(stepped) == tables(whole)
-    logs = [[each.tolist() for each in simulation.site.cluster.power_log] for simulation in (whole, stepped)]
+    logs = [[each.tolist() for each in simulation.site.cluster.meter.power_log] for simulation in (whole, stepped)]
     assert logs[0] == logs[1]
 
 

@@ -30,11 +30,12 @@ from hpcsim.engine.site import Site
 from hpcsim.errors import InputError, SchedulerError
 from hpcsim.machine import telemetry as sensors
 from hpcsim.machine.catalogue import load_machine
-from hpcsim.machine.cluster import Cluster, Outage
+from hpcsim.machine.cluster import Cluster
 from hpcsim.machine.facility import Facility
 from hpcsim.machine.failures import SURGE_PER_H, FailureProcess
 from hpcsim.machine.heat import Heat
 from hpcsim.machine.readings import STATES
+from hpcsim.machine.service import Outage
 from hpcsim.machine.telemetry import BATCH_ROWS, DRIFT_K, Telemetry, WatchedHeat
 from hpcsim.machine.thermal import recirculation_k_per_w
 from hpcsim.results.energy import power_curve
@@ -280,7 +281,7 @@ def test_sleeping_units_look_asleep_and_cool_down():
 
 
 def test_states_are_those_of_the_cluster():
-    assert tuple(Watched(workload((0, 1, 1)), 60).simulation.site.cluster.nodes_in) == STATES
+    assert tuple(Watched(workload((0, 1, 1)), 60).simulation.site.cluster.meter.nodes_in) == STATES
 
 
 def test_a_sample_of_units_reads_the_same_of_them_and_another_seed_draws_others():
@@ -437,9 +438,9 @@ def test_samples_of_every_second_add_up_to_the_energy_and_to_the_time_in_each_st
     outages = [Outage(700, 1200, 7, "outage")]
     watched = Watched(jobs, 1, spec=cooley(20), decide=decide, heat=False, outages=outages, cap_w=cap_w).run()
     simulation, cluster = watched.simulation, watched.simulation.site.cluster
-    cluster.settle(simulation.now)
+    cluster.meter.settle(simulation.now)
     counts = watched.readings["state"].value_counts()
-    assert {state: counts.get(state, 0) for state in STATES} == cluster.node_seconds
+    assert {state: counts.get(state, 0) for state in STATES} == cluster.meter.node_seconds
     curve = power_curve(simulation, simulation.site)
     fixed_j = COOLEY.power.fixed_w * (simulation.now - simulation.start)
     assert watched.readings["node_w"].sum() == pytest.approx(curve.joules(curve.it_w) - fixed_j, rel=1e-12)
@@ -514,7 +515,7 @@ def test_errors_surge_before_a_warned_failure_and_not_before_one_that_is_not():
     counts = watched.of("corrected_errors")
     usual = counts.mean(axis=0)  # of each unit, with its own surges
     surges = {True: [0.0, 0.0, 0.0], False: [0.0, 0.0, 0.0]}  # warned: errors seen, usual ones, those to come on top
-    interrupts = watched.simulation.site.cluster.interrupts
+    interrupts = watched.simulation.site.cluster.service.interrupts
     for failure in interrupts:
         warned = failure.precursor_s > 0
         window_s = failure.precursor_s if warned else 6 * HOUR_S
@@ -540,7 +541,7 @@ def test_the_temperature_of_a_node_drifts_away_before_a_fault_that_is_announced(
     jobs = workload((0, 1, 1), (20 * DAY_S, 1, 1))  # idle in between, so that nothing but signs makes a difference
     failing, sound = (Watched(jobs, 600, spec=spec, failures=failures).run() for failures in (True, False))
     drift_k = failing.of("node_c") - sound.of("node_c")
-    interrupts = failing.simulation.site.cluster.interrupts
+    interrupts = failing.simulation.site.cluster.service.interrupts
     warned = [each for each in interrupts if each.units.size == 1 and 1200 < each.precursor_s < each.time_s]
     assert len(warned) > 5
     for each in warned:

@@ -15,8 +15,9 @@ from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
 from hpcsim.engine.twins import Prediction
 from hpcsim.machine.catalogue import load_machine
-from hpcsim.machine.cluster import Cluster, Outage
+from hpcsim.machine.cluster import Cluster
 from hpcsim.machine.facility import Facility
+from hpcsim.machine.service import Outage
 from hpcsim.machine.shares import Shares, in_parts
 from hpcsim.results.check import check
 from hpcsim.results.energy import power_curve

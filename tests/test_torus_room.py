@@ -12,7 +12,8 @@ from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
 from hpcsim.engine.view import View
 from hpcsim.machine.catalogue import load_machine
-from hpcsim.machine.cluster import Cluster, Outage
+from hpcsim.machine.cluster import Cluster
+from hpcsim.machine.service import Outage
 from hpcsim.machine.torus import TorusBlocks
 from hpcsim.plugin import Start
 from hpcsim.results.check import check

@@ -169,13 +169,14 @@ def scramble(sim, seed):
         execution.stretch, execution.rate = 1.0 + rng.random(), 0.5
     cluster._dynamic_w_J, cluster._gpu_w_J = dynamic_w_J, gpu_w_J
     shape = {"units": cluster.spec.units, "units_per_rack": cluster.spec.units_per_rack}
-    cluster.failures = FailureProcess(cluster.spec.failures, **shape, seed=seed, start=sim.now)
-    cluster._outages = [outage for outage in cluster._outages if outage.cause == "maintenance"]
-    cluster._due = [
+    service = cluster.service
+    service.failures = FailureProcess(cluster.spec.failures, **shape, seed=seed, start=sim.now)
+    service._outages = [outage for outage in service._outages if outage.cause == "maintenance"]
+    service._due = [
         each._replace(time=each.time + int(rng.integers(1, 10**5))) if each.kind == "repaired" else each
-        for each in cluster._due
+        for each in service._due
     ]
-    cluster.interrupts = [each._replace(until_s=max(each.until_s, sim.now) + 7) for each in cluster.interrupts]
+    service.interrupts = [each._replace(until_s=max(each.until_s, sim.now) + 7) for each in service.interrupts]
 
 
 @settings(deadline=None, max_examples=25)

@@ -98,7 +98,7 @@ def power_of(site: Site, now: int) -> Power:
     """The power of a site's machine and facility at ``now``."""
     cluster, facility = site.cluster, site.facility
     return Power(
-        it_w=cluster.it_w,
+        it_w=cluster.meter.it_w,
         overhead=facility.overhead(now),
         cap_w=facility.cap_w,
         throttle=cluster.cap,

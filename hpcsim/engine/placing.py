@@ -33,7 +33,7 @@ class Placing:
         if policy not in POLICIES:
             raise ValueError(f"found the placement {policy!r}; it is one of {', '.join(POLICIES)}")
         places, heat = self._places, self._cluster.heat
-        scores_U = self._cluster.failed_U
+        scores_U = self._cluster.service.failed_U
         if policy == "coolest":
             if heat is None:
                 raise ValueError("placement coolest needs temperatures, but this scenario models no heat")

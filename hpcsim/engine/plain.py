@@ -27,7 +27,7 @@ from hpcsim.engine.sharing import Sharing
 from hpcsim.engine.site import Site
 from hpcsim.engine.view import Running
 from hpcsim.engine.waiting import Waiting
-from hpcsim.machine.cluster import Cluster, Due, Interrupt, Outage
+from hpcsim.machine.cluster import Cluster
 from hpcsim.machine.course import Course
 from hpcsim.machine.crossings import Crossings
 from hpcsim.machine.execution import Execution
@@ -36,12 +36,14 @@ from hpcsim.machine.failures import Candidate, Failed, FailureProcess, Repeat
 from hpcsim.machine.heat import Heat
 from hpcsim.machine.history import History
 from hpcsim.machine.lanes import Entry, Lane, Tally
+from hpcsim.machine.meter import Meter
 from hpcsim.machine.places import Held, Places
 from hpcsim.machine.pools import NodePools, Returns, Share
 from hpcsim.machine.power_log import PowerLog
 from hpcsim.machine.queue_rules import Pool, Queue
 from hpcsim.machine.queues import Admission, Turn
 from hpcsim.machine.recorded import RecordedPlaces
+from hpcsim.machine.service import Due, Interrupt, Outage, Service
 from hpcsim.machine.shares import Part, SharedUnit, Shares
 from hpcsim.machine.telemetry import Telemetry, Watch, WatchedHeat
 from hpcsim.machine.temperatures import Temperatures
@@ -53,7 +55,9 @@ KEPT: Final[dict[type, frozenset[str]]] = {
     for kind, names in {
         Site: "_simulation telemetry requeues checkpointing _limit_s _longest_s _work_s _elapsed_s _outcome _wakes_on",
         Cluster: "spec _supply_c _unit_nodes _dynamic_w_J _gpu_w_J _beta_J _felt_J _class_U _limit_stretches _idle_w "
-        "_gpu_idle_w _scored _state_w",
+        "_gpu_idle_w _scored",
+        Meter: "_state_w",
+        Service: "_spec",
         Places: "spec policy _all_U _rack_units _group_racks _block_units _sizes",
         TorusBlocks: "table",
         Heat: "spec _racks _units r_U gpu_r_U _idle_w _idle_gpu_w sensed",

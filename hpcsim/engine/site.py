@@ -17,7 +17,7 @@ from hpcsim.engine.decisions import Decision, SetCap, SetCooling, SetSpeed, Slee
 from hpcsim.engine.sampling import Sampling, telling
 from hpcsim.engine.sharing import holder_of
 from hpcsim.machine.checkpoint import Checkpointing
-from hpcsim.machine.cluster import Cluster, Effects, Units
+from hpcsim.machine.cluster import Cluster, Units
 from hpcsim.machine.execution import Execution
 from hpcsim.machine.facility import Facility
 from hpcsim.machine.failures import FailureProcess
@@ -26,6 +26,7 @@ from hpcsim.machine.places import FREE, Places
 from hpcsim.machine.pools import NodePools
 from hpcsim.machine.queue_rules import Pool
 from hpcsim.machine.recorded import RecordedPlaces
+from hpcsim.machine.service import Effects
 from hpcsim.machine.telemetry import Telemetry, Watch, WatchedHeat
 from hpcsim.seconds import NEVER
 from hpcsim.workload.job import Job, Workload
@@ -155,7 +156,7 @@ class Site:
             for job_id, (_, start, _) in running.items()
         }
         back_s = {number: max(expected, now + 1) for number, (expected, _, _) in self._out.items()}
-        spec, failures = self.cluster.spec, self.cluster.failures
+        spec, failures = self.cluster.spec, self.cluster.service.failures
         if failures is not None:
             shape = {"units": spec.units, "units_per_rack": spec.units_per_rack}
             failures = FailureProcess(spec.failures, **shape, seed=failures_seed, start=now)
@@ -199,12 +200,12 @@ class Site:
     @property
     def changes(self) -> bool:
         """Whether the machine will by itself become able to run what it cannot run now."""
-        return self.cluster.recovers or self.cluster.maintenance is not None or bool(self._wakes_on)
+        return self.cluster.service.recovers or self.cluster.service.maintenance is not None or bool(self._wakes_on)
 
     def only_counts(self, start_s: int) -> bool:
         """Whether any job that starts at ``start_s`` needs nothing but enough free nodes."""
         cluster = self.cluster
-        maintenance = cluster.maintenance
+        maintenance = cluster.service.maintenance
         return cluster.places.blocks is None and (maintenance is None or start_s + self._longest_s <= maintenance[0])
 
     @property
@@ -215,12 +216,12 @@ class Site:
     @property
     def closed(self) -> tuple[int, int]:
         """From when to when the next scheduled maintenance is; (0, 0) if none is known."""
-        return self.cluster.maintenance or (0, 0)
+        return self.cluster.service.maintenance or (0, 0)
 
     @property
     def closes_s(self) -> int:
         """When the next scheduled maintenance begins, by when all jobs must have ended; -1 if none is known."""
-        maintenance = self.cluster.maintenance
+        maintenance = self.cluster.service.maintenance
         return -1 if maintenance is None else maintenance[0]
 
     @property
@@ -382,10 +383,10 @@ class Site:
             cluster.set_speed(execution, decision.speed, now)
             self._retime(execution)
         elif isinstance(decision, Sleep):
-            cluster.sleep(decision.nodes, now)
+            cluster.service.sleep(decision.nodes, now)
             self._expect_asleep(decision.nodes)
         elif isinstance(decision, Wake):
-            cluster.wake(decision.nodes, now)
+            cluster.service.wake(decision.nodes, now)
             self._expect_asleep(-decision.nodes)
             back = now + cluster.spec.power.wake_s, self._in_units(decision.nodes)
             self._waking.append(back)
@@ -466,7 +467,7 @@ class Site:
 
     def _tell(self, effects: Effects, observers: Observers) -> None:
         """Tell those who watch of the units that went away or came back."""
-        now, interrupts = self._simulation.now, self.cluster.interrupts
+        now, interrupts = self._simulation.now, self.cluster.service.interrupts
         for number in effects.up:
             observers.tell("repaired", tuple(interrupts[number].units.tolist()), now)
         for number, _, units in effects.down:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hpcsim.machine.queue_rules import Queue
     from hpcsim.workload.job import Workload
 
-VERSION: Final = 4  # of what the file holds
+VERSION: Final = 5  # of what the file holds
 _FORMAT: Final = "hpcsim snapshot"
 _LONGEST_SAID: Final = 300
 _LONGEST: Final = 16  # hexadecimal digits of a print

@@ -61,11 +61,11 @@ class Truth:
         See ``machine.hazard``; 0 where hardware does not fail.
         """
         site = self._simulation.site
-        if site is None or site.cluster.failures is None:
+        if site is None or site.cluster.service.failures is None:
             return np.zeros(len(units))
         from hpcsim.machine.hazard import hazard  # with scipy, for few runs
 
-        cluster, failures = site.cluster, site.cluster.failures
+        cluster, failures = site.cluster, site.cluster.service.failures
         now = min(self._simulation.now, failures.next_time)
         celsius = None if cluster.heat is None else cluster.heat.seen_c(self._simulation.now)
         return hazard(failures, now, horizon_s, celsius)[units]

@@ -88,7 +88,7 @@ class View:
     def up_nodes(self) -> int:
         """Nodes that are not out of service."""
         site = self._simulation.site
-        return self._simulation.nodes if site is None else self._simulation.nodes - site.cluster.nodes_in["down"]
+        return self._simulation.nodes if site is None else self._simulation.nodes - site.cluster.meter.nodes_in["down"]
 
     @property
     def free_nodes(self) -> int:
@@ -285,7 +285,7 @@ class View:
     def maintenance(self) -> tuple[int, int] | None:
         """From when to when the next scheduled maintenance is, in which no job runs; None if none is announced."""
         site = self._simulation.site
-        return None if site is None else site.cluster.maintenance
+        return None if site is None else site.cluster.service.maintenance
 
     # -- what the machine shows its operators, where the scenario has physics -----------------
 
@@ -297,12 +297,12 @@ class View:
     @property
     def asleep_nodes(self) -> int:
         """Nodes that are asleep and can be woken; those on the way there or back are in neither count."""
-        return self._site("asleep_nodes").cluster.nodes_in["asleep"]
+        return self._site("asleep_nodes").cluster.meter.nodes_in["asleep"]
 
     @property
     def down_nodes(self) -> int:
         """Nodes that are out of service."""
-        return self._site("down_nodes").cluster.nodes_in["down"]
+        return self._site("down_nodes").cluster.meter.nodes_in["down"]
 
     @property
     def node_c(self) -> npt.NDArray[np.float64]:

@@ -99,7 +99,7 @@ def what_if(
     ends |= dict(zip(job, end, strict=True))
     energy_j = peak_w = hottest_c = None
     if simulation.site is not None and belief.site is not None:
-        energy_j, peak_w = _drawn(belief.site, simulation.site.cluster.power_log_rows - 1, simulation.now, until)
+        energy_j, peak_w = _drawn(belief.site, simulation.site.cluster.meter.power_log_rows - 1, simulation.now, until)
         if belief.site.cluster.heat is not None:
             hottest_c = belief.site.cluster.heat.hottest_c(until)[0]
     return Outlook(
@@ -130,7 +130,7 @@ def predicted_runtimes(simulation: Simulation) -> dict[int, int]:
 
 def _drawn(site: Site, row: int, now: int, until: int) -> tuple[float, float]:
     """Joules that the facility draws from ``now``, a row of the power log, to ``until``, and its highest power."""
-    log_s, log_w = site.cluster.power_log_since(row)
+    log_s, log_w = site.cluster.meter.power_log_since(row)
     time = np.unique(np.concatenate(([now], log_s[log_s > now], site.facility.changes_s(now, until))))
     time = time[time < until]
     it_w = log_w[np.searchsorted(log_s, time, side="right") - 1]

@@ -11,7 +11,7 @@ Floats = npt.NDArray[np.float64]
 Units = npt.NDArray[np.int64]
 
 STATES: Final = ("busy", "idle", "asleep", "waking", "down")
-"""What a unit does, by the names of ``Cluster.nodes_in``: one on its way to sleep is waking, too."""
+"""What a unit does, by the names of ``Meter.nodes_in``: one on its way to sleep is waking, too."""
 
 LONGEST_INTERVAL_S: Final = 86_400  # far below what ``FailureProcess.corrected_errors`` looks back on
 

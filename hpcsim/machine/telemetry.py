@@ -98,7 +98,7 @@ class Watch:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._resting_w = np.array([cluster.watts_in.get(state, 0.0) for state in STATES])
+        self._resting_w = np.array([cluster.meter.watts_in.get(state, 0.0) for state in STATES])
         self._heat = cluster.heat.watch() if isinstance(cluster.heat, WatchedHeat) else None
         self._seen_s = -1
         self._seen: Present | None = None
@@ -147,7 +147,7 @@ class Watch:
         cluster, places = self._cluster, self._cluster.places
         state_U = np.where(places.up_U, np.int8(_IDLE), np.int8(_DOWN))
         state_U[places.asleep_U] = _ASLEEP
-        state_U[cluster.units_between] = _WAKING
+        state_U[cluster.service.units_between] = _WAKING
         node_w_U = self._resting_w[state_U]
         job_U = np.full(state_U.size, -1)
         for execution in cluster.executions.values():
@@ -242,7 +242,7 @@ class Telemetry:
         for celsius, celsius_U in ((batch.node_c, present.node_c_U), (batch.gpu_c, present.gpu_c_U)):
             if celsius is not None and celsius_U is not None:
                 celsius[begin:end] = celsius_U[units]
-        failures = self._cluster.failures
+        failures = self._cluster.service.failures
         if failures is not None and batch.corrected_errors is not None:
             # A failure that is due comes late where the next that happens is a scheduling pass. What comes after it is
             # not known yet, and left for the next sample.
@@ -299,7 +299,7 @@ class Telemetry:
             node_w=np.zeros(rows),
             cpu_util=np.zeros(rows),
             gpu_util=np.zeros(rows) if self._cluster.spec.gpus_per_node else None,
-            corrected_errors=np.zeros(rows, np.int64) if self._cluster.failures is not None else None,
+            corrected_errors=np.zeros(rows, np.int64) if self._cluster.service.failures is not None else None,
         )
 
 

@@ -38,13 +38,13 @@ def check_machine(simulation: Simulation, site: Site, jobs: pa.Table, attempts: 
 def _check_units(simulation: Simulation, site: Site, attempts: pa.Table) -> None:
     """Go through all starts, ends and outages in the order of time, and look who holds each unit."""
     spec, name = site.cluster.spec, attempts.column("job_id")
-    units_of, interrupts = site.units, site.cluster.interrupts
+    units_of, interrupts = site.units, site.cluster.service.interrupts
     nodes = attempts.column("nodes").to_numpy()
     count = np.array([units.size for units in units_of], np.int64)
     for i in np.flatnonzero(count * spec.unit_nodes != nodes)[:1].tolist():
         raise InvariantBroken(f"job {name[i]} has {count[i]} units for {nodes[i]} nodes")
     taken, end = simulation.attempts.taken, simulation.attempts.end
-    for begin_s, until_s in site.cluster.shut:
+    for begin_s, until_s in site.cluster.service.shut:
         runs = (taken < until_s) & ((end > begin_s) | (end < 0)) & (taken != end)
         for i in np.flatnonzero(runs)[:1].tolist():
             when = f"t={max(int(taken[i]), begin_s)}"
@@ -92,7 +92,7 @@ def _happenings(simulation: Simulation, site: Site) -> tuple[Int64s, Int64s, Int
     taken, end = simulation.attempts.taken, simulation.attempts.end
     end = np.where(end < 0, simulation.now + 1, end)
     lasting = np.flatnonzero(taken < end)
-    interrupts = site.cluster.interrupts
+    interrupts = site.cluster.service.interrupts
     out_s = np.array([each.time_s for each in interrupts], np.int64)
     back_s = np.array([each.until_s for each in interrupts], np.int64)
     each = np.arange(len(interrupts))
@@ -103,15 +103,15 @@ def _happenings(simulation: Simulation, site: Site) -> tuple[Int64s, Int64s, Int
 
 def _check_node_seconds(simulation: Simulation, site: Site) -> None:
     cluster, now = site.cluster, simulation.now
-    cluster.settle(now)
-    spent, lasted = cluster.node_seconds, simulation.nodes * (now - simulation.start)
+    cluster.meter.settle(now)
+    spent, lasted = cluster.meter.node_seconds, simulation.nodes * (now - simulation.start)
     if sum(spent.values()) != lasted:
         raise InvariantBroken(f"nodes spent {spent} seconds in their states, of {lasted}")
     if spent["busy"] != simulation.ledger.busy_node_seconds:
         raise InvariantBroken(
             f"nodes were busy for {spent['busy']} s, the ledger integrated {simulation.ledger.busy_node_seconds}"
         )
-    out = sum((min(each.until_s, now) - each.time_s) * each.units.size for each in cluster.interrupts)
+    out = sum((min(each.until_s, now) - each.time_s) * each.units.size for each in cluster.service.interrupts)
     if spent["down"] != out * cluster.spec.unit_nodes:
         raise InvariantBroken(
             f"nodes were in repair for {spent['down']} s, the interrupts come to {out * cluster.spec.unit_nodes}"

@@ -67,7 +67,7 @@ class PowerCurve:
 def power_curve(simulation: Simulation, site: Site) -> PowerCurve:
     """The power of the run, cut where that of the machine or anything around it changed."""
     cluster, facility = site.cluster, site.facility
-    log_s, log_w = cluster.power_log
+    log_s, log_w = cluster.meter.power_log
     first, end = int(log_s[0]), max(simulation.now, int(log_s[0]) + 1)
     solar = None if facility.solar is None else facility.solar.power
     hours = () if solar is None else solar.boundaries(first, end)
@@ -123,7 +123,7 @@ def energy_summary(
 ) -> dict[str, Any]:
     """The keys of the summary that need power, heat and failures; docs/results.md has their formulas."""
     cluster = site.cluster
-    cluster.settle(simulation.now)
+    cluster.meter.settle(simulation.now)
     it_j, facility_j = curve.joules(curve.it_w), curve.joules(curve.facility_w)
     heat, grid_w = cluster.heat, curve.grid_w
     return {
@@ -145,10 +145,10 @@ def energy_summary(
         "hottest_node_c": None if heat is None else heat.hottest_c(simulation.now)[0],
         "hottest_gpu_c": None if heat is None else heat.hottest_c(simulation.now)[1],
         "throttled_node_hours": float(site.throttled_node_s.sum()) / 3600.0,
-        "interrupts": len(cluster.interrupts),
+        "interrupts": len(cluster.service.interrupts),
         "lost_node_hours": float(site.lost_node_s.sum()) / 3600.0,
         "recorded_places": None if site.recorded is None else dict(site.recorded.starts),
-        "down_node_hours": cluster.node_seconds["down"] / 3600.0,
+        "down_node_hours": cluster.meter.node_seconds["down"] / 3600.0,
     }
 
 
@@ -167,8 +167,8 @@ def ledger_j(simulation: Simulation, site: Site, curve: PowerCurve) -> dict[str,
         joules[execution.row] = execution.joules
     lost = np.isin(simulation.attempts.state, (KILLED, NODE_FAILED, PREEMPTED))
     resting = {
-        "repair" if name == "down" else name: cluster.node_seconds[name] * watts
-        for name, watts in cluster.watts_in.items()
+        "repair" if name == "down" else name: cluster.meter.node_seconds[name] * watts
+        for name, watts in cluster.meter.watts_in.items()
     }
     if cluster.shares is not None:
         cluster.shares.settle(simulation.now)
@@ -182,6 +182,6 @@ def ledger_j(simulation: Simulation, site: Site, curve: PowerCurve) -> dict[str,
         "cooling": curve.joules(curve.facility_w - curve.it_w),
     }
     wall_j = parts["jobs"] + parts["lost"] + sum(resting.values())
-    awake_s = sum(count for name, count in cluster.node_seconds.items() if name != "asleep")
+    awake_s = sum(count for name, count in cluster.meter.node_seconds.items() if name != "asleep")
     asleep_j = resting["asleep"]
     return parts | {"of_which_conversion": conversion_loss_j(power, wall_j - asleep_j, float(awake_s))}

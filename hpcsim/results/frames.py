@@ -87,10 +87,10 @@ def frame_of(simulation: Simulation, title: str) -> Frame:
     if site is not None:
         cluster, facility = site.cluster, site.facility
         machine |= {
-            "down_nodes": cluster.nodes_in["down"],
+            "down_nodes": cluster.meter.nodes_in["down"],
             "asleep_nodes": site.sleeping_nodes,
-            "it_w": cluster.it_w,
-            "facility_w": cluster.it_w * (1.0 + facility.overhead(max(now, simulation.start))),
+            "it_w": cluster.meter.it_w,
+            "facility_w": cluster.meter.it_w * (1.0 + facility.overhead(max(now, simulation.start))),
             "cap_w": float(facility.cap_w),
         }
         if cluster.heat is not None:
@@ -138,7 +138,7 @@ def _job_events(simulation: Simulation, now: int) -> tuple[Event, ...]:
 
 def _machine_events(simulation: Simulation, now: int) -> tuple[Event, ...]:
     site, decided = simulation.site, simulation.decided
-    interrupts = [] if site is None else site.cluster.interrupts
+    interrupts = [] if site is None else site.cluster.service.interrupts
     since = np.array([each.time_s for each in interrupts], np.int64)
     until = np.array([each.until_s for each in interrupts], np.int64)
     told = np.flatnonzero(np.isin(decided.column("kind"), [KINDS.index(name) for name in _TOLD]))

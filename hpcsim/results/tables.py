@@ -170,7 +170,7 @@ def attempts_table(simulation: Simulation) -> pa.Table:
 
 def interrupts_table(site: Site) -> pa.Table:
     """A row for each time that units of a machine went out of service."""
-    interrupts, unit_nodes = site.cluster.interrupts, site.cluster.spec.unit_nodes
+    interrupts, unit_nodes = site.cluster.service.interrupts, site.cluster.spec.unit_nodes
     return pa.table(
         {
             "time_s": pa.array([each.time_s for each in interrupts], pa.int64()),

@@ -16,7 +16,7 @@ from hpcsim.engine.site import Site
 from hpcsim.errors import InputError
 from hpcsim.machine.catalogue import Unphysical, build_spec, read_machine
 from hpcsim.machine.checkpoint import Checkpointing
-from hpcsim.machine.cluster import Cluster, Outage
+from hpcsim.machine.cluster import Cluster
 from hpcsim.machine.cooling import mode_change_k
 from hpcsim.machine.course import interval_s
 from hpcsim.machine.facility import Facility
@@ -30,6 +30,7 @@ from hpcsim.machine.queues import Admission, QueueRules
 from hpcsim.machine.readings import Readings
 from hpcsim.machine.recorded import RecordedPlaces
 from hpcsim.machine.series import read_carbon, read_price
+from hpcsim.machine.service import Outage
 from hpcsim.machine.shares import Shares, can_share, in_parts
 from hpcsim.machine.solar import SolarPlant
 from hpcsim.machine.spec import MachineSpec

@@ -21,12 +21,13 @@ from hpcsim.engine.sampling import sensors_for
 from hpcsim.engine.scheduler import Scheduler
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.site import Site
-from hpcsim.machine.cluster import Cluster, Outage
+from hpcsim.machine.cluster import Cluster
 from hpcsim.machine.facility import Facility
 from hpcsim.machine.failures import FailureProcess
 from hpcsim.machine.queue_rules import Period, Pool, Queue
 from hpcsim.machine.queues import Admission, QueueRules
 from hpcsim.machine.series import StepSeries, default_carbon, default_price
+from hpcsim.machine.service import Outage
 from hpcsim.machine.shares import Shares, in_parts
 from hpcsim.machine.solar import SolarPlant
 from hpcsim.machine.spec import CoolingSpec, FailureSpec, MachineSpec, PowerSpec, ThermalSpec

@@ -55,7 +55,7 @@ def differences(factory: Factory, case: Case, ran: Ran) -> Iterator[Difference]:
     exchanges = list(_ON_ALL)
     if site is not None:
         exchanges += _ON_MACHINES
-    if site is not None and site.cluster.failures is not None:
+    if site is not None and site.cluster.service.failures is not None:
         exchanges += _WHERE_NODES_FAIL
     for what, shares in exchanges:
         for share in shares:

@@ -58,8 +58,8 @@ class Guard:
         behind: list[Any] = [simulation.workload, simulation.attempts, simulation.ledger]
         if site is not None:
             cluster = site.cluster
-            behind += [site, cluster, cluster.failures, cluster.heat, cluster.places, cluster.shares, site.facility]
-            behind += [site.facility.solar]
+            behind += [site, cluster, cluster.service, cluster.meter, cluster.service.failures, cluster.heat]
+            behind += [cluster.places, cluster.shares, site.facility, site.facility.solar]
         if centre is not None:
             behind += [centre, centre.admission]
         for each in [*behind, simulation]:

@@ -243,11 +243,11 @@ def visible(simulation: Simulation) -> tuple[Any, ...]:
     cluster = site.cluster
     return (
         *seen,
-        tuple(cluster.nodes_in.items()),
+        tuple(cluster.meter.nodes_in.items()),
         cluster.places.holder_U.tobytes(),
         cluster.places.up_U.tobytes(),
         site.closed,
-        cluster.it_w,
+        cluster.meter.it_w,
         cluster.cap,
         site.facility.cap_w,
         None if cluster.heat is None else cluster.heat.temperatures(simulation.now)[0].tobytes(),

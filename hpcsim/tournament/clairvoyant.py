@@ -107,7 +107,7 @@ class Clairvoyant:
         self._failure_s = np.array([second for second, _ in failures], np.int64)
         self._failing = [np.array(units, np.int64) for _, units in failures]
         units = cluster.spec.units
-        self._closures_s = np.array([each.start_s for each in cluster.outages if each.units >= units], np.int64)
+        self._closures_s = np.array([each.start_s for each in cluster.service.outages if each.units >= units], np.int64)
 
     def schedule(self, view: View) -> Iterator[Decision]:
         """Start what the policy wants, at its clocks and on safe nodes, and let the others sleep."""
@@ -227,9 +227,9 @@ class Clairvoyant:
 def to_fail(simulation: Simulation, until_s: int) -> list[tuple[int, tuple[int, ...]]]:
     """The failures of hardware to come until a second, each with its units, but for those that only heat will bring."""
     site = simulation.site
-    if site is None or site.cluster.failures is None:
+    if site is None or site.cluster.service.failures is None:
         return []
-    failures = copy.deepcopy(site.cluster.failures)
+    failures = copy.deepcopy(site.cluster.service.failures)
     found = []
     while failures.next_time < until_s:
         failure = failures.take(None)
