@@ -179,6 +179,18 @@ def train(
     )  # fmt: skip
 
 
+def hourly_cost(played: Played, usual_O: Floats) -> Floats:
+    """What an episode cost in an hour, in usual hours, with what no schedule changes: 1 is usual."""
+    cost = -played.total_O / played.hours / usual_O
+    cost += 1.0, 0.0, played.usual_loss_h / played.hours / usual_O[2]
+    return np.asarray(np.maximum(cost, 0.0))  # a job that starts twice may be spared its usual loss twice
+
+
+def log_ratios(hourly_EO: Floats, other_EO: Floats) -> Floats:
+    """The logarithms of what episodes cost, over what the same cost otherwise: ``(E, O)``."""
+    return np.asarray(np.log((hourly_EO + _BESIDE) / (other_EO + _BESIDE)).reshape(-1, len(OBJECTIVES)))
+
+
 class _Course:
     """Where a training stands."""
 
@@ -301,14 +313,12 @@ class _Course:
     def _ratios(self, tensors: Tensors, aversion_D: tuple[float, ...], first: int, of_rule_EO: Floats) -> Floats:
         """The logarithms of what episodes from seed ``first`` on cost with a network, over what with the rule."""
         orders = [self._order("network", first + k, aversion_D=aversion_D) for k in range(len(of_rule_EO))]
-        hourly_EO = np.array([self._hourly(played) for played in self._play(orders, tensors, keep=False)])
-        return np.asarray(np.log((hourly_EO + _BESIDE) / (of_rule_EO + _BESIDE)).reshape(-1, 3))
+        return log_ratios(
+            np.array([self._hourly(each) for each in self._play(orders, tensors, keep=False)]), of_rule_EO
+        )
 
     def _hourly(self, played: Played) -> Floats:
-        """What an episode cost in an hour, in usual hours, with what no schedule changes: 1 is usual."""
-        cost = -played.total_O / played.hours / self.usual_O
-        cost += 1.0, 0.0, played.usual_loss_h / played.hours / self.usual_O[2]
-        return np.asarray(np.maximum(cost, 0.0))  # a job that starts twice may be spared its usual loss twice
+        return hourly_cost(played, self.usual_O)
 
     def _weights(self) -> Floats:
         return np.array(self._plan.weights)
