@@ -417,6 +417,18 @@ def test_what_a_start_is_believed_to_cost_is_in_closed_form():
         assert found[0, MODES.index((2, place)), 2] == pytest.approx(-lost / 5.0, rel=1e-4)
 
 
+def test_who_starts_out_of_turn_costs_nothing_where_that_is_better_than_the_turn():
+    """By the root of what they run the first is next; by what they run the second, which waits less in all."""
+    nodes, runs_h, waited_h = 10, np.array([2.0, 0.5, 1.0]), np.array([3000.0, 1400.0, 1000.0])
+    for power, whose_turn, other in ((0.5, 0, 1), (1.0, 1, 0)):
+        urgent = urgency(waited_h, runs_h, power)
+        found = out_of_turn(urgent, nodes * waited_h, nodes * runs_h, np.ones(3, bool), nodes)
+        assert urgent.argmax() == whose_turn
+        assert found[whose_turn] == 0.0
+        assert (found[other] > 0.0) == (power == 1.0)
+        assert found[2] > 0.0
+
+
 def test_who_starts_out_of_turn_costs_what_others_wait_longer_less_what_it_waits_less():
     """Three jobs of the whole machine one after the other: to first order, what the squares of waiting are more by."""
     nodes, runs_h, waited_h = 10, np.array([2.0, 0.5, 1.0]), np.array([3000.0, 2500.0, 1000.0])

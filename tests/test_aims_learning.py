@@ -1,6 +1,8 @@
 """How AIMS learns: the same values in torch and numpy, what is remembered, and what choices are paid."""
 
+import importlib
 import multiprocessing
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -442,3 +444,16 @@ def test_every_ablation_is_another_plan_and_the_scenario_of_a_run_goes_with_it()
     assert settings("twins")["twins.performance"] == "walltime"
     assert settings("energy-and-reliability")["scheduler.objectives"] == [0.0, 1.0, 0.0]
     assert settings("double") == {}
+
+
+def test_an_option_as_it_is_anyhow_is_worth_nothing_and_another_one_something(monkeypatch, capsys):
+    """The same months are played with it and without, so that only the option makes a difference."""
+    options = importlib.import_module("benchmarks.aims_options")
+    asked = ["aims_options", "cooley", "runtime_power=0.5", "sleep=false", "--episodes", "2", "--days", "0.4"]
+    monkeypatch.setattr("sys.argv", asked)
+    options.main()
+    _, _, alike, awake = capsys.readouterr().out.splitlines()
+    assert alike.count("+0.000 ± 0.000") == 4
+    weighed, energy, *_ = re.findall(r"([+-][0-9.]+) ±", awake)
+    assert float(energy) > 0.01  # nodes that idle draw more than those that sleep
+    assert float(weighed) != 0.0

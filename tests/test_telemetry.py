@@ -280,10 +280,6 @@ def test_sleeping_units_look_asleep_and_cool_down():
     assert node_c.iloc[-1] == pytest.approx(20.0 + r * power.idle_w, abs=0.1)
 
 
-def test_states_are_those_of_the_cluster():
-    assert tuple(Watched(workload((0, 1, 1)), 60).simulation.site.cluster.meter.nodes_in) == STATES
-
-
 def test_a_sample_of_units_reads_the_same_of_them_and_another_seed_draws_others():
     settings = {"jobs": 300, "physics.telemetry.noise": False, "physics.failures": False}
     everything = hpcsim.simulate("polaris", SAMPLED | settings).telemetry

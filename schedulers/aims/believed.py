@@ -65,13 +65,13 @@ def until_started(nodes_K: Floats, waited_h_K: Floats, starts_in_h_K: Floats) ->
     return float(nodes_K @ (waited_h_K * once * tau_h + rising * tau_h**2))
 
 
-def urgency(waited_s: Floats, runtime_s: Floats, power: float) -> Floats:
+def urgency(waited_h: Floats, runtime_h: Floats, power: float) -> Floats:
     """Whose turn it is: the highest of what each job has waited by that power of what it is believed to run.
 
     If waiting costs nodes times its square and runtimes are known, a power of 1 is best of those that look at each job
     by itself; less where what is believed of runtimes is unsure. 0 has the longest waiting first.
     """
-    return np.asarray(waited_s / runtime_s**power)
+    return np.asarray(waited_h / runtime_h**power)
 
 
 def out_of_turn(
