@@ -261,7 +261,7 @@ class ReadsSensitivities(ReadsTheMachine):
 class ReadsFailures:
     def schedule(self, view):
         site = object.__getattribute__(object.__getattribute__(view, "_simulation"), "site")
-        failures = None if site is None else object.__getattribute__(site, "cluster").failures
+        failures = None if site is None else object.__getattribute__(site, "cluster").service.failures
         if failures is None or failures.next_time > view.now + 1200 or not view.running:
             yield from strictly(view)
 
