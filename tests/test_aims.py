@@ -266,24 +266,61 @@ def test_it_runs_where_nodes_are_only_counted_and_with_any_lever_off(weights):
             assert not run.attempts["why"].str.contains("clock of least energy").any()
 
 
-def test_a_job_that_has_waited_too_long_has_nodes_kept_for_it():
-    """Who takes small jobs first does so for ever; with patience the large one has its turn."""
+def smallest(state, now):
+    """Whose turn it is, by one who takes small jobs first for ever."""
+    area_J = np.where(state.legal_JM.any(1), state.job_JF[:, OF_JOB.index("area")], np.inf)
+    return int(area_J.argmin()) * len(MODES) if np.isfinite(area_J).any() else len(area_J) * len(MODES)
 
-    def smallest(state, now):
-        area_J = np.where(state.legal_JM.any(1), state.job_JF[:, OF_JOB.index("area")], np.inf)
-        return int(area_J.argmin()) * len(MODES) if np.isfinite(area_J).any() else len(area_J) * len(MODES)
 
-    small = [(k * 60, 300, 2) for k in range(400)]
-    jobs = workload(sorted([(0, 6000, 4), (1, 600, 4), *small]))
-    started = {}
-    for patience in (0, 2000):
-        scheduler = Aims(Aims.Options(policy="rule", patience=patience))
-        scheduler.chooser = smallest
+@pytest.mark.parametrize(
+    ("patience", "promise", "at_most_s"),
+    [(2000, 0, 6000 + 300), (9000, 0, 9000 + 300), (2000, 1.5, 9000 + 300), (2000, 0.5, 6000 + 300), (0, 1, None)],
+)
+def test_a_job_that_has_waited_too_long_has_nodes_kept_for_it(patience, promise, at_most_s):
+    """It may wait ``patience``, or ``promise`` times the 6000 s that it was to wait when it came; small ones 300."""
+    small = [(k * 60, 300, 2) for k in range(1, 400)]
+    jobs = workload([(0, 6001, 4), (1, 600, 4), *small])
+    scheduler = Aims(Aims.Options(policy="rule", patience=patience, promise=promise))
+    scheduler.chooser = smallest
+    sim = Simulation(jobs, scheduler, nodes=4, twins={"performance": Walltime()})
+    sim.run()
+    waited_s = sim.attempts.start[sim.attempts.job == 1][0] - 1
+    if at_most_s is None:
+        assert waited_s > 20_000
+    else:
+        assert at_most_s - 300 <= waited_s <= at_most_s
+
+
+def test_all_that_have_waited_too_long_start_before_anybody_is_asked_and_nodes_are_kept_for_the_first_that_cannot():
+    """Three of them behind one that has had all eight nodes: two fit, the third is to be next."""
+    jobs = workload([(0, 5000, 8), (1, 900, 3), (2, 900, 4), (3, 900, 6), *[(10 + k, 2000, 1) for k in range(8)]])
+    scheduler = Aims(Aims.Options(policy="rule", patience=4990, promise=0))
+    scheduler.chooser = smallest
+    sim = Simulation(jobs, scheduler, nodes=8, twins={"performance": Walltime()})
+    sim.run()
+    start = [int(sim.attempts.start[sim.attempts.job == job][0]) for job in range(4)]
+    assert start[1:] == [5000, 5000, 5900]
+    why = {int(job): why for job, why in zip(sim.attempts.job, sim.attempts.why, strict=True)}
+    assert [why[job] for job in (1, 2)] == ["has waited for too long"] * 2
+
+
+def test_how_long_a_job_was_to_wait_is_all_that_was_before_it_on_all_nodes():
+    """At 0 one has all four nodes for 6000 s; two come at 1000 and are looked at when it has ended, two with others."""
+    for others, first_look_s in ((0, 6000), (8, 1000)):
+        jobs = workload([(0, 6000, 4), (1000, 600, 4), (1000, 300, 2), *[(1000, 60, 1)] * others])
+        scheduler = Aims(Aims.Options(policy="rule"))
         sim = Simulation(jobs, scheduler, nodes=4, twins={"performance": Walltime()})
+        seen_s, learn = [], scheduler._beliefs._learn
+
+        def noted(jobs, view, seen_s=seen_s, learn=learn):
+            seen_s.append(view.now)
+            learn(jobs, view)
+
+        scheduler._beliefs._learn = noted
         sim.run()
-        started[patience] = sim.attempts.start[sim.attempts.job == 2][0]  # the one of 600 s
-    assert started[2000] < 10_000
-    assert started[0] > 20_000
+        assert seen_s == [0, first_look_s]
+        in_turn_s = scheduler._beliefs._table[:3, COLUMNS.index("in_turn_s")]
+        assert in_turn_s.tolist() == [0.0, 5000.0, 5600.0]
 
 
 def test_where_nothing_can_start_nobody_is_asked_to_choose_and_twins_are_asked_about_several_jobs():

@@ -104,7 +104,15 @@ class Aims:
             "unless given",
         )
         patience: int = Field(
-            86_400, ge=0, description="seconds after which nodes are kept for the job that has waited longest; 0: never"
+            14_400,
+            ge=0,
+            description="seconds that any job may be left waiting before nodes are kept for it; 0: without end",
+        )
+        promise: float = Field(
+            2.0,
+            ge=0,
+            description="a job may be left waiting so many times as long as it would be if all nodes did what was "
+            "before it first, by what was believed when it came; if that is more than the patience",
         )
         runtime_power: float = Field(
             0.5,
@@ -183,14 +191,16 @@ class Aims:
             sleeps=sleeps, speeds="speed" in self.needs, places=places, runtime_power=self._options.runtime_power,
         )  # fmt: skip
         head: Job | None = None
-        first = view.queue[0] if view.queue else None
-        if first is not None and self._options.patience and view.now - first.submit > self._options.patience:
-            place = seen.jobs.index(first)
-            if room.take(first):
-                chosen.append((first, 0, 1.0, "has waited longest, for too long"))
+        patience, promise = self._options.patience, self._options.promise
+        while patience and head is None and (place := seen.left_behind(patience, promise)) is not None:
+            job = seen.jobs[place]
+            if room.take(job):
+                chosen.append((job, 0, 1.0, "has waited for too long"))
                 seen.chosen(place, 0)
-            elif self._keep_nodes(view, room, seen, first):
-                head = first
+            elif self._keep_nodes(view, room, seen, job):
+                head = job
+            else:
+                break
         while True:
             fits_J = seen.fits()
             legal_JM = seen.legal(fits_J) if fits_J.any() else np.zeros((len(seen.jobs), len(MODES)), bool)

@@ -24,10 +24,11 @@ AHEAD_S: Final = 6 * 3600  # for which failures of nodes are predicted
 
 COLUMNS: Final = (
     "submit_s", "nodes", "walltime_s", "runtime_s", "runtime_doubt", "runtime_epistemic", "energy_kwh", "energy_doubt",
-    "dynamic_w", "beta", "clock", "saved_when_slow", "fails", "fails_epistemic", "warmth_k",
+    "dynamic_w", "beta", "clock", "saved_when_slow", "fails", "fails_epistemic", "warmth_k", "in_turn_s",
 )  # fmt: skip
 """Of those that are not plain: ``dynamic_w`` of a node above idle at full speed; ``beta``, how far the runtime follows
-the clock; the ``clock`` of least energy, and the share of the energy that is saved at it."""
+the clock; the ``clock`` of least energy, and the share of the energy that is saved at it; ``in_turn_s``, how long
+it was to wait when it was first seen, if all nodes do what runs and waits before it first."""
 
 _TOGETHER: Final = 8
 _SURE: Final = 0.999  # the greatest probability of a failure that is believed
@@ -122,6 +123,18 @@ class Beliefs:
             watts = energy.mean / np.maximum(column["runtime_s"] * column["nodes"], 1.0)
             warm = twins.thermal(np.full(len(jobs), usual), watts, WARMED_S)
             column["warmth_k"][:] = warm.mean - limit_c
+        self._learn_turns(first, view)
+
+    def _learn_turns(self, first: int, view: View) -> None:
+        """Fill in ``in_turn_s`` of the rows from ``first`` on."""
+        running = list(view.running.values())
+        left_s = self.runtime_s(running) - np.array([view.now - each.start for each in running])
+        runs = float(np.maximum(left_s, 0.0) @ np.array([each.job.nodes for each in running], float))
+        row = np.array([self._row[job.id] for job in view.queue if job.id in self._row], int)
+        nodes, runtime_s = (self._table[row, COLUMNS.index(name)] for name in ("nodes", "runtime_s"))
+        before = runs + np.cumsum(nodes * runtime_s) - nodes * runtime_s
+        in_turn_s = view.now - self._table[row, COLUMNS.index("submit_s")] + before / max(view.up_nodes, 1)
+        self._table[row[row >= first], COLUMNS.index("in_turn_s")] = in_turn_s[row >= first]
 
 
 def waited_h(jobs: Sequence[Job], now: int) -> float:

@@ -110,6 +110,7 @@ class Pass:
         self._nodes_J = known[seen, _KNOWN["nodes"]]
         waited = (view.now - known[:, _KNOWN["submit_s"]]) / _HOUR_S
         self._waited_J = self._nodes_J * waited[seen]
+        self._waited_s_J, self._in_turn_s_J = waited[seen] * _HOUR_S, known_as["in_turn_s"]
         urgent = urgency(waited, known[:, _KNOWN["runtime_s"]] / _HOUR_S, runtime_power)
         turn = np.argsort(-urgent, kind="stable")
         self._line_3K = np.stack([known[:, _KNOWN["nodes"]], area / _HOUR_S, waited])[:, turn]  # the most urgent first
@@ -228,6 +229,15 @@ class Pass:
             self._waiting_h = max(self._waiting_h - float(self._waiting_J[place]), 0.0)
             self._line_3K[:2, self._in_line_J[place]] = 0.0
             self._starting.append((float(self._costs.runtime_JC[place, MODES[mode][0]]), float(self._nodes_J[place])))
+
+    def left_behind(self, patience_s: float, promise: float) -> int | None:
+        """The place of the job that has waited longest beyond what it may, of those that are open; None: there is none.
+
+        It may wait ``patience_s``, or ``promise`` times as long as it was to wait when it was first seen.
+        """
+        beyond_J = self._waited_s_J - np.maximum(promise * self._in_turn_s_J, patience_s)
+        late = np.flatnonzero(self.open_J & (beyond_J > 0))
+        return int(late[beyond_J[late].argmax()]) if len(late) else None
 
     @property
     def is_reserving(self) -> bool:
