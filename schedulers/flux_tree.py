@@ -40,7 +40,7 @@ class Tree:
         self._cost = cost
         self._order = order
         self._instances: list[Instance] = []
-        self._there = -1  # nodes that were up and awake in the last pass
+        self._there = (-1, -1)  # nodes that were up in the last pass; and of those that all may have, awake
         self._made = 0
 
     def schedule(self, now: Pass) -> Iterator[tuple[Instance, Due]]:
@@ -48,7 +48,7 @@ class Tree:
         view = now.view
         if not self._instances:
             self._begin(view)
-        there = view.free_nodes + sum(running.job.nodes for running in view.running.values())
+        there = view.up_nodes, view.free_nodes + sum(running.job.nodes for running in view.running.values())
         for instance in self._instances:
             instance.settle(now)
             instance.changed |= there != self._there

@@ -30,11 +30,13 @@ from hpcsim.machine.queues import Admission, Limits, Period, Pool, Queue, QueueR
 from hpcsim.machine.service import Outage
 from hpcsim.results.check import check
 from hpcsim.results.tables import attempts_table, jobs_table, timeline_table
+from hpcsim.schedulers.aims.aims import Aims
 from hpcsim.schedulers.backfilling import EASY, FCFS, Conservative, Hybrid
 from hpcsim.schedulers.flux import Flux
 from hpcsim.schedulers.heft import HEFT
 from hpcsim.schedulers.nsga2 import NSGA2
 from hpcsim.schedulers.tetris import Tetris
+from hpcsim.twins.performance import Walltime
 from hpcsim.workload.behaviour import draw_behaviour
 from hpcsim.workload.job import Job, Workload, workload_from_columns
 
@@ -75,6 +77,7 @@ def simulation(jobs: Workload, scheduler: Scheduler, queues: QueueRules, **optio
     cluster = Cluster(SPEC, draw_behaviour(jobs, 1), policy=policy, start=start, outages=outages)
     site = Site(cluster, jobs, overrun="kill", requeues=True, checkpointing=checkpointing)
     admission = Admission(queues, 0, nodes=NODES, over_limit="hold")
+    options["twins"] = {"performance": Walltime()}
     return Simulation(jobs, scheduler, nodes=NODES, overrun="kill", site=site, admission=admission, **options)
 
 
@@ -114,6 +117,7 @@ def easy() -> EASY:
 
 
 SCHEDULERS: dict[str, Callable[[], Any]] = {
+    "aims": lambda: Aims(Aims.Options(policy="rule", patience=20, promise=1)),
     "fcfs": lambda: FCFS(FCFS.Options()),
     "easy": easy,
     "easy sjf": lambda: EASY(EASY.Options(order="sjf", backfill_order="ljf", extra_nodes=False)),
@@ -586,7 +590,16 @@ def test_flux_that_is_busy_deciding_sees_the_end_of_a_job_that_it_did_not_decide
     assert times(attempts)[1:] == [("j1", 10, 50, "completed"), ("j2", 51, 52, "completed")]
 
 
-@pytest.mark.parametrize("scheduler", ["fcfs", "easy", "hybrid", "conservative", "flux"])
+def test_flux_that_takes_time_to_decide_sees_that_a_node_of_one_queue_is_back() -> None:
+    """j6 needs the node that only its queue may have, which is out of service until everything else has ended."""
+    jobs = workload(*[(0, 1, 1, 1, "g")] * 6, (0, 1, 2, 1, "b"))
+    queues = rules([queue("g"), queue("b", pool=Pool(1, 1))])
+    outages = [Outage(1, 41, 1, "outage")]
+    _, attempts = run(simulation(jobs, SCHEDULERS["flux slow"](), queues, outages=outages))
+    assert times(attempts)[-1] == ("j6", 42, 43, "completed")
+
+
+@pytest.mark.parametrize("scheduler", ["aims", "fcfs", "easy", "hybrid", "conservative", "flux"])
 def test_a_demand_job_starts_at_once_whoever_is_first_in_the_queue(scheduler: str) -> None:
     jobs = workload((0, 50, 6, 99, "p"), (5, 50, 4, 99, "p"), (10, 90, 12, 99, "g"), (20, 5, 3, 99, "d"))
     checkpointing = Checkpointing(interval_s=6, cost_s=1)

@@ -23,8 +23,10 @@ from hpcsim.engine.closed_loop import ClosedLoop
 from hpcsim.engine.decided import Decided
 from hpcsim.engine.dependencies import Dependencies
 from hpcsim.engine.ledger import Ledger
+from hpcsim.engine.plant import Plant
 from hpcsim.engine.sharing import Sharing
 from hpcsim.engine.site import Site
+from hpcsim.engine.sleeping import Idle, Sleeping
 from hpcsim.engine.view import Running
 from hpcsim.engine.waiting import Waiting
 from hpcsim.machine.cluster import Cluster
@@ -82,6 +84,9 @@ KEPT: Final[dict[type, frozenset[str]]] = {
         Sharing: "",
         Execution: "",
         Ledger: "",
+        Sleeping: "_reserve _awake",
+        Idle: "",
+        Plant: "",
         Dependencies: "",
         Releases: "",
         Profile: "",

@@ -19,6 +19,8 @@ from pydantic_core import PydanticCustomError
 from hpcsim import plugin
 from hpcsim.plugin import Decision, Job, Plant, Room, Sleeping, Start, View, taken_at
 
+from hpcsim.schedulers.orders import urgent_first
+
 from . import trained
 from .beliefs import Beliefs, waited_h
 from .choosing import aversions, best, worth
@@ -191,6 +193,10 @@ class Aims:
             sleeps=sleeps, speeds="speed" in self.needs, places=places, runtime_power=self._options.runtime_power,
         )  # fmt: skip
         head: Job | None = None
+        for start in urgent_first(view, room) if room.special else ():
+            chosen.append((start.job, 0, 1.0, start.why))
+            if start.job in seen.jobs:
+                seen.chosen(seen.jobs.index(start.job), 0)
         patience, promise = self._options.patience, self._options.promise
         while patience and head is None and (place := seen.left_behind(patience, promise)) is not None:
             job = seen.jobs[place]
