@@ -18,7 +18,6 @@ from pydantic_core import PydanticCustomError
 
 from hpcsim import plugin
 from hpcsim.plugin import Decision, Job, Plant, Room, Sleeping, Start, View, taken_at
-
 from hpcsim.schedulers.orders import urgent_first
 
 from . import trained
