@@ -19,6 +19,7 @@ from hpcsim.engine import plain
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.snapshot import VERSION
 from hpcsim.errors import InputError, SchedulerError
+from hpcsim.plugin.loader import load_plugins
 from hpcsim.schedulers.backfilling import EASY
 
 from .test_fork import CASES, Restless, counted, left_behind, simulation
@@ -102,6 +103,28 @@ def test_a_snapshot_holds_no_pickle_and_no_name_of_a_class_but_those_of_a_state(
             yield from named(each)
 
     assert {name for text in texts for name in named(text)} <= plain.CLASSES.keys()
+
+
+ALL_LEVERS = {"sleep_idle": "auto", "cooling": "auto", "speed": {"factor": "auto"}}
+SHIPPED = sorted(load_plugins([]).offers["schedulers"].keys() - {"recorded"})  # for traces that tell starts
+
+
+@pytest.mark.parametrize(("scheduler", "levers"), [*((name, None) for name in SHIPPED), ("easy", ALL_LEVERS)])
+def test_every_scheduler_that_comes_with_hpcsim_can_be_saved_with_levers_and_all_learned_twins(
+    tmp_path, scheduler, levers
+):
+    """Twins have learned by noon; Theta because idle nodes sleep there, and jobs run at lower clocks."""
+    learned = {"performance": "runtime-ensemble", "energy": "energy-cnn-lstm", "fault": "fault-lstm",
+               "thermal": "thermal-rc"}  # fmt: skip
+    day = {"days": 0.5, "seed": 3, "load": 0.9, "scheduler": {"name": scheduler}, "twins": learned}
+    day |= {} if levers is None else {"levers": levers}
+    whole, restored = hpcsim.begin("theta", day), hpcsim.begin("theta", day)
+    whole.run(6 * 3600)
+    whole.save(tmp_path / "snapshot")
+    restored.restore(tmp_path / "snapshot")
+    whole.run()
+    restored.run()
+    assert left_behind(restored) == left_behind(whole)
 
 
 def test_what_cannot_be_read_is_refused_with_a_sentence(tmp_path):

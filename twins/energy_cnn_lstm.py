@@ -136,10 +136,9 @@ class EnergyCNNLSTM:
 
     def __init__(self, options: Options | None = None) -> None:
         options = options or self.Options.model_validate({})
-        self._weights = options.weights
-        self._path: Path | None = None if options.weights is None else weights_path(options.weights)
-        if self._path is not None and self._path.parent != TRAINED:
-            read(self._path)  # so that a file that is not sound is told of before the run begins
+        self._named = options.weights  # the machine's, once it is known
+        if options.weights is not None and (path := weights_path(options.weights)).parent != TRAINED:
+            read(path)  # so that a file that is not sound is told of before the run begins
         self._spec: MachineSpec | None = None
         self._history = EnergyHistory()
         self._untold: list[Ended] = []  # since somebody asked
@@ -235,10 +234,9 @@ class EnergyCNNLSTM:
         """Take in what was told since the last question."""
         if self._spec is None:
             self._spec = view.machine
-            if self._path is None:
-                name = self._known_spec.name.lower()
-                self._path = weights_path(name if name in shipped() else "general")
-            used = read(self._path)
+            if self._named is None:
+                self._named = files.of_machine(self._known_spec, "energy")
+            used = read(self._known_path)
             self._job_scores = used.job_scores.tolist()
             self._system_scores = used.system_scores.T.tolist()
             self._calibrate_jobs()
@@ -410,9 +408,9 @@ class EnergyCNNLSTM:
 
     @property
     def _known_path(self) -> Path:
-        if self._path is None:
+        if self._named is None:
             raise RuntimeError("asked before it is known of which machine")
-        return self._path
+        return weights_path(self._named)
 
     def __deepcopy__(self, memo: object) -> EnergyCNNLSTM:
         twin = copy.copy(self)
@@ -422,18 +420,6 @@ class EnergyCNNLSTM:
             setattr(twin, name, getattr(self, name).copy())
         twin._system_scores = [scores.copy() for scores in self._system_scores]
         return twin
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_path": None, "_is_known": self._path is not None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        is_known = state.pop("_is_known")
-        self.__dict__.update(state)
-        if self._weights is not None:
-            self._path = weights_path(self._weights)
-        elif is_known:
-            name = self._known_spec.name.lower()
-            self._path = weights_path(name if name in shipped() else "general")
 
 
 def _sensitivity(jobs: Sequence[Job], view: View) -> tuple[Floats, Floats]:

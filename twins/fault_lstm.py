@@ -165,9 +165,7 @@ class FaultLSTM:
     def _path(self, view: View) -> Path:
         if self._weights is not None:
             return files.path(self._weights, _OF)
-        machine = view.machine
-        name = "general" if machine is None else machine.name.lower()
-        return files.path(name if name in files.shipped(_OF) else "general", _OF)
+        return files.path(files.of_machine(view.machine, _OF), _OF)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FaultLSTM:
         twin = copy.copy(self)

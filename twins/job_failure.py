@@ -86,10 +86,9 @@ class JobFailure:
 
     def __init__(self, weights: str | None = None) -> None:
         """``weights``: a JSON file, or the name of shipped ones; None for those of the machine, else ``general``."""
-        self._weights = weights
-        self._path: Path | None = None if weights is None else files.path(weights, KIND)
-        if self._path is not None and self._path.parent != files.TRAINED:
-            read(self._path)  # so that a file that is not sound is told of before the run begins
+        self._named = weights  # the machine's, once it is known
+        if weights is not None and (path := files.path(weights, KIND)).parent != files.TRAINED:
+            read(path)  # so that a file that is not sound is told of before the run begins
         self._history = History()
         self._last = LastJobs()
         self._remembered = Remembered(group)
@@ -100,11 +99,9 @@ class JobFailure:
 
     def job_failure(self, jobs: Sequence[Job], view: View) -> Prediction:
         """Probability that the program of each of J jobs would fail by itself, if it was started now."""
-        if self._path is None:
-            machine = view.machine
-            name = "general" if machine is None else machine.name.lower()
-            self._path = files.path(name if name in files.shipped(KIND) else "general", KIND)
-        used = read(self._path)
+        if self._named is None:
+            self._named = files.of_machine(view.machine, KIND)
+        used = read(files.path(self._named, KIND))
         if self._scaling is None:
             self._known = [*zip(used.odds, used.failed, strict=True), *self._known]
             self._calibrate()
@@ -153,10 +150,3 @@ class JobFailure:
         twin._remembered = self._remembered.copy()
         twin._odds_JE, twin._known = self._odds_JE.copy(), self._known.copy()
         return twin
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_path": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._path = None if self._weights is None else files.path(self._weights, KIND)

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -102,9 +102,8 @@ class RuntimeEnsemble:
         options = options or self.Options.model_validate({})
         self._named = options.weights  # the machine's, once it is known
         self._point = options.point
-        self._path: Path | None = None if options.weights is None else weights_path(options.weights)
-        if options.weights is not None and self._path is not None and self._path.parent != TRAINED:
-            read(self._path)  # so that a file that is not sound is told of before the run begins
+        if options.weights is not None and (path := weights_path(options.weights)).parent != TRAINED:
+            read(path)  # so that a file that is not sound is told of before the run begins
         self._history = History()
         self._remembered = Remembered(group)
         self._output = np.zeros((0, 0, 0), np.float32)
@@ -117,13 +116,10 @@ class RuntimeEnsemble:
         self._drifted_s: int | None = None
 
     def performance(self, jobs: Sequence[Job], view: View) -> Prediction:
-        if self._path is None:
-            machine = view.machine
-            name = "general" if machine is None else machine.name.lower()
-            self._named = name if name in shipped() else "general"
-            self._path = weights_path(self._named)
+        if self._named is None:
+            self._named = files.of_machine(view.machine, "performance")
         if not self._stretch:
-            self._scores = list(read(self._path).scores)
+            self._scores = list(read(self._known_path).scores)
             self._calibrate()
         fresh = self._remembered.fresh
         new = [job for job in jobs if job.id not in fresh]
@@ -267,9 +263,9 @@ class RuntimeEnsemble:
 
     @property
     def _known_path(self) -> Path:
-        if self._path is None:
+        if self._named is None:
             raise RuntimeError("asked before it is known of which machine")
-        return self._path
+        return weights_path(self._named)
 
     def __deepcopy__(self, memo: object) -> RuntimeEnsemble:
         twin = copy.copy(self)
@@ -279,13 +275,6 @@ class RuntimeEnsemble:
         twin._scores = self._scores.copy()
         twin._unscored, twin._slow = self._unscored.copy(), self._slow.copy()
         return twin
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_path": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._path = None if self._named is None else weights_path(self._named)
 
 
 def weights_path(named: str) -> Path:

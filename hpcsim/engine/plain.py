@@ -27,6 +27,7 @@ from hpcsim.engine.plant import Plant
 from hpcsim.engine.sharing import Sharing
 from hpcsim.engine.site import Site
 from hpcsim.engine.sleeping import Idle, Sleeping
+from hpcsim.engine.twins import Ended, Prediction
 from hpcsim.engine.view import Running
 from hpcsim.engine.waiting import Waiting
 from hpcsim.machine.cluster import Cluster
@@ -44,9 +45,12 @@ from hpcsim.machine.pools import NodePools, Returns, Share
 from hpcsim.machine.power_log import PowerLog
 from hpcsim.machine.queue_rules import Pool, Queue
 from hpcsim.machine.queues import Admission, Turn
+from hpcsim.machine.readings import Readings
 from hpcsim.machine.recorded import RecordedPlaces
+from hpcsim.machine.series import StepSeries
 from hpcsim.machine.service import Due, Interrupt, Outage, Service
 from hpcsim.machine.shares import Part, SharedUnit, Shares
+from hpcsim.machine.spec import MachineSpec
 from hpcsim.machine.telemetry import Telemetry, Watch, WatchedHeat
 from hpcsim.machine.temperatures import Temperatures
 from hpcsim.machine.torus import TorusBlocks
@@ -85,6 +89,7 @@ KEPT: Final[dict[type, frozenset[str]]] = {
         Execution: "",
         Ledger: "",
         Sleeping: "_reserve _awake",
+        StepSeries: "",
         Idle: "",
         Plant: "",
         Dependencies: "",
@@ -102,7 +107,10 @@ FOLLOWS: Final = frozenset(
 """What of these follows from the rest, and may differ in simulations that are made alike."""
 
 _ROWS: Final = (Attempts, Decided, History)
-_TUPLES: Final = (Running, Interrupt, Outage, Due, Candidate, Failed, Repeat, Held, Returns, Share, Pool, Turn, Part)
+_TUPLES: Final = (
+    Running, Interrupt, Outage, Due, Candidate, Failed, Repeat, Held, Returns, Share, Pool, Turn, Part, Readings, Ended,
+    Prediction,
+)  # fmt: skip
 CLASSES: Final[dict[str, type]] = {kind.__name__: kind for kind in (*KEPT, *_ROWS, *_TUPLES, Entry, Waiting)}
 _SEQUENCES: Final[dict[str, Any]] = {kind.__name__: kind for kind in (list, tuple, deque, set, frozenset)}
 _MAPPINGS: Final[dict[str, Any]] = {kind.__name__: kind for kind in (dict, Counter)}
@@ -114,12 +122,14 @@ _JOBS_MADE_AT_ONCE: Final = 4096
 class Packer:
     """Makes plain data of objects. ``columns`` are the numbers of all arrays, by their kind.
 
-    ``rules`` says of each queue of a period, by its id, the number of the period and its name. ``foreign`` is the
-    plug-in whose state is packed, if it is one: objects of its package are let in.
+    ``rules`` says of each queue of a period, by its id, the number of the period and its name. ``machine`` is what
+    plug-ins are shown as such. ``foreign`` is the plug-in whose state is packed, if it is one: objects of its package
+    are let in.
     """
 
-    def __init__(self, rules: dict[int, list[Any]]) -> None:
+    def __init__(self, rules: dict[int, list[Any]], machine: MachineSpec | None) -> None:
         self._rules = rules
+        self._machine = machine
         self._numbers: dict[int, int] = {}
         self._alive: list[Any] = []  # whose ids are in use
         self._parts: dict[str, list[Any]] = {}
@@ -145,6 +155,8 @@ class Packer:
             return {"job": [value.id, value.queue, value.submit]}
         if kind is Queue:
             return {"rule": self._rules[id(value)]}
+        if value is self._machine:
+            return {"machine": None}
         if id(value) in self._numbers:
             return {"#": self._numbers[id(value)]}
         if kind in (list, tuple, deque, set, frozenset):
@@ -224,10 +236,14 @@ class Packer:
 class Unpacker:
     """Makes objects of plain data, or fills those that are there already. ValueError, KeyError... for what is wrong."""
 
-    def __init__(self, columns: dict[str, Any], workload: Workload, rule: Callable[[int, str], Queue]) -> None:
+    def __init__(
+        self, columns: dict[str, Any], workload: Workload, rule: Callable[[int, str], Queue],
+        machine: MachineSpec | None,
+    ) -> None:  # fmt: skip
         self._columns = columns
         self._workload = workload
         self._rule = rule
+        self._machine = machine
         self._objects: dict[int, Any] = {}
         self._jobs: dict[int, list[Job]] = {}
         self.foreign: object = None
@@ -250,6 +266,8 @@ class Unpacker:
             return self._job(*data["job"])
         if "rule" in data:
             return self._rule(*data["rule"])
+        if "machine" in data:
+            return self._machine
         if "entry" in data:
             job, rules = data["entry"]
             return Entry(self.unpack(job), self.unpack(rules))

@@ -33,9 +33,10 @@ from hpcsim.machine.telemetry import WatchedHeat
 if TYPE_CHECKING:
     from hpcsim.engine.simulation import Simulation
     from hpcsim.machine.queue_rules import Queue
+    from hpcsim.machine.spec import MachineSpec
     from hpcsim.workload.job import Workload
 
-VERSION: Final = 5  # of what the file holds
+VERSION: Final = 6  # of what the file holds
 _FORMAT: Final = "hpcsim snapshot"
 _LONGEST_SAID: Final = 300
 _LONGEST: Final = 16  # hexadecimal digits of a print
@@ -56,7 +57,7 @@ _MADE_ALIKE: Final = (
 def save(simulation: Simulation, path: str | Path) -> None:
     """See ``Simulation.save``."""
     path = Path(path)
-    packer = Packer(_numbered_rules(simulation))
+    packer = Packer(_numbered_rules(simulation), _machine(simulation))
     packer.number(simulation)
     state = {name: packer.pack(getattr(simulation, name)) for name in _STATE}
     plugins = {kind: _packed(plugin, packer) for kind, plugin in _plugins(simulation).items()}
@@ -134,7 +135,7 @@ def _header(file: zipfile.ZipFile, path: Path) -> dict[str, Any]:
 
 
 def _fill(simulation: Simulation, header: dict[str, Any], data: dict[str, Any], columns: dict[str, Any]) -> None:
-    unpacker = Unpacker(columns, simulation.workload, _rule_of(simulation))
+    unpacker = Unpacker(columns, simulation.workload, _rule_of(simulation), _machine(simulation))
     unpacker.know(0, simulation)
     for name, packed in data["simulation"].items():
         if name not in _STATE:
@@ -149,7 +150,12 @@ def _fill(simulation: Simulation, header: dict[str, Any], data: dict[str, Any], 
 
 
 def _plugins(simulation: Simulation) -> dict[str, Any]:
-    return {"scheduler": simulation.scheduler, **simulation.twins}
+    """All that may keep a state of its own, by what it is: of one that is made of several, these."""
+    found: dict[str, Any] = {}
+    for kind, plugin in {"scheduler": simulation.scheduler, **simulation.twins}.items():
+        parts = getattr(plugin, "parts", None)
+        found |= {kind: plugin} if parts is None else {f"{kind}.{name}": part for name, part in parts().items()}
+    return found
 
 
 def _packed(plugin: Any, packer: Packer) -> Any:
@@ -181,6 +187,10 @@ def _put_back(plugin: Any, packed: dict[str, Any], unpacker: Unpacker) -> None:
     else:
         for name, value in state.items():
             setattr(plugin, name, value)
+
+
+def _machine(simulation: Simulation) -> MachineSpec | None:
+    return None if simulation.site is None else simulation.site.cluster.spec
 
 
 # -- what never changes ---------------------------------------------------------------------------
