@@ -10,6 +10,8 @@ from hpcsim import simulate
 from hpcsim.engine.simulation import Simulation
 from hpcsim.engine.view import View
 from hpcsim.errors import InputError
+from hpcsim.machine.catalogue import load_machine
+from hpcsim.machine.places import Places
 from hpcsim.replay import begin
 from hpcsim.results.choices import choice_of, told
 from hpcsim.schedulers.aims import trained
@@ -21,7 +23,7 @@ from hpcsim.schedulers.aims.expert import by_rule
 from hpcsim.schedulers.aims.network import State, drawn, values
 from hpcsim.schedulers.aims.objectives import FLOOR, Objectives, projected
 from hpcsim.schedulers.aims.observing import Rhythm
-from hpcsim.schedulers.aims.placing import safest
+from hpcsim.schedulers.aims.placing import levelled, safest
 from hpcsim.schedulers.aims.shape import (
     CLOCKS,
     DISCOUNT_S,
@@ -216,12 +218,37 @@ def test_the_weight_of_what_does_worse_than_usual_grows_and_that_of_power_and_he
 # -- places ------------------------------------------------------------------------------------------
 
 
-def test_the_safest_nodes_are_packed_among_those_that_are_about_as_safe():
-    risk = np.full(10, 1e-4)
-    risk[[0, 1]] = 0.5
-    risk[3] = 1.2e-4  # no worse than the rest
-    assert safest(np.arange(10), risk, 3) == (2, 3, 4)
-    assert safest(np.array([0, 1, 7]), risk, 2) == (0, 7)
+def test_risky_nodes_are_taken_last_and_the_least_of_them_first():
+    """Cooley has racks of 21 nodes."""
+    machine = load_machine("cooley")
+    risk = np.full(126, 1e-4)
+    risk[3] = 3e-4  # no worse than the rest
+    risk[[0, 1, 22]] = 0.5, 0.1, 0.3
+    assert safest(np.arange(126), risk, 3, machine) == (2, 3, 4)
+    assert safest(np.array([0, 1, 7]), risk, 2, machine) == (1, 7)
+    assert safest(np.array([0, 1, 7, 22]), risk, 3, machine) == (1, 7, 22)
+    rate = np.array([2.0, 90.0, 4.0, 30.0])
+    assert levelled(rate, rate > 20).tolist() == [3.0, 3.0, 30.0, 90.0]
+
+
+@pytest.mark.parametrize("name", ["cooley", "theta", "polaris"])
+def test_where_no_node_is_risky_jobs_are_spread_no_further_than_by_the_policy(name):
+    machine, rng = load_machine(name), np.random.default_rng(1)
+    further = []
+    for _ in range(200):
+        places = Places(machine, "packed")
+        places.set_down(np.flatnonzero(rng.random(machine.units) < rng.random()))
+        open_U = np.flatnonzero(places.up_U)
+        units = int(rng.integers(1, len(open_U) + 1)) if len(open_U) else 0
+        if not units:
+            continue
+        ours = np.array(safest(open_U, np.full(machine.units, 1e-4), units, machine))
+        assert len(np.unique(ours)) == units
+        assert np.isin(ours, open_U).all()
+        by_policy = places.take(units * machine.unit_nodes)
+        further.append(places.spread_of(ours) - places.spread_of(by_policy))
+    assert np.mean(further) <= 0.005
+    assert max(further) <= 0.05
 
 
 # -- in a run ----------------------------------------------------------------------------------------

@@ -196,7 +196,8 @@ class Clairvoyant:
     def _on_safe_nodes(self, view: View, decisions: list[Decision]) -> list[Decision]:
         """The same, where starts name nodes that do not fail while the job runs, as far as there are as many."""
         starts = [each for each in decisions if isinstance(each, Start)]
-        if not self._places or not starts:
+        machine = view.machine
+        if not self._places or machine is None or not starts:
             return decisions
         last_s = view.now + max(each.job.walltime for each in starts)
         begin, end = np.searchsorted(self._failure_s, (view.now, last_s), side="right")
@@ -218,7 +219,7 @@ class Clairvoyant:
             until = np.searchsorted(self._failure_s, view.now + each.job.walltime, side="right")
             for failing in self._failing[begin:until]:
                 risk_U[failing] = 1.0
-            chosen = safest(free_U, risk_U, units)
+            chosen = safest(free_U, risk_U, units, machine)
             free_U = np.setdiff1d(free_U, chosen)
             placed.append(each._replace(units=chosen))
         return [*placed, *others]

@@ -313,7 +313,8 @@ class Aims:
         """
         starts = [each for each in decisions if isinstance(each, Start)]
         safe = [each for each in starts if MODES[modes[each.job.id]][1]]
-        if not safe or room.stopped or any(each.job.id in room.special for each in starts):
+        machine = view.machine
+        if not safe or machine is None or room.stopped or any(each.job.id in room.special for each in starts):
             yield from decisions
             return
         free_U = view.free_units(room)
@@ -321,7 +322,7 @@ class Aims:
         for each in safe:
             units = -(-each.job.nodes // view.unit_nodes)
             if units <= len(free_U):
-                safe_U = safest(free_U, self._beliefs.risk_U, units)
+                safe_U = safest(free_U, self._beliefs.risk_U, units, machine)
                 free_U = np.setdiff1d(free_U, safe_U, assume_unique=True)
                 rest.remove(each)
                 yield each._replace(units=safe_U)

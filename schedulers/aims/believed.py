@@ -29,6 +29,7 @@ from hpcsim.plugin import Room, View
 
 from .beliefs import J_PER_KWH, Beliefs
 from .network import Floats32
+from .placing import levelled, risky
 from .shape import CLOCKS, DISCOUNT_S, MODES, OBJECTIVES, PLACES
 
 Floats = npt.NDArray[np.float64]
@@ -113,7 +114,8 @@ class Costs:
         self._delayed_JM = (longer_JC * nodes_J[:, None] / max(view.up_nodes, 1) / hourly_O[1])[:, _CLOCK_M]
         rate_U = beliefs.rate_U
         if rate_U.size and len(nodes_J):
-            rate = np.sort(rate_U[view.free_units(room)] if places > 1 else rate_U)
+            open_U = view.free_units(room) if places > 1 else np.arange(len(rate_U))
+            rate = levelled(rate_U[open_U], risky(rate_U)[open_U])
             units_J = np.ceil(nodes_J / view.unit_nodes).astype(int)
             safest_J = np.append(0.0, np.cumsum(rate))[np.minimum(units_J, len(rate))]
             usual_J = units_J * (rate.mean() if len(rate) else 0.0)
