@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.aims_rows import rows_in, with_means
+from benchmarks.aims_rows import DEVIATION, rows_in, with_deviation, with_means
 from hpcsim.errors import InputError
 from hpcsim.tournament.blocks import complete_blocks
 from hpcsim.tournament.ceilings import BOUND, KEYS, PLAN, rows_of, with_ceilings
@@ -46,8 +46,13 @@ FILES = {
 """The files by name, and the rows that the claims count in them, 389,620 in all; those of Aurora are no jobs."""
 
 BESIDE = (
+    (DEVIATION, None, None, "Standard deviation of bounded slowdown"),
     ("mean_bounded_slowdown", None, None, "Mean bounded slowdown"),
     ("throughput_node_h_per_h", None, None, "Completed node-hours per hour, at all loads"),
+)
+LABELS = (
+    "*+sleep*: idle nodes sleep after the break-even time. *+cooling*: the plant is as warm as nodes stand.\n"
+    "*+levers*: both, and all jobs run at one clock, that of least energy for a usual job."
 )
 EASY = "backfilling"  # by whose longest wait and work is judged whether a gain was bought
 PUBLISHED = (EASY, "heft", "tetris", "nsga2", "flux", "greendrl", "rlschert")
@@ -84,7 +89,8 @@ def compared(
     if load is not None and load not in two.loads:
         return None, 0
     with suppress(InputError):
-        blocks = complete_blocks(two, metric, load=load, scenarios=scenarios)
+        direction = "lower" if metric == DEVIATION else None  # it is of no run
+        blocks = complete_blocks(two, metric, load=load, scenarios=scenarios, direction=direction)
         if {of, other} <= set(blocks.schedulers):
             standing = next(each for each in judge(blocks, other).standings if each.scheduler == of)
             return standing.relative, blocks.windows
@@ -130,7 +136,7 @@ def main() -> None:
 
 def page(asked: argparse.Namespace) -> None:
     """Print the tables of a tournament."""
-    cells, of = with_means(rows_in(asked.rows)), asked.of
+    cells, of = with_means(with_deviation(rows_in(asked.rows))), asked.of
     if of not in cells.schedulers:
         raise InputError(f"--of: found {of!r}, expected one of {', '.join(cells.schedulers)}")
     first = asked.rows[0]
@@ -139,9 +145,13 @@ def page(asked: argparse.Namespace) -> None:
     around = with_ceilings(cells, rows) if rows else None  # of several rows of a cell the last counts
     print(f"# What is true of {of}\n\nMade by `python -m benchmarks.aims_question {cells.place}`")
     print(f"of {cells.count('done'):,} cells{_made_when(cells)}: by how many percent {of} has more of a metric than")
-    print("each other, window by window, with 95 % intervals.")
+    print("each other, window by window, with 95 % intervals. Where a window has none of a metric there is no interval")
+    print("of a ratio. [AIMS](aims.md) says how it decides.")
     if around is not None:
-        print(f"Ceilings, of {len(rows)} cells: a plan of one who knows all, and what no schedule can beat, likewise.")
+        print(f"Ceilings, of {len(rows)} cells: a plan of one who knows all, and what no schedule can beat, likewise")
+        print("([what they are](aims.md#ceilings)).")
+    if any(LEVERS in name for name in cells.schedulers):
+        print(f"\n{LABELS}")
     found = {
         what: {other: _against(cells, metric, load, of, other) for other in cells.schedulers if other != of}
         for metric, load, _, what in (*CLAIMS, *BESIDE)

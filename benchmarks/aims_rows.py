@@ -11,6 +11,7 @@ import numpy as np
 
 from hpcsim.tournament.cells import DONE, KEYS, Cells, read_cells
 
+DEVIATION = "sd_bounded_slowdown"
 _NUMBERED = re.compile(r"(?P<stem>.+?)(?: seed)? \d+")
 
 
@@ -58,6 +59,16 @@ def with_means(cells: Cells) -> Cells:
                 columns = zip(*group, strict=True)
                 rows.append(tuple(label if k == who else _mean(column) for k, column in enumerate(columns)))
     return replace(cells, rows=tuple(rows))
+
+
+def with_deviation(cells: Cells) -> Cells:
+    """The table with the standard deviation of bounded slowdowns: their variability times their mean."""
+    deviation_C = cells.values("variability") * cells.values("mean_bounded_slowdown")
+    added = [
+        (*row, "" if np.isnan(value) else repr(float(value)))
+        for row, value in zip(cells.rows, deviation_C, strict=True)
+    ]
+    return replace(cells, header=(*cells.header, DEVIATION), rows=tuple(added))
 
 
 def _mean(texts: tuple[str, ...]) -> str:

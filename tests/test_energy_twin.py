@@ -423,7 +423,7 @@ def test_weights_that_are_not_sound_are_refused_in_one_sentence(tmp_path, change
 
 
 def test_the_weights_that_come_with_hpcsim_are_sound_small_and_say_what_made_them():
-    names = energy_cnn_lstm.shipped()
+    names = weights.shipped("energy")
     assert {"polaris", "mira", "theta", "cooley", "general"} <= set(names)
     paths = [energy_cnn_lstm.weights_path(name) for name in names]
     for path in paths:

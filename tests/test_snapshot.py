@@ -105,7 +105,10 @@ def test_a_snapshot_holds_no_pickle_and_no_name_of_a_class_but_those_of_a_state(
     assert {name for text in texts for name in named(text)} <= plain.CLASSES.keys()
 
 
-ALL_LEVERS = {"sleep_idle": "auto", "cooling": "auto", "speed": {"factor": "auto"}}
+ALL_LEVERS = {
+    "sleep_idle": "auto", "cooling": "auto", "speed": {"factor": "auto"}, "power_cap": {"kw": 1500},
+    "placement": {"policy": "coolest"},
+}  # fmt: skip
 SHIPPED = sorted(load_plugins([]).offers["schedulers"].keys() - {"recorded"})  # for traces that tell starts
 
 
@@ -113,7 +116,7 @@ SHIPPED = sorted(load_plugins([]).offers["schedulers"].keys() - {"recorded"})  #
 def test_every_scheduler_that_comes_with_hpcsim_can_be_saved_with_levers_and_all_learned_twins(
     tmp_path, scheduler, levers
 ):
-    """Twins have learned by noon; Theta because idle nodes sleep there, and jobs run at lower clocks."""
+    """Twins have learned in six hours; Theta because idle nodes sleep there, and jobs run at lower clocks."""
     learned = {"performance": "runtime-ensemble", "energy": "energy-cnn-lstm", "fault": "fault-lstm",
                "thermal": "thermal-rc"}  # fmt: skip
     day = {"days": 0.5, "seed": 3, "load": 0.9, "scheduler": {"name": scheduler}, "twins": learned}
@@ -161,6 +164,9 @@ def test_what_cannot_be_read_is_refused_with_a_sentence(tmp_path):
         (tmp_path / "named", make(), "not a whole snapshot of hpcsim"),
         (altered("v1", header(version=1)), make(), f"found version 1 of snapshots, expected {VERSION}"),
         (altered("other", header(format="png")), make(), "not a whole snapshot of hpcsim"),
+        (altered("prints", header(prints=[])), make(), "not a whole snapshot of hpcsim"),
+        (altered("arrived", header(arrived=float("inf"))), make(), "not a snapshot that this hpcsim can read"),
+        (altered("deep", lambda member, text: "[" * 10**5 if member == "state.json" else text), make(), "not a whole"),
         (good, make(seed=2), "a snapshot of another simulation; made otherwise: the workload"),
         (good, make(nodes=500), "made otherwise: "),
         (good, make(scheduler="fcfs"), "a snapshot with the scheduler 'easy'; this simulation has 'fcfs'"),
@@ -176,11 +182,45 @@ def test_what_cannot_be_read_is_refused_with_a_sentence(tmp_path):
     counted([(0, 5, 8)]).save(plain_file)
     with pytest.raises(InputError, match=r"made otherwise: the workload, the simulation's runtime$"):
         other.restore(plain_file)
-    for damage in ({"object": "os.system"}, {"object": "Site", "#": 9}, {"nothing": 1}, 7):
-        path = altered("damaged", lambda member, text, damage=damage: json.dumps(
-            {"simulation": {"site": damage}, "plugins": {}}) if member == "state.json" else text)  # fmt: skip
+    for name, damage in (
+        ("site", {"object": "os.system"}), ("site", {"object": "Site", "#": 9}), ("site", {"nothing": 1}), ("site", 7),
+        ("running", 5), ("free_nodes", "many"), ("scheduler_rng", {"rng": {"bit_generator": "PCG64", "state": 2**70}}),
+    ):  # fmt: skip
+        path = altered("damaged", lambda member, text, name=name, damage=damage: json.dumps(
+            {"simulation": {name: damage}, "plugins": {}}) if member == "state.json" else text)  # fmt: skip
         with pytest.raises(InputError, match="not a snapshot that this hpcsim can read"):
             make().restore(path)
+
+
+def test_what_a_snapshot_says_of_a_plug_in_runs_none_of_its_properties(tmp_path):
+    """A file that names a property of a scheduler among its state is refused without asking for it."""
+    asked = []
+
+    class Curious(EASY):
+        name = "curious"
+
+        def __init__(self):
+            super().__init__(EASY.Options())
+
+        @property
+        def secret(self):
+            asked.append(1)
+            return 0
+
+    jobs = [(0, 5, 8)]
+    sim = counted(jobs, Curious)
+    sim.save(tmp_path / "good")
+    with zipfile.ZipFile(tmp_path / "good") as old, zipfile.ZipFile(tmp_path / "bad", "w") as new:
+        for member in old.namelist():
+            text = old.read(member)
+            if member == "state.json":
+                state = json.loads(text)
+                state["plugins"]["scheduler"]["secret"] = 1
+                text = json.dumps(state)
+            new.writestr(member, text)
+    with pytest.raises(InputError, match="not a snapshot that this hpcsim can read"):
+        counted(jobs, Curious).restore(tmp_path / "bad")
+    assert not asked
 
 
 def test_a_file_that_cannot_be_written_is_refused_and_leaves_nothing(tmp_path):

@@ -85,11 +85,6 @@ def _numbers(about: dict[str, Any], key: str, shape: tuple[int, ...]) -> Floats 
     return values if np.isfinite(values).all() and (values >= 0).all() else None
 
 
-def shipped() -> list[str]:
-    """The names of the weights that come with hpcsim."""
-    return files.shipped("energy")
-
-
 class EnergyCNNLSTM:
     """Energy of jobs and power of the machine by networks that have learned.
 

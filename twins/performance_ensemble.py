@@ -55,11 +55,6 @@ def read(path: Path) -> Network:
     return Network(tensors, about["center"], about["scale"], scores)
 
 
-def shipped() -> list[str]:
-    """The names of the weights that come with hpcsim."""
-    return files.shipped("performance")
-
-
 class RuntimeEnsemble:
     """Runtimes by an ensemble of five networks, on the request, the time and the history of user, project and queue.
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from hpcsim.machine.places import POLICIES
 from hpcsim.workload.job import Job
 
@@ -25,10 +28,11 @@ class Placing:
         self._places = copy.deepcopy(site.cluster.places)
         self._now = now
 
-    def choose(self, job: Job, policy: str) -> tuple[int, ...] | None:
-        """The units that ``policy`` chooses for ``job`` beside all that were chosen before; None if it has no place.
+    def choose(self, job: Job, policy: str, avoid: npt.NDArray[np.int64] | None = None) -> tuple[int, ...] | None:
+        """The units that ``policy`` chooses for ``job`` beside those chosen before, and those to ``avoid``.
 
-        Raises ValueError for a policy that is none, or that needs temperatures where no heat is modelled.
+        None if it has no place. Raises ValueError for a policy that is none, or that needs temperatures where there are
+        none.
         """
         if policy not in POLICIES:
             raise ValueError(f"found the placement {policy!r}; it is one of {', '.join(POLICIES)}")
@@ -38,8 +42,18 @@ class Placing:
             if heat is None:
                 raise ValueError("placement coolest needs temperatures, but this scenario models no heat")
             scores_U = heat.temperatures(self._now)[0]
+        places.policy = policy
+        if avoid is None:
+            return self._taken(job, scores_U)
+        barred = avoid[places.up_U[avoid]]
+        places.set_down(barred)
+        units = self._taken(job, scores_U)
+        places.set_up(barred)
+        return units
+
+    def _taken(self, job: Job, scores_U: npt.NDArray[np.floating]) -> tuple[int, ...] | None:
+        places = self._places
         size = places.size(job.nodes)
         if size is None or size > places.free_nodes:
             return None
-        places.policy = policy
         return tuple(places.take(job.nodes, holder=job.id, scores_U=scores_U).tolist())

@@ -88,7 +88,7 @@ KEPT: Final[dict[type, frozenset[str]]] = {
         Sharing: "",
         Execution: "",
         Ledger: "",
-        Sleeping: "_reserve _awake",
+        Sleeping: "",
         StepSeries: "",
         Idle: "",
         Plant: "",
@@ -371,7 +371,9 @@ class Unpacker:
 
 
 def is_constant(value: object) -> bool:
-    """Whether a plug-in that is made anew has the same: its options, functions and classes."""
+    """Whether a plug-in that is made anew has the same: its options, functions and classes, and tuples of these."""
+    if isinstance(value, tuple) and value:
+        return all(map(is_constant, value))
     return callable(value) or hasattr(type(value), "model_fields")
 
 

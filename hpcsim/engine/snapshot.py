@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
 VERSION: Final = 6  # of what the file holds
 _FORMAT: Final = "hpcsim snapshot"
+_NOT_SOUND: Final = (
+    KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError, RuntimeError,
+)  # fmt: skip
+"""What reading may raise of a file that was made, or changed, by somebody else."""
 _LONGEST_SAID: Final = 300
 _LONGEST: Final = 16  # hexadecimal digits of a print
 
@@ -97,7 +101,7 @@ def restore(simulation: Simulation, path: str | Path) -> None:
         read = [np.lib.format.read_array(io.BytesIO(file.read(name)), allow_pickle=False) for name in names]
     try:
         _fill(simulation, header, data, {column.dtype.str: column for column in read})
-    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+    except _NOT_SOUND as error:
         raise InputError(f"{path}: not a snapshot that this hpcsim can read ({_said(error)})") from error
 
 
@@ -115,7 +119,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
             yield file
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, *_NOT_SOUND) as error:
         raise InputError(f"{path}: not a whole snapshot of hpcsim ({_said(error)})") from error
 
 
@@ -140,7 +144,11 @@ def _fill(simulation: Simulation, header: dict[str, Any], data: dict[str, Any], 
     for name, packed in data["simulation"].items():
         if name not in _STATE:
             raise KeyError(name)
-        setattr(simulation, name, unpacker.unpack(packed, getattr(simulation, name)))
+        there = getattr(simulation, name)
+        value = unpacker.unpack(packed, there)
+        if there is not None and value is not None and type(value) is not type(there):
+            raise TypeError(f"{name}: found a {type(value).__name__}, expected a {type(there).__name__}")
+        setattr(simulation, name, value)
     for kind, plugin in _plugins(simulation).items():
         _put_back(plugin, data["plugins"][kind], unpacker)
     simulation.go_on_from_here(int(header["arrived"]))
@@ -153,7 +161,7 @@ def _plugins(simulation: Simulation) -> dict[str, Any]:
     """All that may keep a state of its own, by what it is: of one that is made of several, these."""
     found: dict[str, Any] = {}
     for kind, plugin in {"scheduler": simulation.scheduler, **simulation.twins}.items():
-        parts = getattr(plugin, "parts", None)
+        parts = getattr(plugin, "snapshot_parts", None)
         found |= {kind: plugin} if parts is None else {f"{kind}.{name}": part for name, part in parts().items()}
     return found
 
@@ -181,7 +189,8 @@ def _packed(plugin: Any, packer: Packer) -> Any:
 
 def _put_back(plugin: Any, packed: dict[str, Any], unpacker: Unpacker) -> None:
     unpacker.foreign = plugin
-    state = {name: unpacker.unpack(value, getattr(plugin, name, None)) for name, value in packed.items()}
+    there = dict(attributes(plugin))
+    state = {name: unpacker.unpack(value, there.get(name)) for name, value in packed.items()}
     if hasattr(plugin, "__setstate__"):
         plugin.__setstate__(state)
     else:

@@ -61,7 +61,7 @@ class Levered:
         self.passes_when_idle = self._when_idle or any(lever.passes_when_idle for lever in levers)
         self.wakes_on = frozenset(getattr(scheduler, "wakes_on", ())).union(*(lever.wakes_on for lever in levers))
 
-    def parts(self) -> dict[str, Scheduler | Lever]:
+    def snapshot_parts(self) -> dict[str, Scheduler | Lever]:
         """What a snapshot keeps the states of, by name: all else follows from them."""
         return {"scheduler": self.scheduler, **{lever.name: lever for lever in self.levers}}
 

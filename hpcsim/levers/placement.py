@@ -25,7 +25,7 @@ class Placement:
     passes_when_idle = False
 
     def __init__(self, rules: Sequence[settings.Placement]) -> None:
-        self._rules = rules
+        self._rules = tuple(rules)
         self.needs = frozenset({"places", *({"heat"} if any(rule.policy == "coolest" for rule in rules) else ())})
 
     def impossible(self, site: Site) -> str | None:

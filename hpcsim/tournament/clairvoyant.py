@@ -25,7 +25,6 @@ from hpcsim.engine.site import ASLEEP
 from hpcsim.engine.sleeping import Sleeping
 from hpcsim.engine.view import View
 from hpcsim.results.directions import better
-from hpcsim.schedulers.aims.placing import safest
 from hpcsim.streams import stream
 from hpcsim.tournament.bounds import Bounds, Truth
 from hpcsim.workload.job import Job
@@ -196,32 +195,25 @@ class Clairvoyant:
     def _on_safe_nodes(self, view: View, decisions: list[Decision]) -> list[Decision]:
         """The same, where starts name nodes that do not fail while the job runs, as far as there are as many."""
         starts = [each for each in decisions if isinstance(each, Start)]
-        machine = view.machine
-        if not self._places or machine is None or not starts:
+        if not self._places or not starts:
             return decisions
         last_s = view.now + max(each.job.walltime for each in starts)
         begin, end = np.searchsorted(self._failure_s, (view.now, last_s), side="right")
         if begin == end:
             return decisions
-        room, unit_nodes = view.room(), view.unit_nodes
-        free_U = view.free_units(room)
+        special, placing = view.room().special, view.placing()
         placed: list[Decision] = []
         others: list[Decision] = []
         for each in decisions:
-            if not isinstance(each, Start) or each.job.id in room.special:
+            units = None
+            if isinstance(each, Start) and each.job.id not in special:
+                until = np.searchsorted(self._failure_s, view.now + each.job.walltime, side="right")
+                failing = [unit for those in self._failing[begin:until] for unit in those]
+                units = placing.choose(each.job, "packed", np.unique(np.array(failing, np.int64)))
+            if units is None or not isinstance(each, Start):
                 others.append(each)
-                continue
-            units = -(-each.job.nodes // unit_nodes)
-            if units > len(free_U):
-                others.append(each)
-                continue
-            risk_U = np.zeros(view.nodes // unit_nodes)
-            until = np.searchsorted(self._failure_s, view.now + each.job.walltime, side="right")
-            for failing in self._failing[begin:until]:
-                risk_U[failing] = 1.0
-            chosen = safest(free_U, risk_U, units, machine)
-            free_U = np.setdiff1d(free_U, chosen)
-            placed.append(each._replace(units=chosen))
+            else:
+                placed.append(each._replace(units=units))
         return [*placed, *others]
 
 

@@ -28,7 +28,6 @@ from .journal import Journal
 from .network import State, values
 from .objectives import BEGIN, Objectives
 from .observing import Pass, Rhythm, legal_rest
-from .placing import safest
 from .shape import CLOCKS, MODES, OF_JOB
 
 Floats = npt.NDArray[np.float64]
@@ -107,7 +106,8 @@ class Aims:
         patience: int = Field(
             14_400,
             ge=0,
-            description="seconds that any job may be left waiting before nodes are kept for it; 0: without end",
+            description="seconds since its submission that a job may be left waiting before nodes are kept for it; 0: "
+            "without end",
         )
         promise: float = Field(
             2.0,
@@ -126,7 +126,7 @@ class Aims:
         )
         sleep: bool = Field(True, description="whether idle nodes may sleep")
         speed: bool = Field(True, description="whether jobs may start at a lower clock")
-        places: bool = Field(True, description="whether jobs may be placed on the nodes least likely to fail")
+        places: bool = Field(True, description="whether jobs may be kept from the nodes most likely to fail")
         cooling: bool = Field(True, description="whether the mode of the cooling plant is changed")
 
         @field_validator("objectives")
@@ -205,7 +205,7 @@ class Aims:
             elif self._keep_nodes(view, room, seen, job):
                 head = job
             else:
-                break
+                seen.chosen(place, None)
         while True:
             fits_J = seen.fits()
             legal_JM = seen.legal(fits_J) if fits_J.any() else np.zeros((len(seen.jobs), len(MODES)), bool)
@@ -307,26 +307,24 @@ class Aims:
     def _placed(
         self, view: View, room: Room, decisions: list[Decision], modes: Mapping[int, int]
     ) -> Iterator[Decision]:
-        """The decisions, with the units of the jobs that are to have the safest, those before the others.
+        """The decisions, with the units of the jobs that are to have safe ones, those before the others.
 
         Their order matters where jobs stop others or have nodes of their own: then all are placed by the scenario.
         """
         starts = [each for each in decisions if isinstance(each, Start)]
         safe = [each for each in starts if MODES[modes[each.job.id]][1]]
-        machine = view.machine
-        if not safe or machine is None or room.stopped or any(each.job.id in room.special for each in starts):
+        if not safe or room.stopped or any(each.job.id in room.special for each in starts):
             yield from decisions
             return
-        free_U = view.free_units(room)
-        rest = decisions.copy()
+        placing, risky_U = view.placing(), np.flatnonzero(self._beliefs.risky_U)
+        others: list[Decision] = [each for each in decisions if each not in safe]
         for each in safe:
-            units = -(-each.job.nodes // view.unit_nodes)
-            if units <= len(free_U):
-                safe_U = safest(free_U, self._beliefs.risk_U, units, machine)
-                free_U = np.setdiff1d(free_U, safe_U, assume_unique=True)
-                rest.remove(each)
-                yield each._replace(units=safe_U)
-        yield from rest
+            units = placing.choose(each.job, "packed", risky_U)
+            if units is None:  # some have gone to other jobs in this pass, or are asleep
+                others.append(each._replace(why=f"{each.why}, of which too few are free"))
+            else:
+                yield each._replace(units=units)
+        yield from others
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Aims:
         twin = copy.copy(self)

@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from hpcsim.plugin import Job, Prediction, Running, View
 
+from .placing import risky
+
 Floats = npt.NDArray[np.float64]
 Int64s = npt.NDArray[np.int64]
 
@@ -46,6 +48,8 @@ class Beliefs:
         self._known_at = -RISK_S
         self.risk_U: Floats = np.zeros(0)
         """Probability of each unit to go out of service within ``AHEAD_S``; nothing where no twin tells."""
+        self.risky_U = risky(self.risk_U)
+        """Which of them are far more likely to than most."""
         self.mean_risk = 0.0
         self.rate_U: Floats = np.zeros(0)
         """The same as failures in a second."""
@@ -85,7 +89,7 @@ class Beliefs:
 
     def believe_risks(self, risk_U: Floats) -> None:
         """Take units to go out of service within ``AHEAD_S`` with these probabilities."""
-        self.risk_U, self.mean_risk = risk_U, float(risk_U.mean())
+        self.risk_U, self.mean_risk, self.risky_U = risk_U, float(risk_U.mean()), risky(risk_U)
         self.rate_U = -np.log1p(-np.minimum(risk_U, _SURE)) / AHEAD_S
 
     def _learn(self, jobs: Sequence[Job], view: View) -> None:
@@ -133,7 +137,7 @@ class Beliefs:
         row = np.array([self._row[job.id] for job in view.queue if job.id in self._row], int)
         nodes, runtime_s = (self._table[row, COLUMNS.index(name)] for name in ("nodes", "runtime_s"))
         before = runs + np.cumsum(nodes * runtime_s) - nodes * runtime_s
-        in_turn_s = view.now - self._table[row, COLUMNS.index("submit_s")] + before / max(view.up_nodes, 1)
+        in_turn_s = view.now - self._table[row, COLUMNS.index("submit_s")] + before / view.nodes
         self._table[row[row >= first], COLUMNS.index("in_turn_s")] = in_turn_s[row >= first]
 
 

@@ -29,7 +29,6 @@ from hpcsim.plugin import Room, View
 
 from .beliefs import J_PER_KWH, Beliefs
 from .network import Floats32
-from .placing import levelled, risky
 from .shape import CLOCKS, DISCOUNT_S, MODES, OBJECTIVES, PLACES
 
 Floats = npt.NDArray[np.float64]
@@ -115,10 +114,10 @@ class Costs:
         rate_U = beliefs.rate_U
         if rate_U.size and len(nodes_J):
             open_U = view.free_units(room) if places > 1 else np.arange(len(rate_U))
-            rate = levelled(rate_U[open_U], risky(rate_U)[open_U])
+            rate, safe = rate_U[open_U], rate_U[open_U[~beliefs.risky_U[open_U]]]
             units_J = np.ceil(nodes_J / view.unit_nodes).astype(int)
-            safest_J = np.append(0.0, np.cumsum(rate))[np.minimum(units_J, len(rate))]
             usual_J = units_J * (rate.mean() if len(rate) else 0.0)
+            safest_J = np.where(units_J <= len(safe), units_J * (safe.mean() if len(safe) else 0.0), usual_J)
             rate_JP = np.stack([usual_J, safest_J], 1)[:, : len(PLACES)]
             lost_JM = _lost_h(rate_JP[:, _PLACE_M], nodes_J[:, None], self.runtime_JC[:, _CLOCK_M])
             anyhow_J = _lost_h(units_J * rate_U.mean(), nodes_J, self.runtime_JC[:, 0])
