@@ -74,7 +74,7 @@ def percent(found: Estimate | None, *, interval: bool = True) -> str:
     value, low, high = (100.0 * x for x in found)
     if not interval or not isfinite(low + high):  # where some windows have none of it there is no interval of a ratio
         return f"{value:+.1f}"
-    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return f"{value:+.1f} [{low:+.1f},\u00a0{high:+.1f}]"  # which is not to be broken
 
 
 def compared(
@@ -220,7 +220,8 @@ def section(
         reached = [name for name, each in told.items() if not _less(each, claim)]
         open_ = [name for name, each in told.items() if _less(each, claim) and _holds(each, claim)]
         print(f"{claim:+.1f} % is reached against {', '.join(reached) or 'nobody'}.")
-        print(f"It is not, but within the interval, against {', '.join(open_) or 'nobody'}.")
+        if open_:
+            print(f"It is not, but within the interval, against {', '.join(open_)}.")
         if has_ceiling:
             beyond = [name for name, each in known(bounds).items() if _less(each, claim)]
             print(f"It is out of reach for any schedule against {', '.join(beyond) or 'nobody'}.")

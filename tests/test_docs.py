@@ -94,3 +94,13 @@ def test_the_table_of_baselines_says_what_it_shows_and_why_two_are_alike():
 def test_what_the_networks_may_do_is_in_the_docs_as_the_command_prints_it(capsys):
     importlib.import_module("benchmarks.aims_networks").main()
     assert capsys.readouterr().out in (DOCS / "aims.md").read_text()
+
+
+def test_the_page_about_aims_is_of_the_rows_that_are_kept(capsys):
+    """Its last table, and how many cells it is of; the other tables take a minute."""
+    question = importlib.import_module("benchmarks.aims_question")
+    cells = question.with_means(question.rows_in([DOCS / "evidence" / "question.csv"]))
+    question.bought(cells, "aims")
+    page = (DOCS / "aims-question.md").read_text()
+    assert capsys.readouterr().out in page
+    assert f"of {cells.count('done'):,} cells" in page
