@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -58,8 +59,19 @@ EASY = "backfilling"  # by whose longest wait and work is judged whether a gain 
 PUBLISHED = (EASY, "heft", "tetris", "nsga2", "flux", "greendrl", "rlschert")
 LEVERS = "+"  # in the labels of those that have levers beyond their own
 
-Compared = dict[str, tuple[Estimate | None, int]]
-"""By how much one has more of a metric than each other, and in how many windows."""
+
+class Against(NamedTuple):
+    """By how much one has more of a metric than another, as a share of that, and in what share of windows it is better.
+
+    Both are None where no window is whole yet.
+    """
+
+    more: Estimate | None = None
+    better: Estimate | None = None
+    windows: int = 0
+
+
+Compared = dict[str, Against]
 
 
 def known(found: Mapping[str, Estimate | None]) -> dict[str, Estimate]:
@@ -79,22 +91,19 @@ def percent(found: Estimate | None, *, interval: bool = True) -> str:
 
 def compared(
     cells: Cells, metric: str, load: str | None, of: str, other: str, scenarios: tuple[str, ...] = ()
-) -> tuple[Estimate | None, int]:
-    """How much more ``of`` has of a metric than another, as a share of that; and in how many windows.
-
-    None where no window is whole yet.
-    """
+) -> Against:
+    """``of`` beside another, in a metric."""
     who = cells.column("scheduler")
     two = replace(cells, rows=tuple(row for row, name in zip(cells.rows, who, strict=True) if name in (of, other)))
     if load is not None and load not in two.loads:
-        return None, 0
+        return Against()
     with suppress(InputError):
         direction = "lower" if metric == DEVIATION else None  # it is of no run
         blocks = complete_blocks(two, metric, load=load, scenarios=scenarios, direction=direction)
         if {of, other} <= set(blocks.schedulers):
             standing = next(each for each in judge(blocks, other).standings if each.scheduler == of)
-            return standing.relative, blocks.windows
-    return None, 0
+            return Against(standing.relative, standing.improvement, blocks.windows)
+    return Against()
 
 
 def totals(cells: Cells, metric: str) -> str:
@@ -146,7 +155,8 @@ def page(asked: argparse.Namespace) -> None:
     print(f"# What is true of {of}\n\nMade by `python -m benchmarks.aims_question {cells.place}`")
     print(f"of {cells.count('done'):,} cells{_made_when(cells)}: by how many percent {of} has more of a metric than")
     print("each other, window by window, with 95 % intervals. Where a window has none of a metric there is no interval")
-    print("of a ratio. [AIMS](aims.md) says how it decides.")
+    print("of a ratio; in what share of windows it is better can always be told (ties count half).")
+    print("[AIMS](aims.md) says how it decides.")
     if around is not None:
         print(f"Ceilings, of {len(rows)} cells: a plan of one who knows all, and what no schedule can beat, likewise")
         print("([what they are](aims.md#ceilings)).")
@@ -172,9 +182,9 @@ def _made_when(cells: Cells) -> str:
     return f", made from {days[0]} to {days[-1]}" if days else ""
 
 
-def _against(cells: Cells, metric: str, load: str | None, of: str, other: str) -> tuple[Estimate | None, int]:
+def _against(cells: Cells, metric: str, load: str | None, of: str, other: str) -> Against:
     """Over all machines on which there is a ratio: nobody loses a node-hour on some."""
-    alone = {name: compared(cells, metric, load, of, other, (name,))[0] for name in cells.scenarios}
+    alone = {name: compared(cells, metric, load, of, other, (name,)).more for name in cells.scenarios}
     return compared(cells, metric, load, of, other, tuple(known(alone)))
 
 
@@ -186,7 +196,7 @@ def in_short(found: Mapping[str, Compared]) -> None:
     print("| metric | claimed | against backfilling | the best as published | the best with levers |")
     print("|---" * 5 + "|")
     for _, _, claim, what in CLAIMS:
-        there = known({name: each for name, (each, _) in found[what].items()})
+        there = known({name: each.more for name, each in found[what].items()})
         line = [what, f"{claim:+.1f}", percent(there.get(EASY))]
         for names in ([each for each in there if each in PUBLISHED], [each for each in there if LEVERS in each]):
             best = sorted(names, key=lambda name, of=there: of[name].value)[0 if claim > 0 else -1 :][:1]
@@ -201,22 +211,22 @@ def section(
     metric, load, claim = asked
     has_ceiling = around is not None and metric in METRICS
     loads = cells.loads if load is None else ()
-    head = ["against", "all", *cells.scenarios, *(f"load {each}" for each in loads), "windows"]
+    head = ["against", "all", *cells.scenarios, *(f"load {each}" for each in loads), "better in % of windows"]
     head += ["plan", "bound"] if has_ceiling else []
     print(f"| {' | '.join(head)} |")
     print("|---" * len(head) + "|")
     bounds: dict[str, Estimate | None] = {}
-    for other, (whole, windows) in found.items():
-        parts = [compared(cells, metric, load, of, other, (name,))[0] for name in cells.scenarios]
-        parts += [_against(cells, metric, each, of, other)[0] for each in loads]
-        line = [other, percent(whole), *(percent(each, interval=False) for each in parts), str(windows)]
+    for other, whole in found.items():
+        parts = [compared(cells, metric, load, of, other, (name,)).more for name in cells.scenarios]
+        parts += [_against(cells, metric, each, of, other).more for each in loads]
+        line = [other, percent(whole.more), *(percent(each, interval=False) for each in parts), _better(whole)]
         if around is not None and has_ceiling:
-            plan, bounds[other] = (compared(around, metric, load, who, other)[0] for who in (PLAN, BOUND))
+            plan, bounds[other] = (compared(around, metric, load, who, other).more for who in (PLAN, BOUND))
             line += [percent(plan, interval=False), percent(bounds[other], interval=False)]
         print(f"| {' | '.join(line)} |")
     print()
     if claim is not None:
-        told = known({name: each for name, (each, _) in found.items()})
+        told = known({name: each.more for name, each in found.items()})
         reached = [name for name, each in told.items() if not _less(each, claim)]
         open_ = [name for name, each in told.items() if _less(each, claim) and _holds(each, claim)]
         print(f"{claim:+.1f} % is reached against {', '.join(reached) or 'nobody'}.")
@@ -226,10 +236,18 @@ def section(
             beyond = [name for name, each in known(bounds).items() if _less(each, claim)]
             print(f"It is out of reach for any schedule against {', '.join(beyond) or 'nobody'}.")
     if around is not None and has_ceiling:
-        above = [percent(compared(around, metric, load, who, of)[0], interval=False) for who in (PLAN, BOUND)]
+        above = [percent(compared(around, metric, load, who, of).more, interval=False) for who in (PLAN, BOUND)]
         print(f"Beside {of} itself the plan has {above[0]} and the bound {above[1]} %.")
         if not known(bounds):
             print(f"In all there are {totals(around, metric)}.")  # somebody has none at all: there are no ratios
+
+
+def _better(whole: Against) -> str:
+    """In what share of how many windows it is better."""
+    if whole.better is None or not whole.better.is_there:
+        return "-"
+    value, low, high = (100.0 * x for x in whole.better)
+    return f"{value:.0f} [{low:.0f},\u00a0{high:.0f}] of {whole.windows}"
 
 
 def bought(cells: Cells, of: str) -> None:
