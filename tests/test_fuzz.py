@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from hpcsim.engine.simulation import Simulation
 from hpcsim.errors import InputError
-from hpcsim.machine.catalogue import Unphysical, build_spec, read_machine
+from hpcsim.machine.catalogue import Unphysical, build_spec, load_machine, read_machine
 from hpcsim.machine.queue_file import QueueRules
 from hpcsim.machine.series import read_carbon, read_price
 from hpcsim.plugin import weights
@@ -279,3 +279,13 @@ def test_a_damaged_snapshot_is_refused(snapshot: Any, data: st.DataObject, tmp_p
     make, content = snapshot
     path = file_of(tmp_path_factory, "snapshot", data.draw(damaged(content)))
     outcome(lambda path: make().restore(path), path)
+
+
+@pytest.mark.parametrize(
+    "text", ["name: X\nnodes: {value: 5, KEY: 3}\n", "name: X\nKEY: {value: 5}\n", "name: X\nKEY: 3\n"]
+)
+def test_a_long_key_of_a_machine_is_cut_in_what_is_said_of_it(tmp_path, text):
+    """Found by the test of damaged files: a key of 3,000 characters was told of whole."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(text.replace("KEY", "k" * 3000))
+    assert outcome(load_machine, path) is None

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from hpcsim.errors import InputError
 from hpcsim.machine.physical import Unphysical, build_spec
-from hpcsim.machine.shape import did_you_mean, sections_of, shown
+from hpcsim.machine.shape import cut, did_you_mean, dotted, sections_of, shown
 from hpcsim.machine.spec import MachineSpec
 from hpcsim.strict_yaml import Place, Steps, YamlText, read_mapping
 
@@ -169,7 +169,7 @@ def _facts(text: YamlText) -> dict[Steps, Fact]:
             if complaint is None:
                 found[path] = Fact(".".join(map(str, path)), *[part[name] for name in _PARTS])
             else:
-                wrong.append((text.key_places[path], f"{'.'.join(map(str, path))}: {complaint}"))
+                wrong.append((text.key_places[path], f"{dotted(path)}: {complaint}"))
     if wrong:
         raise InputError("\n".join(f"{place}: {told}" for place, told in sorted(wrong)))
     return found
@@ -187,7 +187,7 @@ def _complaint(part: object) -> str | None:
         return f"{form} (got {shown(part)})"
     for name in part:
         if name not in _PARTS:
-            return f"{name}: no such key.{did_you_mean(name, _PARTS)}"
+            return f"{cut(str(name))}: no such key.{did_you_mean(name, _PARTS)}"
     for name in _PARTS:
         if name not in part:
             return f"{name} is missing; {form}"

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from hpcsim.errors import InputError
-from hpcsim.machine.shape import Wrong, read_section, sections_of, shown
+from hpcsim.machine.shape import Wrong, dotted, read_section, sections_of, shown
 from hpcsim.machine.spec import MachineSpec
 from hpcsim.machine.torus import boxes
 from hpcsim.strict_yaml import Place, Steps
@@ -34,7 +34,7 @@ class Unphysical(InputError):
         self.wrong = wrong
         lines = []
         for path, message in wrong:
-            told = f"{'.'.join(map(str, path))}: {message}" if path else message
+            told = f"{dotted(path)}: {message}" if path else message
             lines.append(f"{_nearest(places, path)}: {told}" if places else told)
         super().__init__("\n".join(lines))
 

@@ -43,7 +43,7 @@ from typing import Any, Final
 
 from hpcsim.errors import InputError
 from hpcsim.machine.queue_rules import PRIORITIES, Limits, Period, Pool, Queue, counted
-from hpcsim.machine.shape import did_you_mean, shown
+from hpcsim.machine.shape import did_you_mean, dotted, shown
 from hpcsim.strict_yaml import Place, Steps, YamlText, parse_mapping, read_mapping
 
 
@@ -375,7 +375,7 @@ class _Reader:
         return tuple(name for name in names if name in facts)
 
     def complain(self, path: Steps, text: str, *, of_key: bool = False) -> None:
-        self.wrong.append((self.place(path, of_key=of_key), f"{'.'.join(map(str, path))}: {text}"))
+        self.wrong.append((self.place(path, of_key=of_key), f"{dotted(path)}: {text}"))
 
     def place(self, path: Steps, *, of_key: bool = False) -> Place:
         """The place of what stands at ``path``, or of the nearest thing around it."""

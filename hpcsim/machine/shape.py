@@ -73,7 +73,17 @@ def shown(value: object) -> str:
         text = repr(value)
     except ValueError:  # a whole number of more than 4300 digits
         text = f"a value of type {type(value).__name__}"
+    return cut(text)
+
+
+def cut(text: str) -> str:
+    """What somebody wrote, no longer than a message can bear."""
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
+
+
+def dotted(path: Iterable[object]) -> str:
+    """A path of keys as it is told of, each cut where it is long."""
+    return ".".join(cut(str(key)) for key in path)
 
 
 @cache
