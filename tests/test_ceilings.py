@@ -376,12 +376,12 @@ def test_the_best_of_each_kind_is_that_against_which_least_is_gained(capsys):
     page = importlib.import_module("benchmarks.aims_question")
 
     def found(**value):
-        return {name: (page.Estimate(each, each - 0.01, each + 0.01), 9) for name, each in value.items()}
+        return {name: page.Against(page.Estimate(each, each - 0.01, each + 0.01)) for name, each in value.items()}
 
-    less = found(backfilling=-0.3, flux=-0.1, tetris=-0.2, other=0.5) | {"heft+levers": (None, 0)}
+    less = found(backfilling=-0.3, flux=-0.1, tetris=-0.2, other=0.5) | {"heft+levers": page.Against()}
     more = found(backfilling=0.3, flux=0.1, tetris=0.2) | found(**{"flux+levers": -0.2, "heft+levers": 0.4})
     page.in_short({what: more if claim > 0 else less for _, _, claim, what in page.CLAIMS})
-    energy, _, throughput, _ = capsys.readouterr().out.splitlines()[2:]
+    energy, _, throughput, _ = capsys.readouterr().out.replace("\u00a0", " ").splitlines()[2:]
     assert energy.endswith("| -16.2 | -30.0 [-31.0, -29.0] | -10.0 [-11.0, -9.0], flux | - |")
     assert throughput.endswith(
         "| +30.0 [+29.0, +31.0] | +10.0 [+9.0, +11.0], flux | -20.0 [-21.0, -19.0], flux+levers |"
@@ -412,3 +412,20 @@ def test_a_scheduler_may_take_over_at_the_first_second():
     taken_over = replay(loaded, plugins, begun=lambda simulation: simulation.take_over(shortest)).summary
     named = hpcsim.simulate("toy", {"jobs": 300, "scheduler": {"name": "fcfs", "order": "sjf"}}).summary
     assert taken_over == named != replay(loaded, plugins).summary
+
+
+def test_the_page_has_the_deviation_of_slowdowns_and_says_in_how_many_windows_it_is_better():
+    """Two trainings with a variability of 1 and 3 and means of 10 and 2: the mean of their deviations is 8."""
+    rows = importlib.import_module("benchmarks.aims_rows")
+    page = importlib.import_module("benchmarks.aims_question")
+    header = (*rows.KEYS, "state", "variability", "mean_bounded_slowdown")
+    place = {"scenario": "polaris", "window": "w", "seed": "11", "load": "0.7"}
+    made = [
+        (*((place | {"scheduler": name})[key] for key in rows.KEYS), "done", variability, mean)
+        for name, variability, mean in (("aims 1", "1", "10"), ("aims 2", "3", "2"))
+    ]
+    cells = rows.with_means(rows.with_deviation(rows.Cells("here", header, tuple(made))))
+    assert cells.schedulers == ("aims, mean of 2",)
+    assert cells.values(rows.DEVIATION).tolist() == [8.0]
+    assert page._better(page.Against(None, page.Estimate(0.5, 0.25, 0.75), 4)) == "50 [25,\u00a075] of 4"
+    assert page._better(page.Against()) == "-"
