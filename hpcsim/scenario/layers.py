@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from hpcsim.errors import InputError
+from hpcsim.machine.shape import cut
 from hpcsim.scenario.models import DEFAULT_PERFORMANCE, DEFAULT_SCHEDULER
 from hpcsim.strict_yaml import Place, Steps, YamlText, parse_value, read_mapping
 
@@ -49,7 +50,6 @@ NAMED: tuple[str, ...] = ("observers", "metrics")
 
 _TOURNAMENTS = ("tournament", "aims-question")  # what the names of packaged files begin with that are tournaments
 _TRACES = (".swf", ".swf.gz", ".csv", ".csv.gz")  # what names of traces end in that no scenario has
-_LONGEST_SHOWN = 60  # characters of a wrong value
 _LONGEST_PATH = 1000  # characters; os.path.expanduser and the system's own limits raise in many ways beyond
 _MOST_BASES = 20  # below one another
 
@@ -149,7 +149,7 @@ def shown(value: object) -> str:
         text = repr(value) if isinstance(value, str) else json.dumps(value)
     except (TypeError, ValueError):  # ValueError also for a number of more than 4300 digits
         text = f"a value of type {type(value).__name__}"
-    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
+    return cut(text)
 
 
 def _file_layers(path: Path, above: list[Path]) -> list[Layer]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from hpcsim.errors import InputError
+from hpcsim.machine.shape import dotted
 from hpcsim.scenario.layers import (
     NAMED,
     PLUGGED,
@@ -300,7 +301,7 @@ def complaints(error: ValidationError, layer: Layer, model: type[BaseModel], abo
 
 def _unknown_key(layer: Layer, path: Steps, value: object, known: Sequence[str], complaint: str) -> tuple[Place, str]:
     guess = did_you_mean(str(path[-1]), known) or f" Known: {', '.join(known) or 'none'}."
-    text = f"{'.'.join(map(str, path))}: {complaint}.{guess} (got {shown(value)})"
+    text = f"{dotted(path)}: {complaint}.{guess} (got {shown(value)})"
     return layer.place(path, of_key=True), text
 
 
