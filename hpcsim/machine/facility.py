@@ -56,7 +56,7 @@ class Facility:
         self._mode_s, self._mode_k = [-NEVER], [mode_change_k(spec.cooling, self.cooling_mode)]
         self._cap_s, self._cap_w = [-NEVER], [cap_w]
         self._step: int | None = None
-        self._overhead = 0.0  # in that step and the present mode
+        self._supply_c = self._overhead = 0.0  # in that step and the present mode
 
     def __deepcopy__(self, memo: object) -> Facility:
         twin = copy.copy(self)
@@ -96,15 +96,20 @@ class Facility:
 
     def supply_c(self, now: int) -> float:
         """Temperature of the air or liquid that the plant supplies."""
-        return float(supply_c(self.spec.thermal, self._middle_utc(now // SUPPLY_STEP_S))) + self._mode_k[-1]
+        self._look(now // SUPPLY_STEP_S)
+        return self._supply_c
 
     def overhead(self, now: int) -> float:
         """Watts of the facility beyond IT for each watt of IT."""
-        step = now // SUPPLY_STEP_S
-        if step != self._step:
-            self._step = step
-            self._overhead = float(overhead(self.spec.cooling, self.supply_c(now), self._middle_utc(step)))
+        self._look(now // SUPPLY_STEP_S)
         return self._overhead
+
+    def _look(self, step: int) -> None:
+        """Look at season and weather of a step, unless they are those that were looked at last."""
+        if step != self._step:
+            self._step, utc_s = step, self._middle_utc(step)
+            self._supply_c = float(supply_c(self.spec.thermal, utc_s)) + self._mode_k[-1]
+            self._overhead = float(overhead(self.spec.cooling, self._supply_c, utc_s))
 
     def it_cap_w(self, now: int) -> float:
         """What the machine may draw, so that together with its cooling it keeps the cap."""

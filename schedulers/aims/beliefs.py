@@ -1,6 +1,7 @@
-"""What the digital twins say of jobs and nodes: asked once for each job, when it is first seen, all new ones together.
+"""What the digital twins say of jobs and nodes: asked once for each job, all new ones together.
 
-A scenario may lack twins; then the walltime stands for the runtime, and what nobody can tell is zero.
+How long it will run is asked when a job is first seen, all else when it can first be chosen. A scenario may lack twins;
+then the walltime stands for the runtime, and what nobody can tell is zero.
 """
 
 from __future__ import annotations
@@ -32,9 +33,12 @@ COLUMNS: Final = (
 the clock; the ``clock`` of least energy, and the share of the energy that is saved at it; ``in_turn_s``, how long
 it was to wait when it was first seen, if all nodes do what runs and waits before it first."""
 
+_PLAIN: Final = 3  # columns that are asked of no twin
+_WALLTIME, _RUNTIME = COLUMNS.index("walltime_s"), COLUMNS.index("runtime_s")
 _TOGETHER: Final = 8
 _SURE: Final = 0.999  # the greatest probability of a failure that is believed
 _ASKED_SPEED: Final = 0.9  # at which the twin of energy is asked a second time
+_ASKED_LOADS: Final = 5  # of a node, from idle to full, of which the twin of heat is asked; in between it is a line
 _BETA: Final = 0.55  # of jobs of which no twin tells it
 _MOST_DYNAMIC: Final = 0.95  # of the watts of a node
 
@@ -45,6 +49,7 @@ class Beliefs:
     def __init__(self) -> None:
         self._row: dict[int, int] = {}
         self._table = np.zeros((256, len(COLUMNS)))
+        self._is_whole = np.zeros(256, bool)
         self._known_at = -RISK_S
         self.risk_U: Floats = np.zeros(0)
         """Probability of each unit to go out of service within ``AHEAD_S``; nothing where no twin tells."""
@@ -55,13 +60,19 @@ class Beliefs:
         """The same as failures in a second."""
         self.margin_k = 0.0
         """How far the hottest node is below the limit at which it is slowed down; 0 where heat is not modelled."""
+        self._load_w, self._warmth_k = np.zeros(0), np.zeros(0)  # watts of a node, and what they make it, of that limit
 
     def of(self, jobs: Sequence[Job], view: View) -> Floats:
-        """What is known of ``jobs``, ``(J, COLUMNS)``."""
-        rows = [self._row.get(job.id, -1) for job in jobs]
-        if -1 in rows:
-            self._learn([job for job, row in zip(jobs, rows, strict=True) if row < 0], view)
-            rows = [self._row[job.id] for job in jobs]
+        """All that is known of ``jobs``, ``(J, COLUMNS)``."""
+        rows = self._rows(jobs, view)
+        new = np.flatnonzero(~self._is_whole[rows])
+        if len(new):
+            self._learn_all([jobs[place] for place in new], [rows[place] for place in new], view)
+        return self._table[rows]
+
+    def of_runtimes(self, jobs: Sequence[Job], view: View) -> Floats:
+        """What is known of ``jobs``, ``(J, COLUMNS)``: of those of which not all was asked only what they want."""
+        rows = self._rows(jobs, view)
         return self._table[rows]
 
     def learn(self, jobs: Sequence[Job], view: View) -> None:
@@ -69,6 +80,13 @@ class Beliefs:
         new = [job for job in jobs if job.id not in self._row]
         if len(new) >= _TOGETHER:
             self._learn(new, view)
+
+    def _rows(self, jobs: Sequence[Job], view: View) -> list[int]:
+        rows = [self._row.get(job.id, -1) for job in jobs]
+        if -1 in rows:
+            self._learn([job for job, row in zip(jobs, rows, strict=True) if row < 0], view)
+            rows = [self._row[job.id] for job in jobs]
+        return rows
 
     def runtime_s(self, running: Sequence[Running]) -> Floats:
         """How long running jobs are believed to run in all, as said when they waited; else their walltime."""
@@ -85,7 +103,12 @@ class Beliefs:
         if "fault" in view.twins:
             self.believe_risks(view.twins.fault(np.arange(machine.units), AHEAD_S).mean)
         if "thermal" in view.twins:
-            self.margin_k = float(machine.thermal.cpu_throttle_c - view.node_c.max())
+            node_c, limit_c, spec = view.node_c, machine.thermal.cpu_throttle_c, machine.power
+            self.margin_k = float(limit_c - node_c.max())
+            usual = int(np.argpartition(node_c, len(node_c) // 2)[len(node_c) // 2])
+            self._load_w = spec.idle_w + np.linspace(0.0, 1.0, _ASKED_LOADS) * (spec.cpu_dyn_w + spec.gpu_dyn_w)
+            said = view.twins.thermal(np.full(_ASKED_LOADS, usual), self._load_w, WARMED_S)
+            self._warmth_k = said.mean - limit_c
 
     def believe_risks(self, risk_U: Floats) -> None:
         """Take units to go out of service within ``AHEAD_S`` with these probabilities."""
@@ -93,21 +116,25 @@ class Beliefs:
         self.rate_U = -np.log1p(-np.minimum(risk_U, _SURE)) / AHEAD_S
 
     def _learn(self, jobs: Sequence[Job], view: View) -> None:
-        first = len(self._row)
-        while first + len(jobs) > len(self._table):
+        """Give new jobs their rows: what they want, how long they will run, and wait."""
+        first, last = len(self._row), len(self._row) + len(jobs)
+        while last > len(self._table):
             self._table = np.concatenate([self._table, np.zeros_like(self._table)])
-        new = self._table[first : first + len(jobs)]
+            self._is_whole = np.concatenate([self._is_whole, np.zeros_like(self._is_whole)])
         self._row |= {job.id: first + place for place, job in enumerate(jobs)}
-        twins = view.twins
-        column = {name: new[:, place] for place, name in enumerate(COLUMNS)}
-        column["submit_s"][:] = [job.submit for job in jobs]
-        column["nodes"][:] = [job.nodes for job in jobs]
-        column["walltime_s"][:] = [job.walltime for job in jobs]
-        runtime = twins.performance(jobs)
-        column["runtime_s"][:] = np.clip(
-            runtime.mean, LEAST_RUNTIME_S, np.maximum(column["walltime_s"], LEAST_RUNTIME_S)
-        )
-        column["runtime_doubt"][:], column["runtime_epistemic"][:] = _relative(runtime)
+        new = self._table[first:last]
+        new[:, :_PLAIN] = [(job.submit, job.nodes, job.walltime) for job in jobs]
+        runtime, walltime_s = view.twins.performance(jobs), new[:, _WALLTIME]
+        new[:, _RUNTIME] = np.minimum(np.maximum(runtime.mean, LEAST_RUNTIME_S), np.maximum(walltime_s, LEAST_RUNTIME_S))
+        new[:, _RUNTIME + 1], new[:, _RUNTIME + 2] = _relative(runtime)
+        self._learn_turns(first, view)
+
+    def _learn_all(self, jobs: Sequence[Job], rows: Sequence[int], view: View) -> None:
+        """Fill in all else of the rows of jobs."""
+        self.look_at_machine(view)
+        self._is_whole[rows] = True
+        table, twins = self._table[rows], view.twins
+        column = {name: table[:, place] for place, name in enumerate(COLUMNS)}
         column["clock"][:] = 1.0
         if "energy" in twins:
             speed = 1.0 if view.machine is None else max(_ASKED_SPEED, view.machine.power.least_speed)
@@ -118,16 +145,13 @@ class Beliefs:
             if speed < 1.0:
                 column["beta"][:] = twins.sensitivity(jobs).mean if "sensitivity" in twins else _BETA
                 _learn_clocks(column, both.mean[1] / np.maximum(energy.mean, 1.0), speed, view)
+            if len(self._load_w):
+                watts = energy.mean / np.maximum(column["runtime_s"] * column["nodes"], 1.0)
+                column["warmth_k"][:] = np.interp(watts, self._load_w, self._warmth_k)
         if "job_failure" in twins:
             fails = twins.job_failure(jobs)
             column["fails"][:], column["fails_epistemic"][:] = fails.mean, fails.epistemic
-        if "thermal" in twins and "energy" in twins and view.machine is not None:
-            node_c, limit_c = view.node_c, view.machine.thermal.cpu_throttle_c
-            usual = int(np.argpartition(node_c, len(node_c) // 2)[len(node_c) // 2])
-            watts = energy.mean / np.maximum(column["runtime_s"] * column["nodes"], 1.0)
-            warm = twins.thermal(np.full(len(jobs), usual), watts, WARMED_S)
-            column["warmth_k"][:] = warm.mean - limit_c
-        self._learn_turns(first, view)
+        self._table[rows] = table
 
     def _learn_turns(self, first: int, view: View) -> None:
         """Fill in ``in_turn_s`` of the rows from ``first`` on."""

@@ -12,6 +12,8 @@ from .shape import DOUBT, MODES, OBJECTIVES, REST
 
 Floats = npt.NDArray[np.float64]
 
+_DOUBT = np.array(DOUBT)
+
 
 class Worth(NamedTuple):
     """Of each of A actions: the mean of the weighed values over the heads, their deviation, and the weights used.
@@ -29,15 +31,18 @@ def surer(weights_JO: Floats | Floats32, job_JF: Floats32, kappa: float) -> Floa
 
     An objective of uncertainty u in [0, 1] has exp(-kappa u) of its weight, and all add up to 1 again.
     """
-    effective_JO = weights_JO * np.exp(-kappa * job_JF[:, DOUBT].astype(float))
-    return np.asarray(effective_JO / effective_JO.sum(1, keepdims=True))
+    effective_JO = weights_JO * np.exp(-kappa * job_JF[:, _DOUBT].astype(float))
+    effective_JO /= effective_JO.sum(1, keepdims=True)
+    return np.asarray(effective_JO)
 
 
 def weights_of(job_JF: Floats32, weights: Floats, kappa: float) -> Floats:
     """The weights of each action, ``(A, O)``. Ways to rest are about no job, and have the weights as they are."""
-    of_job_JO = surer(weights[None], job_JF, kappa)
-    resting = np.broadcast_to(weights, (len(REST), len(OBJECTIVES)))
-    return np.concatenate([np.repeat(of_job_JO, len(MODES), 0), resting])
+    jobs, modes = len(job_JF), len(MODES)
+    weights_AO = np.empty((jobs * modes + len(REST), len(OBJECTIVES)))
+    weights_AO[: jobs * modes].reshape(jobs, modes, -1)[:] = surer(weights[None], job_JF, kappa)[:, None]
+    weights_AO[jobs * modes :] = weights
+    return weights_AO
 
 
 def worth(q_AHO: Floats32, state: State, weights: Floats, kappa: float, usual: int | None = None) -> Worth:
@@ -49,9 +54,11 @@ def worth(q_AHO: Floats32, state: State, weights: Floats, kappa: float, usual: i
     weights_AO = weights_of(state.job_JF, weights, kappa)
     scalar_AH = np.einsum("aho,ao->ah", q_AHO, weights_AO)
     if usual is not None:
-        scalar_AH = scalar_AH - scalar_AH[usual]
-    mean = np.where(state.legal_A, scalar_AH.mean(1), -np.inf)
-    return Worth(mean, scalar_AH.std(1), weights_AO)
+        scalar_AH -= scalar_AH[usual].copy()
+    mean_A = scalar_AH.sum(1) / scalar_AH.shape[1]
+    scalar_AH -= mean_A[:, None]
+    deviation_A = np.sqrt(np.einsum("ah,ah->a", scalar_AH, scalar_AH) / scalar_AH.shape[1])
+    return Worth(np.where(state.legal_A, mean_A, -np.inf), deviation_A, weights_AO)
 
 
 def aversions(aversion_D: Floats, state: State, usual: int | None) -> Floats:

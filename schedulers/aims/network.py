@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .shape import HEADS, OBJECTIVES, WIDTH
+from .shape import HEADS, MODES, OBJECTIVES, WIDTH
 
 Floats32 = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -57,7 +57,7 @@ def values(tensors: Tensors, state: State, *, dueling: bool = True) -> Floats32:
     what has been learned beyond that, 0 in the mean of all that is legal. Of actions that are not legal it
     is 0. Without ``dueling`` the value of the state is left out, so that what is learned has to be whole values.
     """
-    job_JF, legal_A = state.job_JF, state.legal_A
+    job_JF = state.job_JF
     jobs = len(job_JF)
     whole = _relu(state.all_G @ tensors["all.1"] + tensors["all.1.bias"])
     if jobs:
@@ -78,21 +78,24 @@ def values(tensors: Tensors, state: State, *, dueling: bool = True) -> Floats32:
     of_job_JD = seen_JD @ tensors["action.job"] + context @ tensors["action.context"]
     of_rest_D = context @ tensors["rest.context"]
     believed_AO = state.believed_JMO[job, mode]
-    started_AD = of_job_JD[job] + tensors["action.mode"][mode] + BELIEVED * believed_AO @ tensors["action.believed"]
+    started_AD = of_job_JD[job]
+    started_AD += tensors["action.mode"][mode]
+    started_AD += BELIEVED * believed_AO @ tensors["action.believed"]
     hidden_AD = np.concatenate([started_AD, of_rest_D + tensors["rest.mode"][rest]])
-    advantage_AO = _relu(hidden_AD) @ tensors["advantage"]
+    advantage_AHO = (_relu(hidden_AD) @ tensors["advantage"]).reshape(-1, *_OUT)
     if dueling:
         value = _relu(context @ tensors["value.1"] + tensors["value.1.bias"]) @ tensors["value.2"]
-        value += tensors["value.2.bias"] + np.tile(state.ahead_O, HEADS)
-        advantage_AO += value - advantage_AO.sum(0) * (1.0 / len(advantage_AO))
-    advantage_AO[: len(job)] += np.tile(believed_AO, HEADS)
-    q_AO = np.zeros((len(legal_A), advantage_AO.shape[1]), np.float32)
-    q_AO[legal_A] = advantage_AO
-    return q_AO.reshape(-1, *_OUT)
+        value += tensors["value.2.bias"]
+        advantage_AHO += value.reshape(_OUT) + state.ahead_O - advantage_AHO.sum(0) * (1.0 / len(advantage_AHO))
+    advantage_AHO[: len(job)] += believed_AO[:, None]
+    q_AHO = np.zeros((jobs * len(MODES) + len(state.legal_R), *_OUT), np.float32)
+    q_AHO[job * len(MODES) + mode] = advantage_AHO[: len(job)]
+    q_AHO[jobs * len(MODES) + rest] = advantage_AHO[len(job) :]
+    return q_AHO
 
 
 def _relu(x: Floats32) -> Floats32:
-    return np.maximum(x, 0.0)
+    return np.maximum(x, 0.0, out=x)
 
 
 def drawn(rng: np.random.Generator, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Floats32]:

@@ -89,14 +89,14 @@ class Pass:
         *, sleeps: bool, speeds: bool, places: int, runtime_power: float,
     ) -> None:  # fmt: skip
         queue = view.queue
-        known = beliefs.of(queue, view)
+        known = beliefs.of_runtimes(queue, view)
         beliefs.look_at_machine(view)
         area = known[:, _KNOWN["nodes"]] * known[:, _KNOWN["runtime_s"]]
         rate, work_rate = rhythm.follow(queue, known, view.now)
         seen = _visible(area)
         self.jobs: list[Job] = [queue[place] for place in seen]
         self._room, self._now = room, view.now
-        known_as = dict(zip(COLUMNS, np.ascontiguousarray(known[seen].T), strict=True))
+        known_as = dict(zip(COLUMNS, np.ascontiguousarray(beliefs.of(self.jobs, view).T), strict=True))
         self._costs = Costs(known_as, view, room, beliefs, hourly_O, sleeps=sleeps, places=places)
         self.speed_JC = self._costs.speed_JC
         slowed_J = (self.speed_JC[:, -1:] < _NEARLY_FULL) & speeds
