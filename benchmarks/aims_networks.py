@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hpcsim.schedulers.aims.choosing import HELD
 from hpcsim.schedulers.aims.shape import DEPARTURES
 from hpcsim.schedulers.aims.trained import TRAINED
-from hpcsim.training.course import NEVER
 
 KINDS = ("another job", "another mode", "to hold", "another rest")
 HEAD = ("network", *KINDS, "all", "what looked best, on other episodes", "it may choose", "CPU min")
@@ -32,7 +32,7 @@ def line(file: Path) -> list[str]:
     tried = about.get("departures", {})
     confirmed = next((name for name in tried if name.startswith("confirmed: ")), None)
     last = "none" if confirmed is None else f"{confirmed.removeprefix('confirmed: ')} {ratio(tried[confirmed])}"
-    allowed = [kind for kind, averse in zip(KINDS, about["aversion"], strict=True) if averse < NEVER]
+    allowed = [kind for kind, averse in zip(KINDS, about["aversion"], strict=True) if averse < HELD]
     columns = [ratio(tried.get(name)) for name in (*DEPARTURES, " + ".join(DEPARTURES))]
     return [f"`{file.stem}`", *columns, last, ", ".join(allowed) or "nothing", f"{about['cpu_s'] / 60:.0f}"]
 

@@ -15,14 +15,14 @@ from hpcsim.errors import RunError
 from hpcsim.replay import begin
 from hpcsim.results.energy import J_PER_KWH, power_curve
 from hpcsim.schedulers.aims import learning
-from hpcsim.schedulers.aims.choosing import best, worth
+from hpcsim.schedulers.aims.choosing import HELD, best, worth
 from hpcsim.schedulers.aims.expert import by_rule
 from hpcsim.schedulers.aims.learning import Learner, Recipe
 from hpcsim.schedulers.aims.network import State, drawn, values
 from hpcsim.schedulers.aims.replay import Outcome, Replay, Step
 from hpcsim.schedulers.aims.shape import DEPARTURES, DISCOUNT_S, MODES, OF_ALL, OF_JOB, shapes
 from hpcsim.training.ablations import ABLATIONS, settings, without
-from hpcsim.training.course import NEVER, Plan, _Course, train
+from hpcsim.training.course import Plan, _Course, train
 from hpcsim.training.episodes import Order, _Recorder
 from hpcsim.training.rewards import Chosen, Hazard, Paid, discounted, paid
 
@@ -386,7 +386,7 @@ def test_a_network_may_depart_from_the_rule_in_what_made_episodes_cheaper(cheape
     plan = SMALL._replace(held=4, confirmed=4)
 
     def ratios(tensors, aversion_D, first, of_rule):
-        gain = sum(cheaper_by[kind] for kind, each in zip(DEPARTURES, aversion_D, strict=True) if each < NEVER)
+        gain = sum(cheaper_by[kind] for kind, each in zip(DEPARTURES, aversion_D, strict=True) if each < HELD)
         return np.full((4, 3), -gain) + np.array([[-0.01], [0.01], [0.0], [0.0]])
 
     with ThreadPoolExecutor(1) as pool:
@@ -395,7 +395,7 @@ def test_a_network_may_depart_from_the_rule_in_what_made_episodes_cheaper(cheape
         course._play = lambda orders, tensors, keep: []
         course._ratios = ratios
         course.hold()
-    held_to = {kind for kind, each in zip(DEPARTURES, course.aversion_D, strict=True) if each == NEVER}
+    held_to = {kind for kind, each in zip(DEPARTURES, course.aversion_D, strict=True) if each == HELD}
     assert held_to == set(DEPARTURES) - kept
     assert course.best[0] == pytest.approx(np.exp(-sum(cheaper_by[kind] for kind in kept)))
 
@@ -416,7 +416,7 @@ def test_only_what_other_episodes_confirm_is_kept(at_first, on_others, kept):
             at_first if first % 1000 == 0 else on_others, np.ones(3)
         )
         course.hold()
-    assert (set(course.aversion_D) != {NEVER}) == kept
+    assert (set(course.aversion_D) != {HELD}) == kept
     assert course.best[0] == pytest.approx(np.exp(np.mean(on_others)) if kept else 1.0)
 
 

@@ -235,10 +235,10 @@ def _about(found: Trained) -> dict[str, Any]:
 
 
 def _held(aversion_D: tuple[float, ...]) -> str:
+    from hpcsim.schedulers.aims.choosing import HELD
     from hpcsim.schedulers.aims.shape import DEPARTURES
-    from hpcsim.training.course import NEVER
 
-    kinds = [kind for kind, aversion in zip(DEPARTURES, aversion_D, strict=True) if aversion < NEVER]
+    kinds = [kind for kind, aversion in zip(DEPARTURES, aversion_D, strict=True) if aversion < HELD]
     return f"it may depart from the rule in: {', '.join(kinds) or 'nothing'}"
 
 

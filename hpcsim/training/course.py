@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from hpcsim.errors import InputError, RunError
+from hpcsim.schedulers.aims.choosing import HELD
 from hpcsim.schedulers.aims.learning import Learner, Recipe, Told
 from hpcsim.schedulers.aims.network import drawn
 from hpcsim.schedulers.aims.objectives import BEGIN
@@ -35,9 +36,6 @@ Floats = npt.NDArray[np.float64]
 LOADS: Final = (0.7, 0.9, 1.2)
 FIRST_SEED: Final = 10_000
 """Months of training have seeds from here on: those of evaluations are below."""
-
-NEVER: Final = 1000.0
-"""Deviations: the rule is always better."""
 
 _BESIDE: Final = 0.25  # of a usual hour, added to both parts of a ratio: where hardly anything waits decides little
 
@@ -299,7 +297,7 @@ class _Course:
 
     def _averse(self, kinds: Sequence[str]) -> tuple[float, ...]:
         """How averse to be to each kind of departure, if only some are allowed."""
-        return tuple(self._plan.aversion if kind in kinds else NEVER for kind in DEPARTURES)
+        return tuple(self._plan.aversion if kind in kinds else HELD for kind in DEPARTURES)
 
     def _judge(self) -> tuple[float, tuple[float, ...]]:
         """How good the network is on the episodes that it never learns from, and its parts; the best one is kept."""

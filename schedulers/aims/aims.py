@@ -7,7 +7,7 @@ becomes of idle nodes. A job that is chosen and does not fit has nodes kept for 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from typing import Annotated, Any, Literal, Protocol
 
@@ -22,18 +22,17 @@ from hpcsim.schedulers.orders import urgent_first
 
 from . import trained
 from .beliefs import Beliefs, waited_h
-from .choosing import aversions, best, worth
+from .choosing import HELD, Worth, aversions, best, worth
 from .expert import by_rule
-from .journal import Journal
-from .network import State, values
+from .journal import Choice, Journal
+from .network import Floats32, State, values_of_all
 from .objectives import BEGIN, Objectives
 from .observing import Pass, Rhythm, legal_rest
-from .shape import CLOCKS, MODES, OF_JOB
+from .shape import CLOCKS, MODES
 
 Floats = npt.NDArray[np.float64]
 
 _REST_AFTER: tuple[float | None, ...] = (None, 0.0, inf)  # seconds; None: the break-even time
-_FITS = OF_JOB.index("fits")
 _COUNTED_W = 1.0  # stands for watts where only nodes are counted
 
 
@@ -163,7 +162,7 @@ class Aims:
         seen = self._sleeping.shown(view) if sleeps else view
         room = seen.room()
         self._rng = view.rng
-        network = self._network = self._network or _of_machine(view)
+        network = self._network = self._network or _network_of(view)
         self._weigh(view, network)
         hourly_O = network.hourly_O if self.hourly_O is None else self.hourly_O
         chosen, self._rest = self._choose(seen, room, hourly_O, sleeps)
@@ -253,16 +252,33 @@ class Aims:
         return said + (f"; {CLOCKS[clock]}" if clock else "") + ("; on safe nodes" if place else "")
 
     def _by_network(self, state: State, now: int) -> int:
-        network = self._network
-        if network is None:
-            raise RuntimeError("the network is known once a pass has begun")
-        q_AHO = values(network.tensors, state, dueling=network.dueling)
+        given, of_network_D = self._options.aversion, self._known.aversion_D
         usual = by_rule(state) if self._options.anchor else None
-        found = worth(q_AHO, state, self.objectives.weights, self._options.kappa, usual)
-        given = self._options.aversion
-        chosen = best(found, aversions(network.aversion_D, state, usual) if given is None else given)
-        self._journal.note(now, self.seen.jobs, state.job_JF[:, _FITS] > 0, q_AHO, found, chosen)
+        choice = Choice(now, self.seen.jobs, state, self.objectives.weights, usual)
+        if usual is not None and (of_network_D.min() if given is None else given) >= HELD:
+            self._journal.keep(choice)
+            if self._journal.is_full:
+                self._journal.catch_up(self._asked)
+            return usual
+        ((q_AHO, found),) = self._asked([choice])
+        chosen = best(found, aversions(of_network_D, state, usual) if given is None else given)
+        self._journal.note(choice, q_AHO, found, chosen)
         return chosen
+
+    def _asked(self, choices: Sequence[Choice]) -> list[tuple[Floats32, Worth]]:
+        """What the network says of choices: the values of all actions, and what they are worth."""
+        network, kappa = self._known, self._options.kappa
+        found = values_of_all(network.tensors, [each.state for each in choices], dueling=network.dueling)
+        return [
+            (q_AHO, worth(q_AHO, each.state, each.weights, kappa, each.usual))
+            for q_AHO, each in zip(found, choices, strict=True)
+        ]
+
+    @property
+    def _known(self) -> trained.Network:
+        if self._network is None:
+            raise RuntimeError("the network is known once a pass has begun")
+        return self._network
 
     @staticmethod
     def _by_rule(state: State, now: int) -> int:
@@ -273,6 +289,7 @@ class Aims:
 
     def tables(self) -> dict[str, dict[str, Any]]:
         """What it leaves in the run directory: its ``choices``, and the ``weights`` of the objectives by the hour."""
+        self._journal.catch_up(self._asked)
         return self._journal.tables(self.objectives.course)
 
     # -- for whoever trains it ------------------------------------------------------------------
@@ -326,6 +343,10 @@ class Aims:
                 yield each._replace(units=units)
         yield from others
 
+    def __getstate__(self) -> dict[str, Any]:
+        self._journal.catch_up(self._asked)
+        return self.__dict__
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Aims:
         twin = copy.copy(self)
         for name in ("objectives", "_beliefs", "_rhythm", "_sleeping", "_plant", "_hour", "_journal"):
@@ -336,7 +357,7 @@ class Aims:
         return twin
 
 
-def _of_machine(view: View) -> trained.Network:
+def _network_of(view: View) -> trained.Network:
     """The network of the machine."""
     return trained.read(trained.named(None if view.machine is None else view.machine.name.lower()))
 

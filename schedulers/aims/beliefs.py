@@ -57,7 +57,8 @@ class Beliefs:
         """Which of them are far more likely to than most."""
         self.mean_risk = 0.0
         self.rate_U: Floats = np.zeros(0)
-        """The same as failures in a second."""
+        self.mean_rate = 0.0
+        """Both as failures in a second."""
         self.margin_k = 0.0
         """How far the hottest node is below the limit at which it is slowed down; 0 where heat is not modelled."""
         self._load_w, self._warmth_k = np.zeros(0), np.zeros(0)  # watts of a node, and what they make it, of that limit
@@ -65,8 +66,8 @@ class Beliefs:
     def of(self, jobs: Sequence[Job], view: View) -> Floats:
         """All that is known of ``jobs``, ``(J, COLUMNS)``."""
         rows = self._rows(jobs, view)
-        new = np.flatnonzero(~self._is_whole[rows])
-        if len(new):
+        new = np.flatnonzero(~self._is_whole[rows]).tolist()
+        if new:
             self._learn_all([jobs[place] for place in new], [rows[place] for place in new], view)
         return self._table[rows]
 
@@ -114,6 +115,7 @@ class Beliefs:
         """Take units to go out of service within ``AHEAD_S`` with these probabilities."""
         self.risk_U, self.mean_risk, self.risky_U = risk_U, float(risk_U.mean()), risky(risk_U)
         self.rate_U = -np.log1p(-np.minimum(risk_U, _SURE)) / AHEAD_S
+        self.mean_rate = float(self.rate_U.mean())
 
     def _learn(self, jobs: Sequence[Job], view: View) -> None:
         """Give new jobs their rows: what they want, how long they will run, and wait."""
@@ -124,8 +126,8 @@ class Beliefs:
         self._row |= {job.id: first + place for place, job in enumerate(jobs)}
         new = self._table[first:last]
         new[:, :_PLAIN] = [(job.submit, job.nodes, job.walltime) for job in jobs]
-        runtime, walltime_s = view.twins.performance(jobs), new[:, _WALLTIME]
-        new[:, _RUNTIME] = np.minimum(np.maximum(runtime.mean, LEAST_RUNTIME_S), np.maximum(walltime_s, LEAST_RUNTIME_S))
+        runtime, most_s = view.twins.performance(jobs), np.maximum(new[:, _WALLTIME], LEAST_RUNTIME_S)
+        new[:, _RUNTIME] = np.minimum(np.maximum(runtime.mean, LEAST_RUNTIME_S), most_s)
         new[:, _RUNTIME + 1], new[:, _RUNTIME + 2] = _relative(runtime)
         self._learn_turns(first, view)
 

@@ -29,18 +29,21 @@ from hpcsim.plugin import Room, View
 
 from .beliefs import J_PER_KWH, Beliefs
 from .network import Floats32
-from .shape import CLOCKS, DISCOUNT_S, MODES, OBJECTIVES, PLACES
+from .shape import CLOCKS, DISCOUNT_S, MODES, OBJECTIVES
 
 Floats = npt.NDArray[np.float64]
 
 _HOUR_S: Final = 3600.0
-_CLOCK_M: Final = np.array([clock for clock, _ in MODES])
-_PLACE_M: Final = np.array([place for _, place in MODES])
+CLOCK_M: Final = np.array([clock for clock, _ in MODES])
+PLACE_M: Final = np.array([place for _, place in MODES])
+"""Clock and place of each mode."""
+
+_CLOCKS: Final = np.linspace(0.0, 1.0, len(CLOCKS))  # from the full one to that of least energy
 
 
 def speeds(clock_J: Floats) -> Floats:
     """The speeds of ``CLOCKS`` for jobs whose clock of least energy is ``clock_J``: ``(J, C)``."""
-    return np.asarray(1.0 + (clock_J[:, None] - 1.0) * np.linspace(0.0, 1.0, len(CLOCKS)))
+    return np.asarray(1.0 + (clock_J[:, None] - 1.0) * _CLOCKS)
 
 
 def slowness(beta_J: Floats, speed_JC: Floats) -> Floats:
@@ -109,8 +112,8 @@ class Costs:
             drawn = (spec.idle_w + dynamic_w * self.speed_JC**spec.speed_exponent) * self.runtime_JC
             beyond = drawn - drawn[:, :1] - rest_w * longer_JC
             kwh_JC = nodes_J[:, None] * beyond * (1.0 + view.power.overhead) / J_PER_KWH
-            self._table[:, :, 0] = (-kwh_JC / hourly_O[0])[:, _CLOCK_M]
-        self._delayed_JM = (longer_JC * nodes_J[:, None] / max(view.up_nodes, 1) / hourly_O[1])[:, _CLOCK_M]
+            self._table[:, :, 0] = (-kwh_JC / hourly_O[0])[:, CLOCK_M]
+        self._delayed_JM = (longer_JC * nodes_J[:, None] / max(view.up_nodes, 1) / hourly_O[1])[:, CLOCK_M]
         rate_U = beliefs.rate_U
         if rate_U.size and len(nodes_J):
             open_U = view.free_units(room) if places > 1 else np.arange(len(rate_U))
@@ -118,9 +121,9 @@ class Costs:
             units_J = np.ceil(nodes_J / view.unit_nodes).astype(int)
             usual_J = units_J * (rate.mean() if len(rate) else 0.0)
             safest_J = np.where(units_J <= len(safe), units_J * (safe.mean() if len(safe) else 0.0), usual_J)
-            rate_JP = np.stack([usual_J, safest_J], 1)[:, : len(PLACES)]
-            lost_JM = _lost_h(rate_JP[:, _PLACE_M], nodes_J[:, None], self.runtime_JC[:, _CLOCK_M])
-            anyhow_J = _lost_h(units_J * rate_U.mean(), nodes_J, self.runtime_JC[:, 0])
+            rate_JP = np.array([usual_J, safest_J]).T
+            lost_JM = _lost_h(rate_JP[:, PLACE_M], nodes_J[:, None], self.runtime_JC[:, CLOCK_M])
+            anyhow_J = _lost_h(units_J * beliefs.mean_rate, nodes_J, self.runtime_JC[:, 0])
             self._table[:, :, 2] = (anyhow_J[:, None] - lost_JM) / hourly_O[2]
 
     def while_waiting(self, per_s: float, turn_J: Floats) -> Floats32:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,10 @@ from .shape import DOUBT, MODES, OBJECTIVES, REST
 
 Floats = npt.NDArray[np.float64]
 
-_DOUBT = np.array(DOUBT)
+HELD: Final = 1000.0
+"""An aversion with which nothing is done that the rule would not do."""
+
+_DOUBT: Final = np.array(DOUBT)
 
 
 class Worth(NamedTuple):
@@ -40,7 +43,7 @@ def weights_of(job_JF: Floats32, weights: Floats, kappa: float) -> Floats:
     """The weights of each action, ``(A, O)``. Ways to rest are about no job, and have the weights as they are."""
     jobs, modes = len(job_JF), len(MODES)
     weights_AO = np.empty((jobs * modes + len(REST), len(OBJECTIVES)))
-    weights_AO[: jobs * modes].reshape(jobs, modes, -1)[:] = surer(weights[None], job_JF, kappa)[:, None]
+    weights_AO[: jobs * modes].reshape(jobs, modes, len(OBJECTIVES))[:] = surer(weights[None], job_JF, kappa)[:, None]
     weights_AO[jobs * modes :] = weights
     return weights_AO
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,27 +11,61 @@ import numpy.typing as npt
 from hpcsim.plugin import Job
 
 from .choosing import Worth
-from .network import Floats32
-from .shape import CLOCKS, MODES, OBJECTIVES, PLACES, REST
+from .network import Floats32, State
+from .shape import CLOCKS, MODES, OBJECTIVES, OF_JOB, PLACES, REST
 
-_STARTS = [f"start {CLOCKS[clock]}" + (f", {PLACES[place]}" if place else "") for clock, place in MODES]
+_MOST_KEPT: Final = 4096
+_AT_ONCE: Final = 128
+_FITS: Final = OF_JOB.index("fits")
+_STARTS: Final = [f"start {CLOCKS[clock]}" + (f", {PLACES[place]}" if place else "") for clock, place in MODES]
+
+
+class Choice(NamedTuple):
+    """What a network is asked about: a state at second ``now``, its jobs, the weights, and what the rule would do."""
+
+    now: int
+    jobs: Sequence[Job]
+    state: State
+    weights: npt.NDArray[np.float64]
+    usual: int | None
 
 
 class Journal:
-    """Of each choice the chosen action and the ``most`` best others, a row each; and the weights, hour by hour."""
+    """Of each choice the chosen action and the ``most`` best others, a row each; and the weights, hour by hour.
+
+    Where the rule has chosen whatever the network says, that can be asked later: such choices are kept until then.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._choices = 0
+        self._kept: list[Choice] = []
         self._plain: list[tuple[int, int, str, str, bool]] = []  # second, choice, job, action, whether it was chosen
         self._numbers: list[npt.NDArray[np.float64]] = []
 
-    def note(
-        self, now: int, jobs: Sequence[Job], fits: npt.NDArray[np.bool_], q_AHO: Floats32, worth: Worth, chosen: int
-    ) -> None:
-        """A choice: ``fits`` says which jobs would start, and not have nodes kept for them."""
+    def keep(self, choice: Choice) -> None:
+        """A choice as the rule has made it."""
+        if self._most:
+            self._kept.append(choice)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more choices should be kept."""
+        return len(self._kept) >= _MOST_KEPT
+
+    def catch_up(self, asked: Callable[[Sequence[Choice]], Sequence[tuple[Floats32, Worth]]]) -> None:
+        """Note the choices that were kept, by what the network says of some of them at a time when ``asked``."""
+        kept, self._kept = self._kept, []
+        for begin in range(0, len(kept), _AT_ONCE):
+            some = kept[begin : begin + _AT_ONCE]
+            for choice, (q_AHO, worth) in zip(some, asked(some), strict=True):
+                self.note(choice, q_AHO, worth, cast("int", choice.usual))
+
+    def note(self, choice: Choice, q_AHO: Floats32, worth: Worth, chosen: int) -> None:
+        """A choice, and what was chosen."""
         if not self._most:
             return
+        now, jobs, fits = choice.now, choice.jobs, choice.state.job_JF[:, _FITS] > 0
         less_A = -worth.mean_A
         others = less_A.argsort(kind="stable")[: self._most + 1].tolist()
         listed = [chosen, *(each for each in others if each != chosen and less_A[each] < np.inf)][: self._most + 1]

@@ -12,7 +12,7 @@ Nowe and Steckelmacher (2019), Dynamic weights in multi-objective deep reinforce
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -57,41 +57,69 @@ def values(tensors: Tensors, state: State, *, dueling: bool = True) -> Floats32:
     what has been learned beyond that, 0 in the mean of all that is legal. Of actions that are not legal it
     is 0. Without ``dueling`` the value of the state is left out, so that what is learned has to be whole values.
     """
-    job_JF = state.job_JF
-    jobs = len(job_JF)
-    whole = _relu(state.all_G @ tensors["all.1"] + tensors["all.1.bias"])
-    if jobs:
-        hidden = job_JF @ tensors["job.1"] + tensors["job.1.bias"]
-        hidden -= hidden.sum(1, keepdims=True) * (1.0 / WIDTH)
-        deviation_J = np.sqrt(np.einsum("jd,jd->j", hidden, hidden) * (1.0 / WIDTH) + 1e-5)
-        hidden *= (1.0 / deviation_J)[:, None]
-        seen_JD = _relu(hidden * tensors["job.norm"] + tensors["job.norm.bias"])
-        seen_JD = _relu(seen_JD @ tensors["job.2"] + tensors["job.2.bias"])
-        pooled = [seen_JD.sum(0) * (1.0 / jobs), seen_JD.max(0)]
-    else:
-        seen_JD = np.zeros((0, WIDTH), np.float32)
-        pooled = [np.zeros(WIDTH, np.float32)] * 2
-    context = _relu(np.concatenate([*pooled, whole]) @ tensors["context.1"] + tensors["context.1.bias"])
-    context = _relu(context @ tensors["context.2"] + tensors["context.2.bias"])
-    job, mode = np.nonzero(state.legal_JM)
-    rest = np.flatnonzero(state.legal_R)
-    of_job_JD = seen_JD @ tensors["action.job"] + context @ tensors["action.context"]
-    of_rest_D = context @ tensors["rest.context"]
-    believed_AO = state.believed_JMO[job, mode]
-    started_AD = of_job_JD[job]
+    return values_of_all(tensors, [state], dueling=dueling)[0]
+
+
+def values_of_all(tensors: Tensors, states: Sequence[State], *, dueling: bool = True) -> list[Floats32]:
+    """The same of each of S states, which together takes less time. Jobs and actions of all states are in one row."""
+    each = State._make(zip(*states, strict=True))
+    jobs_S = np.array([len(job_JF) for job_JF in each.job_JF])
+    state_J = np.arange(len(states)).repeat(jobs_S)
+    seen_JD = _encoded(tensors, np.concatenate(each.job_JF))
+    whole_SD = _layer(tensors, "all.1", np.array(each.all_G))
+    mean_SD = _by_state(np.add, seen_JD, jobs_S) * (1.0 / np.maximum(jobs_S, 1).astype(np.float32))[:, None]
+    most_SD = _by_state(np.maximum, seen_JD, jobs_S)  # none is below 0
+    context = _layer(tensors, "context.1", np.concatenate([mean_SD, most_SD, whole_SD], 1))
+    context = _layer(tensors, "context.2", context)
+    legal_JM, legal_SR = np.concatenate(each.legal_JM), np.array(each.legal_R)
+    (job, mode), (state_R, rest) = legal_JM.nonzero(), legal_SR.nonzero()
+    believed_AO = np.concatenate(each.believed_JMO)[job, mode]
+    started_AD = (seen_JD @ tensors["action.job"])[job]
+    started_AD += (context @ tensors["action.context"])[state_J[job]]
     started_AD += tensors["action.mode"][mode]
     started_AD += BELIEVED * believed_AO @ tensors["action.believed"]
-    hidden_AD = np.concatenate([started_AD, of_rest_D + tensors["rest.mode"][rest]])
-    advantage_AHO = (_relu(hidden_AD) @ tensors["advantage"]).reshape(-1, *_OUT)
+    rested_AD = (context @ tensors["rest.context"])[state_R]
+    rested_AD += tensors["rest.mode"][rest]
+    of_start_AX, of_rest_AX = (_relu(of_AD) @ tensors["advantage"] for of_AD in (started_AD, rested_AD))
     if dueling:
-        value = _relu(context @ tensors["value.1"] + tensors["value.1.bias"]) @ tensors["value.2"]
-        value += tensors["value.2.bias"]
-        advantage_AHO += value.reshape(_OUT) + state.ahead_O - advantage_AHO.sum(0) * (1.0 / len(advantage_AHO))
-    advantage_AHO[: len(job)] += believed_AO[:, None]
-    q_AHO = np.zeros((jobs * len(MODES) + len(state.legal_R), *_OUT), np.float32)
-    q_AHO[job * len(MODES) + mode] = advantage_AHO[: len(job)]
-    q_AHO[jobs * len(MODES) + rest] = advantage_AHO[len(job) :]
-    return q_AHO
+        value_SX = _layer(tensors, "value.1", context) @ tensors["value.2"] + tensors["value.2.bias"]
+        value_SX.reshape(-1, *_OUT)[:] += np.array(each.ahead_O)[:, None]
+        starts_S, rests_S = np.bincount(state_J[job], minlength=len(states)), legal_SR.sum(1)
+        sum_SX = _by_state(np.add, of_start_AX, starts_S) + _by_state(np.add, of_rest_AX, rests_S)
+        value_SX -= sum_SX * (1.0 / np.maximum(starts_S + rests_S, 1).astype(np.float32))[:, None]
+        of_start_AX += value_SX[state_J[job]]
+        of_rest_AX += value_SX[state_R]
+    of_start_AX.reshape(-1, *_OUT)[:] += believed_AO[:, None]
+    actions_S = jobs_S * len(MODES) + legal_SR.shape[1]
+    end_S = actions_S.cumsum()
+    q_AX = np.zeros((end_S[-1], of_rest_AX.shape[1]), np.float32)
+    q_AX[job * len(MODES) + mode + state_J[job] * legal_SR.shape[1]] = of_start_AX
+    q_AX[(end_S - legal_SR.shape[1])[state_R] + rest] = of_rest_AX
+    return np.split(q_AX.reshape(-1, *_OUT), end_S[:-1])
+
+
+def _encoded(tensors: Tensors, job_JF: Floats32) -> Floats32:
+    """Each job by itself, ``(J, D)``."""
+    hidden = job_JF @ tensors["job.1"] + tensors["job.1.bias"]
+    hidden -= hidden.sum(1, keepdims=True) * (1.0 / WIDTH)
+    deviation_J = np.sqrt(np.einsum("jd,jd->j", hidden, hidden) * (1.0 / WIDTH) + 1e-5)
+    hidden *= (1.0 / deviation_J)[:, None]
+    return _layer(tensors, "job.2", _relu(hidden * tensors["job.norm"] + tensors["job.norm.bias"]))
+
+
+def _by_state(ufunc: np.ufunc, rows: Floats32, rows_S: npt.NDArray[np.int64]) -> Floats32:
+    """The sum, or the like, of the rows of each state, which has so many, one state's after another's; 0 of none."""
+    if len(rows_S) == 1 and len(rows):
+        return np.asarray(ufunc.reduce(rows, 0, keepdims=True))
+    found = np.zeros((len(rows_S), rows.shape[1]), np.float32)
+    some = np.flatnonzero(rows_S)
+    if len(some):
+        found[some] = ufunc.reduceat(rows, (rows_S.cumsum() - rows_S)[some])
+    return found
+
+
+def _layer(tensors: Tensors, name: str, x: Floats32) -> Floats32:
+    return _relu(x @ tensors[name] + tensors[f"{name}.bias"])
 
 
 def _relu(x: Floats32) -> Floats32:

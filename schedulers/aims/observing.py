@@ -12,8 +12,8 @@ import numpy.typing as npt
 from hpcsim.plugin import Job, Room, View
 from hpcsim.schedulers.scales import LONGEST_S, scaled
 
-from .beliefs import AHEAD_S, COLUMNS, Beliefs, node_hours, waited_h
-from .believed import Costs, out_of_turn, until_started, urgency
+from .beliefs import AHEAD_S, COLUMNS, Beliefs, node_hours
+from .believed import CLOCK_M, PLACE_M, Costs, out_of_turn, until_started, urgency
 from .shape import MODES, OF_ALL, OF_JOB, REST, VISIBLE
 
 Floats = npt.NDArray[np.float64]
@@ -100,20 +100,19 @@ class Pass:
         self._costs = Costs(known_as, view, room, beliefs, hourly_O, sleeps=sleeps, places=places)
         self.speed_JC = self._costs.speed_JC
         slowed_J = (self.speed_JC[:, -1:] < _NEARLY_FULL) & speeds
-        clock_M, place_M = np.array(MODES).T
-        self._modes_JM = (slowed_J | (clock_M == 0)) & (place_M < places)
+        self._modes_JM = (slowed_J | (CLOCK_M == 0)) & (places > PLACE_M)
         self._total, self._nodes = max(view.up_nodes, 1), view.nodes
         busy = 1.0 - room.free / self._total
         self._usual_h = float(hourly_O[1]) / _HOUR_S
-        self._congested = rhythm.congested(waited_h(queue, view.now), busy, self._usual_h, view.now)
         self._waiting_h, self._waiting_J = node_hours(known), area[seen] / _HOUR_S
         self._nodes_J = known[seen, _KNOWN["nodes"]]
         waited = (view.now - known[:, _KNOWN["submit_s"]]) / _HOUR_S
+        self._congested = rhythm.congested(float(known[:, _KNOWN["nodes"]] @ waited), busy, self._usual_h, view.now)
         self._waited_J = self._nodes_J * waited[seen]
         self._waited_s_J, self._in_turn_s_J = waited[seen] * _HOUR_S, known_as["in_turn_s"]
         urgent = urgency(waited, known[:, _KNOWN["runtime_s"]] / _HOUR_S, runtime_power)
         turn = np.argsort(-urgent, kind="stable")
-        self._line_3K = np.stack([known[:, _KNOWN["nodes"]], area / _HOUR_S, waited])[:, turn]  # the most urgent first
+        self._line_3K = np.array([known[:, _KNOWN["nodes"]], area / _HOUR_S, waited])[:, turn]  # the most urgent first
         self._in_line_J, self._urgency_J = np.argsort(turn)[seen], urgent[seen]
         self._walltime_J = known[seen, _KNOWN["walltime_s"]] + view.launch_latency
         self._other_J = np.array([bool(job.cores) or job.id in room.special for job in self.jobs], bool)

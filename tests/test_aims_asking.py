@@ -1,0 +1,104 @@
+"""When AIMS asks whom: twins about jobs that can be chosen, and the network of choices that the rule has made."""
+
+from collections import defaultdict
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hpcsim import simulate
+from hpcsim.engine.view import View
+from hpcsim.replay import begin
+from hpcsim.schedulers.aims.beliefs import COLUMNS, WARMED_S, Beliefs
+from hpcsim.schedulers.aims.network import State, drawn, values, values_of_all
+from hpcsim.schedulers.aims.shape import MODES, OBJECTIVES, OF_ALL, OF_JOB, VISIBLE, shapes
+
+DAY = {"days": 0.25, "seed": 3, "load": 1.0}
+
+
+def state(rng, jobs, rests):
+    return State(
+        rng.random((jobs, len(OF_JOB)), np.float32), rng.random(len(OF_ALL), np.float32),
+        -rng.random((jobs, len(MODES), len(OBJECTIVES)), np.float32) / 100, -rng.random(len(OBJECTIVES), np.float32),
+        rng.random((jobs, len(MODES))) < 0.5, np.array(rests),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("dueling", [True, False])
+def test_states_together_are_worth_what_each_is_by_itself(dueling):
+    rng = np.random.default_rng(5)
+    tensors = drawn(rng, shapes())
+    tensors["advantage"] = tensors["advantage"] * 50
+    rests = [(True, True, True), (False, False, False), (True, False, False), (False, True, True)]
+    states = [state(rng, jobs, rests[jobs % 4]) for jobs in (3, 0, 64, 1, 2, 0, 17)]
+    states.append(states[0]._replace(legal_JM=np.zeros((3, len(MODES)), bool)))
+    for seen, found in zip(states, values_of_all(tensors, states, dueling=dueling), strict=True):
+        alone = values(tensors, seen, dueling=dueling)
+        assert found.shape == alone.shape == (len(seen.legal_A), *alone.shape[1:])
+        assert found == pytest.approx(alone, abs=1e-5)
+        assert not found[~seen.legal_A].any()
+
+
+def test_what_a_network_says_of_choices_that_are_the_rules_is_the_same_whenever_it_is_asked(monkeypatch):
+    """An aversion of a thousand deviations leaves the rule all choices, one of just below takes the other way there."""
+
+    def choices(aversion):
+        told = {"scheduler": {"name": "aims", "aversion": aversion}}
+        return simulate("polaris", DAY | told).tables["choices"].to_pandas()
+
+    at_once = choices(999.9)
+    monkeypatch.setattr("hpcsim.schedulers.aims.journal._MOST_KEPT", 100)
+    for later in (choices(1000.0), choices(None)):
+        plain = ["time_s", "choice", "job_id", "action", "chosen"]
+        pd.testing.assert_frame_equal(
+            at_once[plain][at_once.chosen], later[plain][later.chosen], check_index_type=False
+        )
+        assert later.worth.to_numpy() == pytest.approx(at_once.worth.to_numpy(), abs=1e-4)
+    assert len(at_once) > 1000
+
+
+def test_twins_are_asked_how_long_all_run_but_nothing_else_of_those_that_cannot_be_chosen():
+    sim = begin("polaris", {"seed": 3, "jobs": 200, "days": None, "scheduler": {"name": "aims", "policy": "rule"}})
+    asked = defaultdict(list)
+    for question in ("performance", "energy", "job_failure"):
+        twin = sim.twins["fault" if question == "job_failure" else question]
+        ask = getattr(twin, question)
+
+        def noted(jobs, *others, ask=ask, seen=asked[question]):
+            seen.append({job.id for job in jobs})
+            return ask(jobs, *others)
+
+        setattr(twin, question, noted)
+    view, beliefs = View(sim), Beliefs()
+    jobs = list(sim.workload.jobs(0, 200))
+    assert len(beliefs.of_runtimes(jobs, view)) == 200
+    assert [len(each) for each in asked["performance"]] == [200]
+    assert not asked["energy"]
+    known = beliefs.of(jobs[:VISIBLE], view)
+    assert [len(each) for each in asked["energy"]] == [len(each) for each in asked["job_failure"]] == [VISIBLE]
+    assert (known[:, COLUMNS.index("energy_kwh")] > 0).all()
+    beliefs.of(jobs[: VISIBLE + 3], view)
+    assert [len(each) for each in asked["energy"]] == [VISIBLE, 3]
+    assert len(asked["performance"]) == 1
+
+
+def test_how_warm_a_job_would_make_a_node_is_what_the_twin_of_heat_says_of_its_watts():
+    sim = begin("polaris", DAY | {"scheduler": {"name": "aims", "policy": "rule"}})
+    sim.run(4 * 3600)
+    view, beliefs, jobs = View(sim), Beliefs(), list(sim.workload.jobs(0, 60))
+    known = dict(zip(COLUMNS, beliefs.of(jobs, view).T, strict=True))
+    watts = known["energy_kwh"] * 3.6e6 / (known["runtime_s"] * known["nodes"])
+    usual = int(np.argsort(view.node_c)[view.machine.units // 2])
+    spec = view.machine.power  # two twins say how long and how much, so their watts may be more than a node can draw
+    watts = np.clip(watts, spec.idle_w, spec.idle_w + spec.cpu_dyn_w + spec.gpu_dyn_w)
+    said = view.twins.thermal(np.full(len(jobs), usual), watts, WARMED_S).mean
+    assert np.ptp(said) > 3.0
+    assert known["warmth_k"] == pytest.approx(said - view.machine.thermal.cpu_throttle_c, abs=0.3)
+
+
+def test_a_saved_scheduler_has_told_all_its_choices():
+    sim = begin("polaris", DAY | {"scheduler": "aims"})
+    sim.run(3 * 3600)
+    before = len(sim.scheduler.__getstate__()["_journal"].tables(())["choices"]["choice"])
+    assert before > 100
+    assert len(sim.scheduler.tables()["choices"]["choice"]) == before
