@@ -207,22 +207,23 @@ def in_short(found: Mapping[str, Compared]) -> None:
 def section(
     cells: Cells, around: Cells | None, asked: tuple[str, str | None, float | None], of: str, found: Compared
 ) -> None:
-    """The table of a metric: all together, each machine and load alone, the ceilings; and what is true of the claim."""
+    """The table of a metric: all together, the ceilings, each machine and load alone; and what is true of the claim."""
     metric, load, claim = asked
     has_ceiling = around is not None and metric in METRICS
     loads = cells.loads if load is None else ()
-    head = ["against", "all", *cells.scenarios, *(f"load {each}" for each in loads), "better in % of windows"]
-    head += ["plan", "bound"] if has_ceiling else []
+    head = ["against", "all", *(["plan", "bound"] if has_ceiling else [])]
+    head += [*cells.scenarios, *(f"load {each}" for each in loads), "better in % of windows"]
     print(f"| {' | '.join(head)} |")
     print("|---" * len(head) + "|")
     bounds: dict[str, Estimate | None] = {}
     for other, whole in found.items():
         parts = [compared(cells, metric, load, of, other, (name,)).more for name in cells.scenarios]
         parts += [_against(cells, metric, each, of, other).more for each in loads]
-        line = [other, percent(whole.more), *(percent(each, interval=False) for each in parts), _better(whole)]
+        line = [other, percent(whole.more)]
         if around is not None and has_ceiling:
             plan, bounds[other] = (compared(around, metric, load, who, other).more for who in (PLAN, BOUND))
             line += [percent(plan, interval=False), percent(bounds[other], interval=False)]
+        line += [*(percent(each, interval=False) for each in parts), _better(whole)]
         print(f"| {' | '.join(line)} |")
     print()
     if claim is not None:

@@ -343,7 +343,7 @@ def test_rows_are_made_once_and_stand_beside_the_results(tmp_path, monkeypatch, 
         part for head, part in sections.items() if head.startswith("Facility energy per work node-hour: claimed")
     )
     line = next(line for line in energy.splitlines() if line.startswith("| backfilling"))
-    *_, windows, plan_text, bound_text = line.strip("| ").split(" | ")
+    _, _, plan_text, bound_text, *_, windows = line.strip("| ").split(" | ")
     assert windows.endswith("] of 2")
     assert float(bound_text) < float(plan_text) < 0
     fair = [line.split(" | ") for line in sections["What it was bought with"].splitlines() if line.startswith("| ")]
@@ -355,6 +355,10 @@ def test_rows_are_made_once_and_stand_beside_the_results(tmp_path, monkeypatch, 
         "1.00",
         "0 |",
     ]
+
+    file = directory.root / "ceilings.csv"
+    file.write_text(file.read_text().replace(rows[0]["made_by"], "0" * 20))
+    assert called("aims_ceilings", directory.root, "--keep")[1] == ""  # of an earlier version, and all there
 
     code, _, err = called("aims_ceilings", directory.root, "--window", "yesterday")
     assert code == 2
