@@ -5,23 +5,16 @@ from collections import defaultdict
 import numpy as np
 import pandas as pd
 import pytest
+from aims_made import state
 
 from hpcsim import simulate
 from hpcsim.engine.view import View
 from hpcsim.replay import begin
 from hpcsim.schedulers.aims.beliefs import COLUMNS, WARMED_S, Beliefs
-from hpcsim.schedulers.aims.network import State, drawn, values, values_of_all
-from hpcsim.schedulers.aims.shape import MODES, OBJECTIVES, OF_ALL, OF_JOB, VISIBLE, shapes
+from hpcsim.schedulers.aims.network import drawn, values, values_of_all
+from hpcsim.schedulers.aims.shape import MODES, VISIBLE, shapes
 
 DAY = {"days": 0.25, "seed": 3, "load": 1.0}
-
-
-def state(rng, jobs, rests):
-    return State(
-        rng.random((jobs, len(OF_JOB)), np.float32), rng.random(len(OF_ALL), np.float32),
-        -rng.random((jobs, len(MODES), len(OBJECTIVES)), np.float32) / 100, -rng.random(len(OBJECTIVES), np.float32),
-        rng.random((jobs, len(MODES))) < 0.5, np.array(rests),
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("dueling", [True, False])
@@ -30,7 +23,7 @@ def test_states_together_are_worth_what_each_is_by_itself(dueling):
     tensors = drawn(rng, shapes())
     tensors["advantage"] = tensors["advantage"] * 50
     rests = [(True, True, True), (False, False, False), (True, False, False), (False, True, True)]
-    states = [state(rng, jobs, rests[jobs % 4]) for jobs in (3, 0, 64, 1, 2, 0, 17)]
+    states = [state(rng, jobs, rests=rests[jobs % 4]) for jobs in (3, 0, 64, 1, 2, 0, 17)]
     states.append(states[0]._replace(legal_JM=np.zeros((3, len(MODES)), bool)))
     for seen, found in zip(states, values_of_all(tensors, states, dueling=dueling), strict=True):
         alone = values(tensors, seen, dueling=dueling)

@@ -23,7 +23,7 @@ ELSEWHERE = {
         "docs/telemetry.md": "test_telemetry.py", "docs/testing.md": "test_docs.py",
         "docs/tournament.md": "test_tournament_grid.py",
     },
-    "yaml": {"docs/queues.md": "test_special_queues.py", "docs/tournament.md": "test_tournament_grid.py"},
+    "yaml": {"docs/queues.md": "test_queue_nodes.py", "docs/tournament.md": "test_tournament_grid.py"},
     "sh": {"docs/tutorial.md": "test_tutorial.py"},
     "toml": {},
 }  # fmt: skip
