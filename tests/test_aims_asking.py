@@ -1,4 +1,4 @@
-"""When AIMS asks whom: twins about jobs that can be chosen, and the network of choices that the rule has made."""
+"""When AIMS asks whom: twins about jobs that can be chosen, the network also later about what the rule has chosen."""
 
 from collections import defaultdict
 
@@ -41,7 +41,7 @@ def test_what_a_network_says_of_choices_that_are_the_rules_is_the_same_whenever_
 
     at_once = choices(999.9)
     monkeypatch.setattr("hpcsim.schedulers.aims.journal._MOST_KEPT", 100)
-    for later in (choices(1000.0), choices(None)):
+    for later in (choices(1000.0), choices(1e6)):
         plain = ["time_s", "choice", "job_id", "action", "chosen"]
         pd.testing.assert_frame_equal(
             at_once[plain][at_once.chosen], later[plain][later.chosen], check_index_type=False
@@ -89,9 +89,21 @@ def test_how_warm_a_job_would_make_a_node_is_what_the_twin_of_heat_says_of_its_w
     assert known["warmth_k"] == pytest.approx(said - view.machine.thermal.cpu_throttle_c, abs=0.3)
 
 
-def test_a_saved_scheduler_has_told_all_its_choices():
-    sim = begin("polaris", DAY | {"scheduler": "aims"})
-    sim.run(3 * 3600)
-    before = len(sim.scheduler.__getstate__()["_journal"].tables(())["choices"]["choice"])
-    assert before > 100
-    assert len(sim.scheduler.tables()["choices"]["choice"]) == before
+def test_forks_and_snapshots_change_no_bit_of_what_is_told(tmp_path):
+    """Choices wait for the network when a run is copied or saved: it, its copy and what was restored tell the same."""
+    scenario = DAY | {"scheduler": {"name": "aims", "aversion": 1000.0}}
+    alone = begin("polaris", scenario)
+    alone.run()
+    sim, restored = begin("polaris", scenario), begin("polaris", scenario)
+    for hour in (1, 2, 4):
+        sim.run(hour * 3600)
+        fork = sim.fork()
+    assert sim.scheduler._journal._kept
+    sim.save(tmp_path / "snapshot")
+    restored.restore(tmp_path / "snapshot")
+    for each in (sim, fork, restored):
+        each.run()
+        told, whole = each.scheduler.tables()["choices"], alone.scheduler.tables()["choices"]
+        assert told.keys() == whole.keys()
+        for name in whole:
+            assert list(told[name]) == list(whole[name])

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from hpcsim.machine.spec import MachineSpec
     from hpcsim.workload.job import Workload
 
-VERSION: Final = 6  # of what the file holds
+VERSION: Final = 7  # of what the file holds
 _FORMAT: Final = "hpcsim snapshot"
 _NOT_SOUND: Final = (
     KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError, RuntimeError,

@@ -48,7 +48,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Aims:
-    """Asks the digital twins about every job, and lets a trained network choose what starts, how, where and how fast.
+    """Asks the digital twins about jobs and nodes, and lets a trained network choose what starts, how, where, how fast.
 
     The network says of each action how much energy, waiting and lost work it expects, by an ensemble that also says
     how unsure that is. The weights of the three adapt every hour; what a twin is unsure of counts less, and of actions
@@ -254,7 +254,7 @@ class Aims:
     def _by_network(self, state: State, now: int) -> int:
         given, of_network_D = self._options.aversion, self._known.aversion_D
         usual = by_rule(state) if self._options.anchor else None
-        choice = Choice(now, self.seen.jobs, state, self.objectives.weights, usual)
+        choice = Choice(now, self.seen.names, state, self.objectives.weights, usual)
         if usual is not None and (of_network_D.min() if given is None else given) >= HELD:
             self._journal.keep(choice)
             if self._journal.is_full:
@@ -342,10 +342,6 @@ class Aims:
             else:
                 yield each._replace(units=units)
         yield from others
-
-    def __getstate__(self) -> dict[str, Any]:
-        self._journal.catch_up(self._asked)
-        return self.__dict__
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Aims:
         twin = copy.copy(self)

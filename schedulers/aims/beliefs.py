@@ -33,8 +33,10 @@ COLUMNS: Final = (
 the clock; the ``clock`` of least energy, and the share of the energy that is saved at it; ``in_turn_s``, how long
 it was to wait when it was first seen, if all nodes do what runs and waits before it first."""
 
-_PLAIN: Final = 3  # columns that are asked of no twin
-_WALLTIME, _RUNTIME = COLUMNS.index("walltime_s"), COLUMNS.index("runtime_s")
+_PLAIN: Final = [COLUMNS.index(name) for name in ("submit_s", "nodes", "walltime_s")]
+_WALLTIME, _RUNTIME, _DOUBT, _EPISTEMIC = (
+    COLUMNS.index(name) for name in ("walltime_s", "runtime_s", "runtime_doubt", "runtime_epistemic")
+)
 _TOGETHER: Final = 8
 _SURE: Final = 0.999  # the greatest probability of a failure that is believed
 _ASKED_SPEED: Final = 0.9  # at which the twin of energy is asked a second time
@@ -72,7 +74,7 @@ class Beliefs:
         return self._table[rows]
 
     def of_runtimes(self, jobs: Sequence[Job], view: View) -> Floats:
-        """What is known of ``jobs``, ``(J, COLUMNS)``: of those of which not all was asked only what they want."""
+        """The same, but that where no more was asked so far than how long a job runs, all else is 0."""
         rows = self._rows(jobs, view)
         return self._table[rows]
 
@@ -125,15 +127,15 @@ class Beliefs:
             self._is_whole = np.concatenate([self._is_whole, np.zeros_like(self._is_whole)])
         self._row |= {job.id: first + place for place, job in enumerate(jobs)}
         new = self._table[first:last]
-        new[:, :_PLAIN] = [(job.submit, job.nodes, job.walltime) for job in jobs]
+        new[:, _PLAIN] = [(job.submit, job.nodes, job.walltime) for job in jobs]
         runtime, most_s = view.twins.performance(jobs), np.maximum(new[:, _WALLTIME], LEAST_RUNTIME_S)
         new[:, _RUNTIME] = np.minimum(np.maximum(runtime.mean, LEAST_RUNTIME_S), most_s)
-        new[:, _RUNTIME + 1], new[:, _RUNTIME + 2] = _relative(runtime)
+        new[:, _DOUBT], new[:, _EPISTEMIC] = _relative(runtime)
         self._learn_turns(first, view)
 
     def _learn_all(self, jobs: Sequence[Job], rows: Sequence[int], view: View) -> None:
         """Fill in all else of the rows of jobs."""
-        self.look_at_machine(view)
+        self.look_at_machine(view)  # for who has not
         self._is_whole[rows] = True
         table, twins = self._table[rows], view.twins
         column = {name: table[:, place] for place, name in enumerate(COLUMNS)}

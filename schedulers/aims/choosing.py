@@ -13,7 +13,7 @@ from .shape import DOUBT, MODES, OBJECTIVES, REST
 Floats = npt.NDArray[np.float64]
 
 HELD: Final = 1000.0
-"""An aversion with which nothing is done that the rule would not do."""
+"""An aversion to everything with which nothing is done that the rule would not do, where that is the measure."""
 
 _DOUBT: Final = np.array(DOUBT)
 

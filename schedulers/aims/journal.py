@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from hpcsim.plugin import Job
-
 from .choosing import Worth
 from .network import Floats32, State
 from .shape import CLOCKS, MODES, OBJECTIVES, OF_JOB, PLACES, REST
 
-_MOST_KEPT: Final = 4096
+_MOST_KEPT: Final = 512
 _AT_ONCE: Final = 128
 _FITS: Final = OF_JOB.index("fits")
 _STARTS: Final = [f"start {CLOCKS[clock]}" + (f", {PLACES[place]}" if place else "") for clock, place in MODES]
 
 
 class Choice(NamedTuple):
-    """What a network is asked about: a state at second ``now``, its jobs, the weights, and what the rule would do."""
+    """What a network is asked about: a state at second ``now``, names of jobs, weights, and what the rule would do."""
 
     now: int
-    jobs: Sequence[Job]
+    jobs: list[str]
     state: State
     weights: npt.NDArray[np.float64]
     usual: int | None
@@ -33,7 +32,8 @@ class Choice(NamedTuple):
 class Journal:
     """Of each choice the chosen action and the ``most`` best others, a row each; and the weights, hour by hour.
 
-    Where the rule has chosen whatever the network says, that can be asked later: such choices are kept until then.
+    Where the rule has chosen whatever the network says, that can be asked later, of many at a time: such choices are
+    kept until they are ``_MOST_KEPT``. Which are asked together decides the last bits, so nothing else brings it about.
     """
 
     def __init__(self, most: int) -> None:
@@ -72,7 +72,7 @@ class Journal:
         for action in listed:
             place, mode = divmod(action, len(MODES))
             if place < len(jobs):
-                job, told = jobs[place].name, _STARTS[mode] if fits[place] else "keep nodes for it"
+                job, told = jobs[place], _STARTS[mode] if fits[place] else "keep nodes for it"
             else:
                 job, told = "", "start nothing more; " + REST[action - len(jobs) * len(MODES)]
             self._plain.append((now, self._choices, job, told, action == chosen))
@@ -82,6 +82,12 @@ class Journal:
         numbers[:, -len(OBJECTIVES) :] = worth.weights_AO[listed]
         self._numbers.append(numbers)
         self._choices += 1
+
+    def __deepcopy__(self, memo: object) -> Journal:
+        twin = copy.copy(self)
+        for name in ("_kept", "_plain", "_numbers"):  # what is in them is never changed
+            setattr(twin, name, getattr(self, name).copy())
+        return twin
 
     def tables(self, course: Sequence[tuple[int, float, float, float]]) -> dict[str, dict[str, Any]]:
         """Two tables, as columns: ``choices`` and ``weights``, of which ``course`` has the rows."""

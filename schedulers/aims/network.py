@@ -123,6 +123,7 @@ def _layer(tensors: Tensors, name: str, x: Floats32) -> Floats32:
 
 
 def _relu(x: Floats32) -> Floats32:
+    """The array itself, with nothing below 0 any more."""
     return np.maximum(x, 0.0, out=x)
 
 

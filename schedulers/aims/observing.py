@@ -95,6 +95,7 @@ class Pass:
         rate, work_rate = rhythm.follow(queue, known, view.now)
         seen = _visible(area)
         self.jobs: list[Job] = [queue[place] for place in seen]
+        self.names = [job.name for job in self.jobs]
         self._room, self._now = room, view.now
         known_as = dict(zip(COLUMNS, np.ascontiguousarray(beliefs.of(self.jobs, view).T), strict=True))
         self._costs = Costs(known_as, view, room, beliefs, hourly_O, sleeps=sleeps, places=places)
