@@ -2,8 +2,9 @@
 
     python -m benchmarks.aims_networks
 
-Of each kind of departure: the logarithm of what an episode costs with it, over what it costs with the rule, and its
-standard error; in the end the one that looked best, on other episodes.
+What episodes cost with the network, as a multiple of what they cost with the rule, while it was trained: the best of
+these checks is kept. Then, of each kind of departure, the logarithm of that ratio and its standard error; in the end
+the one that looked best, on other episodes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from hpcsim.schedulers.aims.shape import DEPARTURES
 from hpcsim.schedulers.aims.trained import TRAINED
 
 KINDS = ("another job", "another mode", "to hold", "another rest")
-HEAD = ("network", *KINDS, "all", "what looked best, on other episodes", "it may choose", "CPU min")
+HEAD = ("network", "while trained, after rounds", *KINDS, "all", "what looked best, on other episodes", "it may choose", "CPU min")
 
 
 def ratio(tried: Mapping[str, Any] | None) -> str:
@@ -33,8 +34,9 @@ def line(file: Path) -> list[str]:
     confirmed = next((name for name in tried if name.startswith("confirmed: ")), None)
     last = "none" if confirmed is None else f"{confirmed.removeprefix('confirmed: ')} {ratio(tried[confirmed])}"
     allowed = [kind for kind, averse in zip(KINDS, about["aversion"], strict=True) if averse < HELD]
+    checks = ", ".join(f"{each['number']}: {each['score']:.3f}" for each in about["rounds"])
     columns = [ratio(tried.get(name)) for name in (*DEPARTURES, " + ".join(DEPARTURES))]
-    return [f"`{file.stem}`", *columns, last, ", ".join(allowed) or "nothing", f"{about['cpu_s'] / 60:.0f}"]
+    return [f"`{file.stem}`", checks, *columns, last, ", ".join(allowed) or "nothing", f"{about['cpu_s'] / 60:.0f}"]
 
 
 def main() -> None:

@@ -71,7 +71,7 @@ class Plan(NamedTuple):
     shown: int = 12
     show_epsilon: float = 0.1
     imitated: int = 1500
-    rounds: int = 12
+    rounds: int = 8
     at_once: int = 4
     updates: int = 250
     check_every: int = 2
