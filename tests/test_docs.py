@@ -104,3 +104,12 @@ def test_the_page_about_aims_is_of_the_rows_that_are_kept(capsys):
     page = (DOCS / "aims-question.md").read_text()
     assert capsys.readouterr().out in page
     assert f"of {cells.count('done'):,} cells" in page
+
+
+def test_what_the_docs_of_aims_say_in_short_is_on_the_page_of_its_evidence():
+    text, page = (DOCS / "aims.md").read_text(), (DOCS / "aims-question.md").read_text()
+    table = text[text.index("| claimed | against EASY |") : text.index("**What it was bought with.**")]
+    said = re.findall(r"\d+\.\d", re.sub(r"^\| [a-z].*? \|", "", table, flags=re.MULTILINE))
+    assert len(said) > 20
+    on_page = set(re.findall(r"\d+\.\d", page))
+    assert [number for number in said if number not in on_page] == []
