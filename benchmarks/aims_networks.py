@@ -19,7 +19,15 @@ from hpcsim.schedulers.aims.shape import DEPARTURES
 from hpcsim.schedulers.aims.trained import TRAINED
 
 KINDS = ("another job", "another mode", "to hold", "another rest")
-HEAD = ("network", "while trained, after rounds", *KINDS, "all", "what looked best, on other episodes", "it may choose", "CPU min")
+HEAD = (
+    "network",
+    "while trained, after rounds",
+    *KINDS,
+    "all",
+    "what looked best, on other episodes",
+    "it may choose",
+    "CPU min",
+)
 
 
 def ratio(tried: Mapping[str, Any] | None) -> str:

@@ -68,9 +68,9 @@ class Beliefs:
     def of(self, jobs: Sequence[Job], view: View) -> Floats:
         """All that is known of ``jobs``, ``(J, COLUMNS)``."""
         rows = self._rows(jobs, view)
-        new = np.flatnonzero(~self._is_whole[rows]).tolist()
-        if new:
-            self._learn_all([jobs[place] for place in new], [rows[place] for place in new], view)
+        new = np.flatnonzero(~self._is_whole[rows])
+        if len(new):
+            self._learn_all([jobs[place] for place in new.tolist()], rows[new], view)
         return self._table[rows]
 
     def of_runtimes(self, jobs: Sequence[Job], view: View) -> Floats:
@@ -84,18 +84,24 @@ class Beliefs:
         if len(new) >= _TOGETHER:
             self._learn(new, view)
 
-    def _rows(self, jobs: Sequence[Job], view: View) -> list[int]:
-        rows = [self._row.get(job.id, -1) for job in jobs]
-        if -1 in rows:
-            self._learn([job for job, row in zip(jobs, rows, strict=True) if row < 0], view)
-            rows = [self._row[job.id] for job in jobs]
+    def _rows(self, jobs: Sequence[Job], view: View) -> Int64s:
+        """The rows of jobs; those that are new are given the next ones."""
+        rows = self._known(jobs)
+        new = np.flatnonzero(rows < 0)
+        if len(new):
+            rows[new] = len(self._row) + np.arange(len(new))
+            self._learn([jobs[place] for place in new.tolist()], view)
         return rows
+
+    def _known(self, jobs: Sequence[Job]) -> Int64s:
+        """The rows of jobs, -1 of those that are new."""
+        row = self._row
+        return np.array([row.get(job.id, -1) for job in jobs], np.int64)
 
     def runtime_s(self, running: Sequence[Running]) -> Floats:
         """How long running jobs are believed to run in all, as said when they waited; else their walltime."""
-        rows = [self._row.get(each.job.id, -1) for each in running]
-        known = self._table[rows, COLUMNS.index("runtime_s")]
-        return np.where(np.array(rows) >= 0, known, [each.job.walltime for each in running])
+        rows = self._known([each.job for each in running])
+        return np.where(rows >= 0, self._table[rows, _RUNTIME], [each.job.walltime for each in running])
 
     def look_at_machine(self, view: View) -> None:
         """Learn how likely units fail and how warm they are, if that is not known of the last hour."""
@@ -133,7 +139,7 @@ class Beliefs:
         new[:, _DOUBT], new[:, _EPISTEMIC] = _relative(runtime)
         self._learn_turns(first, view)
 
-    def _learn_all(self, jobs: Sequence[Job], rows: Sequence[int], view: View) -> None:
+    def _learn_all(self, jobs: Sequence[Job], rows: Int64s, view: View) -> None:
         """Fill in all else of the rows of jobs."""
         self.look_at_machine(view)  # for who has not
         self._is_whole[rows] = True
@@ -162,7 +168,8 @@ class Beliefs:
         running = list(view.running.values())
         left_s = self.runtime_s(running) - np.array([view.now - each.start for each in running])
         runs = float(np.maximum(left_s, 0.0) @ np.array([each.job.nodes for each in running], float))
-        row = np.array([self._row[job.id] for job in view.queue if job.id in self._row], int)
+        row = self._known(view.queue)
+        row = row[row >= 0]
         nodes, runtime_s = (self._table[row, COLUMNS.index(name)] for name in ("nodes", "runtime_s"))
         before = runs + np.cumsum(nodes * runtime_s) - nodes * runtime_s
         in_turn_s = view.now - self._table[row, COLUMNS.index("submit_s")] + before / view.nodes
