@@ -50,6 +50,14 @@ def test_what_a_network_says_of_choices_that_are_the_rules_is_the_same_whenever_
     assert len(at_once) > 1000
 
 
+def test_a_network_that_is_held_to_the_rule_decides_as_the_rule_alone():
+    held, alone = (
+        simulate("polaris", DAY | {"scheduler": {"name": "aims", **options}}).attempts
+        for options in ({"aversion": 1000.0}, {"policy": "rule"})
+    )
+    pd.testing.assert_frame_equal(held, alone)
+
+
 def test_twins_are_asked_how_long_all_run_but_nothing_else_of_those_that_cannot_be_chosen():
     sim = begin("polaris", {"seed": 3, "jobs": 200, "days": None, "scheduler": {"name": "aims", "policy": "rule"}})
     asked = defaultdict(list)
@@ -75,6 +83,14 @@ def test_twins_are_asked_how_long_all_run_but_nothing_else_of_those_that_cannot_
     assert len(asked["performance"]) == 1
 
 
+def test_in_a_crowd_most_that_wait_are_not_asked_about_yet_but_how_long_they_run():
+    sim = begin("polaris", {"days": 3, "seed": 11, "load": 8.0, "scheduler": "aims", "physics.queues": False})
+    sim.run(10 * 3600)
+    beliefs = sim.scheduler._beliefs
+    assert len(sim.queue) > 10 * VISIBLE
+    assert len(beliefs._row) - beliefs._is_whole.sum() > len(sim.queue) / 2
+
+
 def test_how_warm_a_job_would_make_a_node_is_what_the_twin_of_heat_says_of_its_watts():
     sim = begin("polaris", DAY | {"scheduler": {"name": "aims", "policy": "rule"}})
     sim.run(4 * 3600)
@@ -97,10 +113,14 @@ def test_forks_and_snapshots_change_no_bit_of_what_is_told(tmp_path):
     sim, restored = begin("polaris", scenario), begin("polaris", scenario)
     for hour in (1, 2, 4):
         sim.run(hour * 3600)
+        asked = sim.scheduler._journal._choices
         fork = sim.fork()
-    assert sim.scheduler._journal._kept
+        assert sim.scheduler._journal._choices == asked
+    waiting = len(sim.scheduler._journal._kept)
+    assert waiting % 128 > 0
     sim.save(tmp_path / "snapshot")
     restored.restore(tmp_path / "snapshot")
+    assert [len(each.scheduler._journal._kept) for each in (sim, fork, restored)] == [waiting] * 3
     for each in (sim, fork, restored):
         each.run()
         told, whole = each.scheduler.tables()["choices"], alone.scheduler.tables()["choices"]
