@@ -3,13 +3,14 @@
     python -m benchmarks.aims_evidence question            # AIMS and its rivals: scenarios/aims-question.yaml
     python -m benchmarks.aims_evidence seeds               # AIMS by four more trainings each on three machines
     python -m benchmarks.aims_evidence ablations           # AIMS on polaris without one thing each, three times
-        [--minutes 60] [--work evidence] [--workers N] [--again LABEL]
+        [--minutes 60] [--work evidence] [--workers N] [--again LABEL] [--seed N ...]
 
 The networks of the ablations have short trainings, that without nothing among them, and may depart from the rule in
 everything: what one is worth that is held to the rule does not hang on what it has learned.
 
 Rows are added to docs/evidence/PART.csv: the cell, its metrics, the version and the day. Called again, also on another
-machine, it goes on from them: what has a row is not run again, unless it is of the ``--again`` label. Networks and
+machine, it goes on from them: what has a row is not run again, unless it is of the ``--again`` label. Two machines can
+share the work: each takes other seeds of training by ``--seed``, and their rows are put into one file. Networks and
 cells stay in the folder ``--work``. `python -m benchmarks.aims_question docs/evidence/PART.csv` makes the tables.
 """
 
@@ -24,7 +25,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,19 +63,19 @@ def label(entrant: Entrant) -> str:
     return entrant if isinstance(entrant, str) else str(entrant.get("label", entrant["name"]))
 
 
-def pieces(part: str, question: dict[str, Any], work: Path) -> Iterator[Piece]:
-    """All that a part consists of, in order."""
+def pieces(part: str, question: dict[str, Any], work: Path, only: Collection[int]) -> Iterator[Piece]:
+    """All that a part consists of, in order; of trainings those of ``only`` these seeds, if any are given."""
     if part == "question":
         for load in question["loads"]:
             for scenario in question["scenarios"]:
                 yield Piece(scenario, [load], question["schedulers"], [])
     elif part == "seeds":
-        for seed in SEEDS:
+        for seed in [each for each in SEEDS if each in (only or SEEDS)]:
             for machine in MACHINES:
                 piece = trained(machine, f"aims seed {seed}", seed, question, work, [], {})
                 yield piece._replace(loads=list(LOADS_OF_SEEDS))
     else:
-        for seed in OF_ABLATIONS:
+        for seed in [each for each in OF_ABLATIONS if each in (only or OF_ABLATIONS)]:
             for ablation in ("nothing", *ABLATIONS):
                 without = [*SHORT, *(["--without", ablation] if ablation in ABLATIONS else [])]
                 changed = as_trained(ablation)
@@ -171,6 +172,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--work", type=Path, default=Path("evidence"))
     parser.add_argument("--workers", type=int)
+    parser.add_argument("--seed", type=int, nargs="+", help="of trainings: only these")
     parser.add_argument("--again", metavar="LABEL", help="forget the rows of entrants whose label begins so")
     asked = parser.parse_args()
     until_s = time.monotonic() + 60.0 * asked.minutes
@@ -181,7 +183,7 @@ def main() -> None:
     rows = read(file)
     if asked.again:
         rows = {key: row for key, row in rows.items() if not row["scheduler"].startswith(asked.again)}
-    for piece in pieces(asked.part, question, asked.work):
+    for piece in pieces(asked.part, question, asked.work, asked.seed or ()):
         entrants = missing(piece, question, rows)
         if not entrants:
             continue

@@ -113,3 +113,7 @@ def test_networks_of_seeds_and_ablations_are_trained_before_they_are_run(evidenc
         ran.clear()
         evidence(part)
         assert {command[0] for command in ran} == {"tournament"}  # the networks are there
+        ran.clear()
+        evidence(part, "--seed", 2)  # as one of several machines
+        assert len(ran) == trainings // (4 if part == "seeds" else 3)
+        assert all("2" in Path(command[1]).stem.split("-") for command in ran)
