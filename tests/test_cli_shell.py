@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -153,6 +154,28 @@ def test_debugging_shows_the_traceback_and_a_bug_always_does(monkeypatch: pytest
     a_command(monkeypatch, ZeroDivisionError("a bug"))
     with pytest.raises(ZeroDivisionError):
         cli.main(["run"])
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_that_an_import_took_for_an_error_of_its_own_is_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals, code: int
+) -> None:
+    @click.command()
+    def run() -> None:
+        try:
+            os.kill(os.getpid(), number)
+        except KeyboardInterrupt as stop:
+            raise AttributeError("partially initialized module") from stop
+
+    monkeypatch.setattr(cli, "import_module", lambda module: type("module", (), {"run": run}))
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert exit_code("run") == code
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert capsys.readouterr().err == "hpcsim: interrupted; nothing was written\n"
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

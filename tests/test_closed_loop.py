@@ -216,3 +216,13 @@ def test_it_is_a_key_of_a_scenario(tmp_path):
     file = tmp_path / "s.yaml"
     file.write_text("base: bare\nname: s\nprofile: cooley\njobs: 50\nclosed_loop: {think: 30m}\n")
     assert load_scenario(file).scenario.closed_loop.think == 1800
+
+
+def test_what_users_submit_in_one_second_is_one_pass_also_in_a_fork():
+    sim = made([(0, 1, 100, 50, "ann"), (60, 1, 100, 5, "ann"), (60, 1, 100, 5, "ann")])
+    sim.run(55)
+    fork, before = sim.fork(), len(sim.pass_seconds)
+    sim.run()
+    fork.run()
+    assert len(sim.attempts) == len(fork.attempts) == 4
+    assert len(sim.pass_seconds) - before == len(fork.pass_seconds) == 1

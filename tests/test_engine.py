@@ -340,7 +340,7 @@ def test_a_scheduler_that_holds_for_ever_is_stopped():
 
 
 def test_waiting_for_ever_counts_from_the_last_start_on(monkeypatch):
-    monkeypatch.setattr("hpcsim.engine.simulation._MOST_IDLE_EVENTS", 50)
+    monkeypatch.setattr("hpcsim.engine.agenda._MOST_IDLE_EVENTS", 50)
 
     def decide(view):
         job = next(iter(view.queue))

@@ -339,7 +339,7 @@ def test_a_scheduler_may_wait_for_a_cheap_hour_with_nothing_else_to_come():
 
 
 def test_one_that_waits_for_ever_is_refused(monkeypatch):
-    monkeypatch.setattr("hpcsim.engine.simulation._MOST_IDLE_EVENTS", 500)
+    monkeypatch.setattr("hpcsim.engine.agenda._MOST_IDLE_EVENTS", 500)
     sim = simulation(workload((0, 100, 1)), Plan(lambda view: [], wakes_on={"price"}))
     with pytest.raises(SchedulerError, match="501 times with nothing running and starts nothing"):
         sim.run()

@@ -149,9 +149,9 @@ def scramble(sim, seed):
     sim._runtime = array("q", rng.permutation(np.array(sim._runtime)))
     sim._outcome = bytes(rng.permutation(np.frombuffer(sim._outcome, np.int8)))
     sim.arrivals.stop()
-    sim._ends = {
+    sim.agenda.ends = {
         job_id: (sim.now + int(rng.integers(1, 10**6)), generation, row)
-        for job_id, (_, generation, row) in sim._ends.items()
+        for job_id, (_, generation, row) in sim.agenda.ends.items()
     }
     site = sim.site
     if site is None:

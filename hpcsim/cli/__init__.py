@@ -20,6 +20,8 @@ import click
 from hpcsim import __version__
 from hpcsim.errors import HpcsimError, InputError
 
+_INTERRUPTED = "interrupted; nothing was written"
+
 # name: (where the command is, what --help says of it)
 COMMANDS = {
     "run": ("hpcsim.cli.run:run", "Simulate a scenario and write a run directory."),
@@ -91,7 +93,15 @@ def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line and exit; ``args`` are those of the process when not given."""
     for variable in _PRODUCT_THREADS:
         os.environ.setdefault(variable, "1")
-    signal.signal(signal.SIGTERM, _interrupt)  # so that a terminated run takes its draft away, as after Ctrl-C
+    interrupts: list[int] = []
+
+    def interrupt(number: int, _frame: object) -> NoReturn:
+        interrupts.append(number)
+        raise KeyboardInterrupt(number)
+
+    signal.signal(signal.SIGTERM, interrupt)  # so that a terminated run takes its draft away, as after Ctrl-C
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as it is of what a shell runs in the background
+        signal.signal(signal.SIGINT, interrupt)
     try:
         code = _exit_code(args)
         sys.stdout.flush()
@@ -101,6 +111,11 @@ def main(args: list[str] | None = None) -> NoReturn:
     except OSError as error:  # the output is on a full disk, say
         _say(_said(error))
         code = 2
+    except Exception:
+        if not interrupts:
+            raise
+        code = 128 + interrupts[0]  # compiled code that was being imported made an error of its own of it
+        _say(_INTERRUPTED)
     sys.exit(code)
 
 
@@ -109,15 +124,11 @@ def code_of(stop: BaseException | None) -> int:
     return 128 + (int(stop.args[0]) if stop is not None and stop.args else signal.SIGINT)
 
 
-def _interrupt(number: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt(number)
-
-
 def _exit_code(args: list[str] | None) -> int:
     try:
         returned = cli.main(args, prog_name="hpcsim", standalone_mode=False)
     except click.exceptions.Abort as abort:  # click makes it of KeyboardInterrupt
-        _say("interrupted; nothing was written")
+        _say(_INTERRUPTED)
         return code_of(abort.__cause__ or abort.__context__)
     except click.ClickException as error:
         error.show()

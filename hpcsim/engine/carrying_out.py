@@ -10,6 +10,7 @@ from hpcsim.engine.attempts import KILLED, PREEMPTED
 from hpcsim.engine.capabilities import needed_for
 from hpcsim.engine.complaints import bad, called, undeclared, whereabouts
 from hpcsim.engine.decisions import Decision, Hold, Kill, Preempt, Start
+from hpcsim.engine.lifecycle import leave, put_back, start
 from hpcsim.workload.job import Job
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _start(sim: Simulation, job: Job, why: str, speed: float = 1.0, units: tuple
     sim.queue.pop(mine.id)
     if units is None and sim.chosen:
         units = sim.chosen.get(mine.id)
-    sim.begin(mine, why, speed, units)
+    start(sim, mine, why, speed, units)
 
 
 def _clear_for(sim: Simulation, job: Job, centre: Centre) -> None:
@@ -107,21 +108,21 @@ def _clear_for(sim: Simulation, job: Job, centre: Centre) -> None:
 
 def _preempt(sim: Simulation, job: Job) -> None:
     mine = _on_machine(sim, job, "preempted")
-    sim.leave(mine.id, PREEMPTED, comes_back=True)
-    sim.put_back(mine)
+    leave(sim, mine.id, PREEMPTED, comes_back=True)
+    put_back(sim, mine)
 
 
 def _kill(sim: Simulation, job: Job) -> None:
     waiting = len(sim.queue)
-    sim.leave(_on_machine(sim, job, "killed").id, KILLED)
+    leave(sim, _on_machine(sim, job, "killed").id, KILLED)
     if len(sim.queue) > waiting:
-        sim.pass_again()  # a job that waited for its end may start in this very second
+        sim.agenda.pass_again()  # a job that waited for its end may start in this very second
 
 
 def _hold(sim: Simulation, until: int) -> None:
     if isinstance(until, bool) or not isinstance(until, int) or until <= sim.now:
         raise bad(sim, f"holds until {until!r}; it must be a whole second later than now, {sim.now}")
-    sim.wake_at(until)
+    sim.agenda.wake_at(until)
 
 
 def _on_machine(sim: Simulation, job: Job, verb: str) -> Job:

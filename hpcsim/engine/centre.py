@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from hpcsim.engine.lifecycle import let_wait, refuse, turn_away
 from hpcsim.engine.preemption import Stoppable, to_stop
 from hpcsim.machine.pools import NodePools
 from hpcsim.machine.queues import Admission, Refused
@@ -69,13 +70,13 @@ class Centre:
         simulation = self._simulation
         answer = self.admission.submit(job, simulation.now)
         if isinstance(answer, Refused):
-            simulation.refuse(job.id, answer.rule)
+            refuse(simulation, job.id, answer.rule)
             return
         if answer.queue != job.queue:
             job = job._replace(queue=answer.queue)
             self.routed_to[job.id] = 1 + self.queues.index(answer.queue)
         if answer.may_run:
-            simulation.let_wait(job)
+            let_wait(simulation, job)
         else:
             simulation.held[job.id] = job
             simulation.held_by[job.id] = answer.held_by
@@ -91,7 +92,7 @@ class Centre:
         """Whether a job that was taken off the machine can never run again by the rules by now: then it is refused."""
         rule = self.admission.ruled_out(job)
         if rule is not None:
-            self._simulation.turn_away(job.id, rule)
+            turn_away(self._simulation, job.id, rule)
             self._let_run(self.admission.ended(job))
         return rule is not None
 
@@ -99,7 +100,7 @@ class Centre:
         """Take in jobs that were held back by a limit on running jobs."""
         for job_id in job_ids:
             self._simulation.eligible[job_id] = self._simulation.now
-            self._simulation.let_wait(self._simulation.held.pop(job_id))
+            let_wait(self._simulation, self._simulation.held.pop(job_id))
 
     # -- starts -------------------------------------------------------------------------------
 
@@ -162,7 +163,7 @@ class Centre:
             simulation.site.move_pools(pools)
             moved = True
         for job_id, rule in turned.refused:
-            simulation.turn_away(job_id, rule)
+            turn_away(simulation, job_id, rule)
         self._let_run(turned.freed)
         simulation.special = {
             job.id: job for job in simulation.queue.jobs if job.queue in self.special and not job.cores

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
+from hpcsim.engine.lifecycle import take_in
 from hpcsim.workload.think import Thinking
 
 if TYPE_CHECKING:
@@ -49,15 +50,17 @@ class ClosedLoop:
             self._await(simulation, due)
 
     def _await(self, simulation: Simulation, due: int) -> None:
-        simulation.after_ends(due - simulation.now, lambda _: self._submit(simulation, due))
+        simulation.agenda.after_ends(due - simulation.now, lambda _: self._submit(simulation, due))
 
     def _submit(self, simulation: Simulation, now: int) -> None:
         """Submit all that is due in this second, in the order of their ids."""
+        simulation.now = now
         ready = sorted(job_id for job_id, due in self.due_s.items() if due == now)
         for job_id in ready:
             del self.due_s[job_id]
             self.submitted_s[job_id] = now
-            simulation.submit(next(simulation.workload.jobs(job_id, job_id + 1))._replace(submit=now))
+            take_in(simulation, next(simulation.workload.jobs(job_id, job_id + 1))._replace(submit=now))
+        simulation.ask_for_pass()
 
     def __deepcopy__(self, memo: object) -> ClosedLoop:
         twin = copy.copy(self)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpcsim.engine.view import View
 from hpcsim.errors import SchedulerError
-from hpcsim.seconds import NEVER
 from hpcsim.workload.job import COMPLETED
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 # What of a simulation changes and is copied for a fork as it is: columns and dictionaries of what does not change.
 _COPIED = (
-    "special", "held", "running", "chosen", "state", "rejected", "rejected_late", "eligible", "held_by", "_ends",
-    "dependencies", "arrivals", "_holds", "releases", "ledger", "attempts", "decided",
+    "special", "held", "running", "chosen", "state", "rejected", "rejected_late", "eligible", "held_by",
+    "dependencies", "arrivals", "releases", "ledger", "attempts", "decided",
 )  # fmt: skip
 
 
@@ -29,10 +29,10 @@ def fork(simulation: Simulation) -> Simulation:
     twin.scheduler_rng = copy.deepcopy(simulation.scheduler_rng, memo)
     twin.scheduler = _copied(simulation.scheduler, memo)
     twin.twins = {question: _copied(plugin, memo) for question, plugin in simulation.twins.items()}
-    twin._learning = [plugin for plugin in twin.twins.values() if hasattr(plugin, "ended")]
+    twin.learning = [plugin for plugin in twin.twins.values() if hasattr(plugin, "ended")]
     if twin.site is not None and simulation.site is not None:
         twin.site.sense_as(simulation.site)
-    twin._await_again()
+    twin.agenda.go_on()
     return twin
 
 
@@ -45,7 +45,7 @@ def believed(simulation: Simulation, runtime_s: Mapping[int, int], beta: float) 
     twin, _ = _twin(simulation)
     failures_seed, policy_seed = simulation.scheduler_rng.integers(2**63, size=2).tolist()
     twin.scheduler_rng = np.random.default_rng(policy_seed)
-    twin._learning, twin.closed_loop, twin.is_belief = [], None, True
+    twin.learning, twin.closed_loop, twin.is_belief = [], None, True
     twin.arrivals.stop()
     twin._outcome = bytes([COMPLETED]) * len(simulation.state)
     twin._runtime = simulation._runtime[:]
@@ -53,14 +53,14 @@ def believed(simulation: Simulation, runtime_s: Mapping[int, int], beta: float) 
         twin._runtime[job_id] = seconds
     if twin.site is not None:
         twin.site.believe(simulation.now, runtime_s, failures_seed, beta)
-        twin._site_at = NEVER
-    for job_id, (_, generation, row) in twin._ends.items():
+        twin.agenda.forget_site()
+    for job_id, (_, generation, row) in twin.agenda.ends.items():
         if twin.site is None:
             end = max(twin.running[job_id].start + runtime_s[job_id], simulation.now + 1)
         else:
             end = twin.site.cluster.executions[job_id].end
-        twin._ends[job_id] = end, generation, row
-    twin._await_again()
+        twin.agenda.ends[job_id] = end, generation, row
+    twin.agenda.go_on()
     twin._pass_is_open = True
     return twin
 
@@ -80,7 +80,7 @@ def _twin(simulation: Simulation) -> tuple[Simulation, dict[int, Any]]:
     twin.closed_loop = copy.deepcopy(simulation.closed_loop, memo)
     if simulation.sharing is not None and twin.site is not None and twin.site.cluster.shares is not None:
         twin.sharing = simulation.sharing.in_fork(twin.site.cluster.shares)
-    twin._wire(simulation.now)
+    twin.agenda, twin._view = simulation.agenda.in_fork(twin), View(twin)
     memo[id(simulation._view)], memo[id(simulation.workload)] = twin._view, simulation.workload
     if twin.site is not None:
         twin.site.attach(twin)

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from hpcsim.engine.agenda import Agenda
 from hpcsim.engine.attempts import Attempts
 from hpcsim.engine.availability import Profile, Releases
 from hpcsim.engine.by_queue import ProfileByQueue
@@ -78,6 +79,7 @@ KEPT: Final[dict[type, frozenset[str]]] = {
         "_heat_per_first _heat_warned _weibull_scale_s _heat_gap_s",
         Facility: "spec carbon price solar _t0_utc",
         RecordedPlaces: "_table _block_J",
+        Agenda: "_simulation env _next_pass",
         Centre: "_simulation queues stops special",
         Admission: "rules t0_utc nodes over_limit _answers period",
         Lane: "name held refused alone open_nodes",

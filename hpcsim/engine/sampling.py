@@ -28,7 +28,7 @@ class Sampling(simpy.Event):
     """
 
     def __init__(self, simulation: Simulation, sensors: Sequence[Telemetry]) -> None:
-        super().__init__(simulation.env)
+        super().__init__(simulation.agenda.env)
         self._ok = True
         self._value = None
         self._simulation = simulation
@@ -38,10 +38,10 @@ class Sampling(simpy.Event):
     def _await(self) -> None:
         self.callbacks = [self._sample]
         next_s = min(each.next_s for each in self._sensors)
-        self.env.schedule(self, _LAST, next_s - self._simulation.env.now)
+        self.env.schedule(self, _LAST, next_s - self._simulation.agenda.env.now)
 
     def _sample(self, _event: simpy.Event) -> None:
-        env = self._simulation.env
+        env = self._simulation.agenda.env
         if not self._simulation.is_over and env.peek() < inf:
             for each in self._sensors:
                 if each.next_s == env.now:

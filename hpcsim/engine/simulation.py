@@ -9,35 +9,31 @@ decisions.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right, insort
 from collections.abc import Iterable, Iterator, Mapping
 from math import inf
 from time import perf_counter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import simpy
 
+from hpcsim.engine.agenda import Agenda
 from hpcsim.engine.arrivals import Arrivals
-from hpcsim.engine.attempts import FUTURE, NODE_FAILED, REJECTED, RUNNING, STATES, Attempts
+from hpcsim.engine.attempts import FUTURE, Attempts
 from hpcsim.engine.availability import Releases
 from hpcsim.engine.carrying_out import carry_out, collected, decisions_of
-from hpcsim.engine.clock import AFTER_ENDS, FIRST, Callback, PassEvent, clock_from, schedule
-from hpcsim.engine.complaints import bad, called, needs_of, raised, refuse_a_stall, wishes_of, with_place
+from hpcsim.engine.complaints import needs_of, raised, refuse_a_stall, wishes_of, with_place
 from hpcsim.engine.decided import Decided
 from hpcsim.engine.decisions import Decision
 from hpcsim.engine.dependencies import Dependencies
 from hpcsim.engine.ledger import Ledger
-from hpcsim.engine.twins import Ended, broken
+from hpcsim.engine.lifecycle import found_running
 from hpcsim.engine.view import Running, View
 from hpcsim.engine.waiting import Waiting
 from hpcsim.errors import BadDecision, InputError, TwinError
-from hpcsim.seconds import NEVER
 from hpcsim.streams import stream
 from hpcsim.workload.job import TIMEOUT, Job, Workload
-
-_MOST_IDLE_EVENTS = 100_000  # one for every hour of a decade: who needs more waits for nothing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +41,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hpcsim.engine.centre import Centre
-    from hpcsim.engine.clock import Clock
     from hpcsim.engine.closed_loop import ClosedLoop
     from hpcsim.engine.observers import Observers
     from hpcsim.engine.scheduler import Scheduler
@@ -99,7 +94,7 @@ class Simulation:
         self.scheduler_rng: np.random.Generator = stream(seed, f"scheduler {scheduler.name}")
         self.needs: frozenset[str] = needs_of(scheduler)
         self.twins: dict[str, Any] = dict(twins)
-        self._learning = [twin for twin in self.twins.values() if hasattr(twin, "ended")]
+        self.learning: list[Any] = [twin for twin in self.twins.values() if hasattr(twin, "ended")]
         self.nodes = nodes
         self.largest_job: int = nodes if site is None else min(nodes, site.largest_job)  # nodes
         self.pass_interval = pass_interval
@@ -117,7 +112,6 @@ class Simulation:
 
             self.sharing = Sharing(site.cluster.shares)
         self.held: dict[int, Job] = {}  # admitted, but over a limit on running jobs
-        self._site_at = NEVER  # when the machine next does something by itself
         self._passes_when_idle = bool(getattr(scheduler, "passes_when_idle", False))
 
         # The hidden truth: how long each job really runs here, and how it then ends.
@@ -144,23 +138,18 @@ class Simulation:
         self.decided: Decided = Decided()  # besides starts
         self.ledger: Ledger = Ledger(start)
         self.pass_seconds: array[float] = array("d")  # how long each pass took by the clock on the wall
-        self._ends: dict[int, tuple[int, int, int]] = {}  # running job -> (real end, generation, row in attempts)
-        self._generation = 0  # of the end that became known last
-        self._arrival_after = 0  # the same when the next arrival became known
         self.dependencies: Dependencies = Dependencies()
-        self._holds: list[int] = []
-        self._idle_events = 0  # of holds and of the machine, since anything last started
         self.start = start
         self.now: int = start  # simulated time, seconds
         self.arrivals: Arrivals = self._from(0)
-        self._pass_at = -1  # when the next pass is due; -1 if none is
         self.scenario_yaml = ""  # what it was made of, if that is a scenario
         self.is_belief = False  # whether it is what somebody believes, see ``what_if``
         self._by_hand = False  # whether the next pass is left to the caller
         self._pass_is_open = False  # whether the caller may decide now
         self._decided: list[Decision] = []  # what the caller has decided in it
 
-        self._wire(start)
+        self.agenda: Agenda = Agenda(self, start)
+        self._view = View(self)
         wakes_on = wishes_of(scheduler)
         if site is not None:
             site.attach(self)
@@ -174,7 +163,7 @@ class Simulation:
         for job_id, began in running_at_start.items():
             job = next(workload.jobs(job_id, job_id + 1))
             if site is None or site.fits(job):  # else, as those of before it lie here, it has no place: it waits
-                self._continue(job, began)
+                found_running(self, job, began)
         self.found_running: int = len(self.running)
         if self.pools is not None and site is not None:
             self.pools.open()
@@ -184,81 +173,23 @@ class Simulation:
                 from hpcsim.engine.truth import Truth  # for oracles only
 
                 twin.knows(Truth(self))
-        self._await_arrival()
-        self._await_site()
-        self._await_period()
-
-    # -- the three things that happen to a job ------------------------------------------------
-
-    def _arrive(self, _event: simpy.Event) -> None:
-        self.now = self.env.now
-        for job in self.arrivals.until(self.now):
-            self._take_in(job)
-        self._await_arrival()
-        self._ask_for_pass()
-
-    def _take_in(self, job: Job) -> None:
-        """A job has been submitted."""
-        if self.state[job.id] != FUTURE:
-            return  # it has been on the machine from the start
-        self.ledger.came(self.now)
-        if self.observers is not None:
-            self.observers.tell("submitted", job, self.now)
-        if job.nodes > self.largest_job:
-            self.refuse(job.id, "larger than the machine" if job.nodes > self.nodes else "larger than any block")
-        elif self.sharing is not None and job.cores and self.sharing.shares.too_large(job):
-            self.refuse(job.id, "larger than a node")
-        elif self.centre is not None:
-            self.centre.submit(job)
-        elif job.after is not None:
-            self._wait_for_others(job)
-        else:
-            self.queue.add(job)
-
-    def submit(self, job: Job) -> None:
-        """Take in a job now that is no next one of the workload: its user waited for another to end."""
-        self.now = self.env.now
-        self._take_in(job)
-        self._ask_for_pass()
-
-    def begin(self, job: Job, why: str, speed: float, units: tuple[int, ...] | None) -> None:
-        """Start a job that has been taken out of the queue, at this speed, on these units or as the machine places."""
-        self._idle_events = 0
-        self._run(job, self.now + self.launch_latency, self.now, why, speed, units)
-
-    def _end(self, event: simpy.Event) -> None:
-        job_id, generation = cast("tuple[int, int]", event.value)
-        if self._ends.get(job_id, (0, 0, 0))[1] == generation:  # else the end was overtaken by a later decision
-            self.now = self.env.now
-            state = self._outcome[job_id] if self.site is None else self.site.how_it_ends(job_id, TIMEOUT)
-            self.leave(job_id, state)
-            if self.site is not None and not self.queue:
-                self._await_site()  # else the pass that follows does
-            self._ask_for_pass()
+        self.agenda.await_arrival()
+        self.agenda.await_site()
+        self.agenda.await_period()
 
     # -- the scheduling pass ------------------------------------------------------------------
 
-    def _ask_for_pass(self) -> None:
+    def ask_for_pass(self) -> None:
         """Have the scheduler called once all that happens in this second has happened."""
-        if self._pass_at < 0 and (self.queue or self._passes_when_idle):
-            if not self.pass_interval and self.env.peek() > self.now:
+        agenda = self.agenda
+        if agenda.pass_at < 0 and (self.queue or self._passes_when_idle):
+            if not self.pass_interval and agenda.env.peek() > self.now:
                 self._pass()  # nothing else happens in this second: no need to queue for it
             else:
-                self._pass_later()
+                agenda.pass_later()
 
-    def pass_again(self) -> None:
-        """Have another pass in this second, unless one is due."""
-        if self._pass_at < 0:
-            self._pass_later()
-
-    def _pass_later(self) -> None:
-        wait = -self.now % self.pass_interval if self.pass_interval else 0
-        self._pass_at = self.now + wait
-        self._next_pass.due_in(wait)
-
-    def _pass_is_due(self, _event: simpy.Event) -> None:
-        self.now = self.env.now
-        self._pass_at = -1
+    def have_pass(self) -> None:
+        """Call the scheduler now, if there is anything that it could decide."""
         if self.queue or self._passes_when_idle:
             self._pass()
 
@@ -281,7 +212,7 @@ class Simulation:
             except BadDecision as error:
                 raise with_place(self, error) from None
         if self.site is not None:
-            self._await_site()
+            self.agenda.await_site()
         if self.observers is not None:
             self.observers.tell("passed", self.observers.view, tuple(decisions))
 
@@ -289,225 +220,12 @@ class Simulation:
         if self._pass_is_open:
             self._pass_is_open = False
             if self.site is not None:
-                self._await_site()
+                self.agenda.await_site()
             if self.observers is not None:
                 self.observers.tell("passed", self.observers.view, tuple(self._decided))
             self._decided = []
 
-    def wake_at(self, until: int) -> None:
-        """Have a pass at this second, which is still to come."""
-        if until not in self._holds:
-            insort(self._holds, until)
-            self._alarm(until)
-
-    # -- changes of state ---------------------------------------------------------------------
-
-    def let_wait(self, job: Job) -> None:
-        """Take in a job that may run by the queue rules: it waits in the queue, or first for others that it names."""
-        if job.after is not None:
-            self._wait_for_others(job)
-        else:
-            self._enqueue(job)
-
-    def _wait_for_others(self, job: Job) -> None:
-        """Put ``job`` into the queue once every job that it names has ended, in whatever way."""
-        open_after = [i for i in job.after or () if self.state[i] > REJECTED]
-        self.eligible.pop(job.id, None)
-        if open_after:
-            self.dependencies.add(job, open_after)
-        else:
-            self._release(job)
-
-    def _release(self, job: Job) -> None:
-        self.eligible[job.id] = self.now
-        self._enqueue(job)
-
-    def _enqueue(self, job: Job) -> None:
-        self.queue.add(job)
-        if self.centre is not None and job.queue in self.centre.special and not job.cores:
-            self.special[job.id] = job
-
-    def put_back(self, job: Job) -> None:
-        """Put back into the queue a job that was taken off the machine, unless the rules by now leave it no nodes."""
-        if self.centre is None or not self.centre.rules_out(job):
-            self._enqueue(job)
-
-    def _run(
-        self, job: Job, start: int, taken: int, why: str, speed: float = 1.0, wanted: tuple[int, ...] | None = None
-    ) -> None:
-        """Put ``job`` on the machine: its nodes are busy from ``taken``, it runs from ``start``."""
-        job_id = job.id
-        if self.site is None:
-            if speed != 1.0 or wanted is not None:
-                raise bad(self, f"started {called(job)} at a speed or on units; this machine only counts nodes")
-            expected_end = start + job.walltime
-            end = max(start + self._runtime[job_id], taken)
-            self.free_nodes -= job.nodes
-        else:
-            try:
-                end, expected_end = self.site.begin(job, start, taken, speed, wanted)
-            except ValueError as error:
-                raise bad(self, f"started {called(job)}, but {error}") from None
-            self.free_nodes = self.site.free_nodes
-            if self.site.cluster.classes is not None:
-                start = max(start, taken + self.site.cluster.executions[job_id].lead_s)
-        self.running[job_id] = Running(job, start, expected_end)
-        if self.sharing is not None and job.cores:
-            self.sharing.began(self, job)
-        else:
-            self.releases.add(expected_end, job_id, self._general_nodes(job))
-            self.ledger.change(taken, job.nodes)
-        self._generation = generation = self._generation + 1
-        self._ends[job_id] = (end, generation, self.attempts.begin(job_id, taken, start, why))
-        simpy.Timeout(self.env, end - self.now, (job_id, generation)).callbacks.append(self._end)
-        if self.observers is not None:
-            units = None if self.site is None else tuple(self.site.units[-1].tolist())
-            self.observers.tell("started", job, taken, units, why)
-
-    def _continue(self, job: Job, began: int) -> None:
-        """Put on the machine a job that has been running since ``began``, before the first second."""
-        self.state[job.id] = RUNNING
-        self.ledger.came(self.now)
-        if self.centre is not None:
-            job = job._replace(queue=self.centre.admission.found_running(job, self.now))
-        self._run(job, began, self.now, "running at the start")
-
-    def leave(self, job_id: int, state: int, *, comes_back: bool = False) -> None:
-        """Take ``job_id`` off the machine now; ``state`` says how this attempt ended."""
-        job, _, expected_end = self.running.pop(job_id)
-        _, _, row = self._ends.pop(job_id)
-        if self.sharing is not None and job.cores:
-            self.sharing.leaves(self, job_id)
-        else:
-            self.releases.remove(expected_end, job_id, self._general_nodes(job))
-            self.ledger.change(self.now, -job.nodes)
-        slow_s = 0.0
-        if self.site is None:
-            self.free_nodes += job.nodes
-        else:
-            slow_s = self.site.end(job_id, work_is_lost=state > TIMEOUT)
-            self.free_nodes = self.site.free_nodes
-        self.attempts.finish(row, self.now, state)
-        if not comes_back:
-            self._finished(job_id, state)
-            if self._learning:
-                self._tell_twins(job, row, slow_s)
-        if self.centre is not None:
-            self.centre.left(job, comes_back=comes_back)
-        if self.observers is not None:
-            self.observers.tell("ended", job, self.now, STATES[state])
-
-    def _tell_twins(self, job: Job, row: int, slow_s: float) -> None:
-        """Tell the twins that learn how the job of a row in attempts has ended."""
-        _, _, start, end, ended_as, _ = self.attempts.row(row)
-        runtime_s, state = end - start, STATES[ended_as]
-        energy_j = None if self.site is None else self.site.joules_of(row)
-        told = Ended(job, runtime_s, state, self.now, energy_j, 1.0 - slow_s / max(runtime_s, 1))
-        for twin in self._learning:
-            try:
-                twin.ended(told)
-            except Exception as error:
-                raise broken(twin, self.now, error) from error
-
-    def _finished(self, job_id: int, state: int) -> None:
-        self.state[job_id] = state
-        self.ledger.left(self.now)
-        if self.closed_loop is not None:
-            self.closed_loop.ended(self, job_id)
-        for job in self.dependencies.ended(job_id):
-            self._release(job)
-
-    # -- queue rules --------------------------------------------------------------------------
-
-    def refuse(self, job_id: int, rule: str) -> None:
-        """Reject a job that is submitted: ``rule`` says why it may not start."""
-        self.rejected[job_id] = rule
-        self._finished(job_id, REJECTED)
-        if self.observers is not None:
-            self.observers.tell("rejected", next(self.workload.jobs(job_id, job_id + 1)), self.now, rule)
-
-    def turn_away(self, job_id: int, rule: str) -> None:
-        """Reject a job that waits, or has just been taken off the machine: by ``rule`` it could never start again."""
-        self.queue.pop(job_id)
-        for others in (self.special, self.held):
-            others.pop(job_id, None)
-        self.dependencies.forget(job_id)
-        self.rejected_late[job_id] = self.now
-        self.refuse(job_id, rule)
-
-    def has_room(self, job: Job) -> bool:
-        """Whether a shared node has room for ``job``, which shares."""
-        return bool(job.cores) and self.sharing is not None and self.sharing.shares.fits(job)
-
-    def _general_nodes(self, job: Job) -> int:
-        """How many nodes that all jobs may have come back when the running ``job`` ends."""
-        return job.nodes if self.pools is None else self.pools.coming_back(job.id, job.nodes)
-
-    def _await_period(self) -> None:
-        """Note when other queue rules come into force, as long as there are jobs that they could concern."""
-        if self.centre is None or self.is_over:
-            return
-        begins = self.centre.admission.next_period_s
-        if begins < NEVER:
-            schedule(self.env, begins - self.now, FIRST, self._period_begins)
-
-    def _period_begins(self, _event: simpy.Event) -> None:
-        if self.centre is None or self.is_over:
-            return
-        self.now = self.env.now
-        if self.centre.turn():
-            self._await_site()
-            self._ask_for_pass()
-        self._await_period()
-
-    # -- the machine itself -------------------------------------------------------------------
-
-    def fail(self, job_id: int, *, comes_back: bool) -> None:
-        """End a job because a node of it failed."""
-        job = self.running[job_id].job
-        self.leave(job_id, NODE_FAILED, comes_back=comes_back)
-        if comes_back:
-            self.put_back(job)
-
-    def retime(self, job_id: int, end: int, expected_end: int) -> None:
-        """A running job has another pace: it now ends at ``end``, by its limit at ``expected_end`` at the latest."""
-        job, start, expected = self.running[job_id]
-        if self.sharing is not None and expected_end != expected and job.cores:
-            self.running[job_id] = Running(job, start, expected_end)
-            self.sharing.changed(self, job_id)
-        elif expected_end != expected:
-            nodes = self._general_nodes(job)
-            self.releases.remove(expected, job_id, nodes)
-            self.releases.add(expected_end, job_id, nodes)
-            self.running[job_id] = Running(job, start, expected_end)
-        self._generation = generation = self._generation + 1
-        self._ends[job_id] = (end, generation, self._ends[job_id][2])
-        simpy.Timeout(self.env, end - self.now, (job_id, generation)).callbacks.append(self._end)
-
-    def _await_site(self) -> None:
-        """Note when the machine next does something by itself, as long as there are jobs that it could concern."""
-        site = self.site
-        if site is None:
-            return
-        if not (self.running or self.arrivals.coming) and (self.is_over or not (self._holds or site.changes)):
-            return  # nobody waits, or for nothing that the machine could bring
-        at = site.next_s
-        if at != self._site_at and at < NEVER:
-            self._site_at = at
-            schedule(self.env, max(0, at - self.now), AFTER_ENDS, self._site_is_due, at)
-
-    def _site_is_due(self, event: simpy.Event) -> None:
-        if event.value != self._site_at or self.site is None or self.is_over:
-            return  # overtaken by something earlier, or of no concern to any job any more
-        self.now = self.env.now
-        self._site_at = NEVER
-        self._count_idle()
-        self.site.happen()
-        self.free_nodes = self.site.free_nodes
-        self._await_site()
-        self._ask_for_pass()
-
-    # -- SimPy --------------------------------------------------------------------------------
+    # -- those who drive it -------------------------------------------------------------------
 
     def watch(self, observers: Mapping[str, object]) -> Observers:
         """Tell these ``observers``, by name, of all that happens from now on, instead of those there were."""
@@ -526,11 +244,12 @@ class Simulation:
         """
         self._close_pass()
         if until is None:
-            self.env.run()
+            self.agenda.env.run()
             refuse_a_stall(self)
         elif until > self.now:
-            if until > self.env.now:
-                self.env.run(until=until)
+            env = self.agenda.env
+            if until > env.now:
+                env.run(until=until)
             if not self.is_over:  # else the run ended with its last job
                 self.now = until
         self.ledger.settle(self.now)
@@ -541,7 +260,7 @@ class Simulation:
         The view shows what the scheduler has made of that second, and is valid until the next call. Raises as ``run``.
         """
         self._close_pass()
-        env = self.env
+        env = self.agenda.env
         while (second := env.peek()) < inf:
             while env.peek() == second:
                 env.step()
@@ -564,7 +283,7 @@ class Simulation:
         call of ``advance``, ``step`` or ``run``. Raises SchedulerError where jobs are left waiting for ever.
         """
         self._close_pass()
-        env = self.env
+        env = self.agenda.env
         self._by_hand = True
         try:
             while not self._pass_is_open:
@@ -622,7 +341,7 @@ class Simulation:
 
     def ends_at(self, job_id: int) -> int:
         """The second at which a running job really ends if nothing changes."""
-        return self._ends[job_id][0]
+        return self.agenda.ends[job_id][0]
 
     def program_of(self, job_id: int) -> tuple[int, int]:
         """How long the program of a job really runs, as far as it may, and how it then ends: a place in ``STATES``."""
@@ -630,7 +349,11 @@ class Simulation:
 
     def rows_running(self) -> Iterator[tuple[int, int]]:
         """The ids of the running jobs, each with the row of its attempt."""
-        return ((job_id, row) for job_id, (_, _, row) in self._ends.items())
+        return ((job_id, row) for job_id, (_, _, row) in self.agenda.ends.items())
+
+    def has_room(self, job: Job) -> bool:
+        """Whether a shared node has room for ``job``, which shares."""
+        return bool(job.cores) and self.sharing is not None and self.sharing.shares.fits(job)
 
     @property
     def blocked(self) -> list[Job]:
@@ -683,12 +406,13 @@ class Simulation:
         self.pass_seconds = array("d")
         self.observers = None
         self.arrivals = self._from(arrived)
-        self._wire(self.now)
+        self.agenda.new_clock(self.now)
+        self._view = View(self)
         if self.site is not None:
             self.site.go_on()
         if self.centre is not None:
             self.centre.go_on()
-        self._await_again()
+        self.agenda.go_on()
 
     def take_over(self, scheduler: Scheduler) -> None:
         """Let another scheduler decide from now on."""
@@ -700,66 +424,6 @@ class Simulation:
         if self.site is not None:
             self.site.wake_on(wakes_on)
 
-    def _await_again(self) -> None:
-        """Fill a new clock with all that was pending, in the same order within each second."""
-        arrival_after = self._arrival_after
-        ends = sorted((generation, job_id, end) for job_id, (end, generation, _) in self._ends.items())
-        before = bisect_right(ends, (arrival_after, NEVER))
-        self._await_ends(ends[:before])
-        self._await_arrival()
-        self._await_ends(ends[before:])
-        self._arrival_after = arrival_after
-        for until in self._holds:
-            self._alarm(until)
-        if self._site_at < NEVER:
-            schedule(self.env, max(0, self._site_at - self.now), AFTER_ENDS, self._site_is_due, self._site_at)
-        self._await_period()
-        if self.closed_loop is not None:
-            self.closed_loop.go_on(self)
-        if self._pass_at >= 0:
-            self._next_pass.due_in(self._pass_at - self.now)
-
-    def _await_ends(self, ends: Iterable[tuple[int, int, int]]) -> None:
-        for generation, job_id, end in ends:
-            simpy.Timeout(self.env, end - self.now, (job_id, generation)).callbacks.append(self._end)
-
-    def _wire(self, now: int) -> None:
-        self.env: Clock = clock_from(now)
-        self._next_pass = PassEvent(self.env, self._pass_is_due)
-        self._view = View(self)
-
-    def _await_arrival(self) -> None:
-        if self.arrivals.coming:
-            self._arrival_after = self._generation
-            delay = self.arrivals.coming[-1].submit - self.now  # negative only for jobs submitted before the start
-            simpy.Timeout(self.env, delay if delay > 0 else 0).callbacks.append(self._arrive)
-
-    def after_ends(self, delay: int, callback: Callback) -> None:
-        """Have ``callback`` called after ``delay`` seconds, behind all ends and arrivals of that second."""
-        schedule(self.env, delay, AFTER_ENDS, callback)
-
     def _from(self, first: int) -> Arrivals:
         """The jobs from ``first`` on that follow no others."""
         return Arrivals(self.workload, () if self.closed_loop is None else self.closed_loop.jobs, first)
-
-    def _alarm(self, until: int) -> None:
-        simpy.Timeout(self.env, until - self.now).callbacks.append(self._alarm_rings)
-
-    def _alarm_rings(self, _event: simpy.Event) -> None:
-        self._holds.remove(self.env.now)
-        if self.is_over:
-            return  # the run ended with its last job: what nobody waits for does not make it longer
-        self.now = self.env.now
-        self._count_idle()
-        self._ask_for_pass()
-
-    def _count_idle(self) -> None:
-        """Refuse a scheduler that waits for ever: the machine stands idle, no job will come, and time goes on."""
-        if (
-            not self.running
-            and not self.arrivals.coming
-            and not (self.closed_loop is not None and self.closed_loop.due_s)
-        ):
-            self._idle_events += 1
-            if self._idle_events > _MOST_IDLE_EVENTS:
-                raise bad(self, f"was called {self._idle_events} times with nothing running and starts nothing")

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcsim.engine.decisions import Decision, SetCap, SetCooling, SetSpeed, Sleep, Wake
+from hpcsim.engine.lifecycle import fail, retime
 from hpcsim.engine.sampling import Sampling, telling
 from hpcsim.engine.sharing import holder_of
 from hpcsim.machine.checkpoint import Checkpointing
@@ -452,7 +453,7 @@ class Site:
         if simulation.observers is not None:
             self._tell(effects, simulation.observers)
         for execution in effects.failed:
-            simulation.fail(execution.job_id, comes_back=self.requeues)
+            fail(simulation, execution.job_id, comes_back=self.requeues)
         for due_s, nodes in effects.roused:
             self._sleep_no_more(due_s, nodes)
         for number, expected, units in effects.down:
@@ -522,7 +523,7 @@ class Site:
                     self._retime(execution)
 
     def _retime(self, execution: Execution) -> None:
-        self._simulation.retime(execution.job_id, execution.end, execution.expected_end)
+        retime(self._simulation, execution.job_id, execution.end, execution.expected_end)
 
     def _hold_cap(self, now: int, beside: Execution | None = None) -> None:
         if self.facility.cap_w == inf and self.cluster.cap == 1.0:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from hpcsim.machine.spec import MachineSpec
     from hpcsim.workload.job import Workload
 
-VERSION: Final = 7  # of what the file holds
+VERSION: Final = 8  # of what the file holds
 _FORMAT: Final = "hpcsim snapshot"
 _NOT_SOUND: Final = (
     KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError, RuntimeError,
@@ -47,10 +47,9 @@ _LONGEST: Final = 16  # hexadecimal digits of a print
 
 # What of a simulation is its state; all else is made anew, or follows from it.
 _STATE: Final = (
-    "site", "centre", "pools", "sharing", "held", "_site_at", "queue", "special", "running", "chosen", "releases",
-    "free_nodes", "state", "rejected", "rejected_late", "eligible", "held_by", "attempts", "decided", "ledger", "_ends",
-    "_generation", "_arrival_after", "dependencies", "_holds", "_idle_events", "now",
-    "_pass_at", "_pass_is_open", "found_running", "scheduler_rng", "closed_loop",
+    "site", "centre", "pools", "sharing", "held", "queue", "special", "running", "chosen", "releases",
+    "free_nodes", "state", "rejected", "rejected_late", "eligible", "held_by", "attempts", "decided", "ledger",
+    "agenda", "dependencies", "now", "_pass_is_open", "found_running", "scheduler_rng", "closed_loop",
 )  # fmt: skip
 _MADE_ALIKE: Final = (
     "nodes", "largest_job", "pass_interval", "launch_latency", "start", "_runtime", "_outcome", "recorded_start_s",

@@ -60,7 +60,7 @@ def crowd_answered(factory: Factory) -> None:
     asked = Asked(factory())
     simulation = case.simulation(cast("Scheduler", asked), None, asked.twins)
     try:
-        simulation.env.step()  # all arrive, and a few start
+        simulation.agenda.env.step()  # all arrive, and a few start
         about = asked.about(simulation._view)
         with _without_gc():
             began = process_time()
