@@ -56,7 +56,7 @@ twins: {performance: last-two}
 window: {warm_up: 1d, cool_down: 12h}
 ```
 
-    hpcsim validate mine.yaml                                # all that is wrong, with its line and column
+    hpcsim validate mine.yaml                                # what is wrong and where: first keys, then what they name
     hpcsim run mine.yaml
     hpcsim run mine.yaml --set scheduler.order=wfp3 --set physics.heat=false
     hpcsim schema -o scenario.schema.json                    # for completion in an editor

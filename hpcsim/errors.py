@@ -9,6 +9,12 @@ class InputError(HpcsimError):
     """A file, row, key or option given by the user is wrong; nothing was run and nothing written."""
 
 
+def lacking(who: str, library: str, extra: str) -> InputError:
+    """That ``who`` needs a library that is not installed, and which extra of hpcsim installs it."""
+    how = f"pip install '.[{extra}]' in the folder of hpcsim's sources"
+    return InputError(f"{who} needs {library}, which is not installed: {how} brings it")
+
+
 class RunError(HpcsimError):
     """A simulation that had begun is void."""
 

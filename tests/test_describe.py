@@ -135,6 +135,32 @@ def test_one_job_can_be_described_and_none_cannot(four_days) -> None:
         describe(four_days.take(np.array([], np.int64)))
 
 
+@pytest.mark.parametrize(
+    ("header", "asked", "clock", "busiest"),
+    [
+        ("; UnixStartTime: 1310000000\n; TimeZoneString: Europe/Paris\n", (), "UTC+1", 1),  # in July: standard time
+        ("; UnixStartTime: 1310000000\n; TimeZoneString: UTC\n", (), "UTC-6", 18),
+        ("; UnixStartTime: 1310000000\n; TimeZoneString: Nowhere/At All\n", (), "UTC-6", 18),
+        ("; UnixStartTime: 1310000000\n", ("--utc-offset", "5.5"), "UTC+5.5", 5),
+        ("", (), "UTC", 0),
+    ],
+)
+def test_hours_are_those_of_the_place_that_the_trace_names(
+    header: str, asked: tuple[str, ...], clock: str, busiest: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPCSIM_CACHE", str(tmp_path / "cache"))
+    midnight = 1_310_083_200 - 1_310_000_000 if header else 0
+    rest = "60 1 -1 -1 1 60 -1 1 1 1 -1 1 -1 -1 -1\n"
+    (tmp_path / "t.swf").write_text(header + "".join(f"{i} {midnight + 60 * i} 0 {rest}" for i in range(1, 10)))
+    result = CliRunner().invoke(
+        trace, ["describe", str(tmp_path / "t.swf"), "--no-plot", *asked], catch_exceptions=False
+    )
+    assert f"local time {clock}\n" in result.output
+    rows = (line.split() for line in result.output.split(clock)[1].splitlines())
+    hours = [cell for row in rows if row and row[0] in ("0-11", "12-23") for cell in row[1:]]
+    assert hours.index("24.00") == busiest
+
+
 def test_the_picture_is_the_same_every_time(four_days, tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         plot_description(describe(four_days), tmp_path / name)

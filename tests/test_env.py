@@ -446,7 +446,9 @@ def test_the_docs_name_every_feature_option_and_reward():
 def test_without_gymnasium_it_says_what_to_install():
     code = "import sys; sys.modules['gymnasium'] = None; import hpcsim.env"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.stderr.splitlines()[-1].endswith("hpcsim.env needs Gymnasium: pip install 'hpcsim[rl]'")
+    how = "pip install '.[rl]' in the folder of hpcsim's sources brings it"
+    said = result.stderr.splitlines()[-1]
+    assert said.endswith(f"hpcsim.env needs Gymnasium, which is not installed: {how}")
 
 
 def test_the_snippets_of_the_docs_run_and_their_learner_waits_less_than_the_order_of_submission(capsys):

@@ -10,6 +10,7 @@ from socket import gethostname
 
 import pytest
 
+from hpcsim import cli
 from hpcsim.cli.target import free_target
 from hpcsim.errors import InputError
 from hpcsim.results.drafts import sweep_drafts
@@ -53,6 +54,24 @@ def test_a_run_for_which_there_is_no_room_leaves_nothing(tmp_path: Path, setting
     assert "Traceback" not in said
     assert len(said.splitlines()) == 1
     assert content(tmp_path) == {}
+
+
+@pytest.mark.parametrize("out", [("--out", "closed/run"), ("--out", "file/run"), ()])
+def test_where_nothing_can_be_written_nothing_is_simulated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], out: tuple[str, ...]
+) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path / "closed" and (out or path != tmp_path))
+    monkeypatch.setattr("hpcsim.replay.replay", lambda *_, **__: pytest.fail("it was simulated"))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["run", "toy", *out])
+    assert ended.value.code == 2
+    where = {"closed/run": "nothing can be written in", "file/run": f"{tmp_path / 'file'} is no directory"}
+    assert where.get(out[-1] if out else "", f"runs/toy: cannot be written: nothing can be written in {tmp_path}") in (
+        capsys.readouterr().err
+    )
 
 
 def test_figures_and_reports_for_which_there_is_no_room_leave_the_old_ones(tmp_path: Path) -> None:

@@ -274,7 +274,8 @@ def test_runs_of_other_jobs_or_seeds_are_said_to_be_hard_to_compare(run):
     other = hpcsim.simulate("polaris", {"jobs": 100, "seed": 2})
     said = " ".join(report_of(run, other)["warnings"])
     assert "The runs did not have the same jobs: 1,500 jobs" in said
-    assert "The seeds differ: 1, then 2." in said
+    assert "The seeds differ: 1, then 2. So nothing is called better or worse." in said
+    assert {row["better"] for row in (*report_of(run, other)["summary"], *report_of(run, other)["tiles"])} == {None}
 
 
 def test_runs_that_nothing_else_tells_apart_go_by_their_directories(run):

@@ -50,7 +50,7 @@ def test_every_page_has_its_place_on_the_site():
 
 
 def test_the_site_is_built_without_a_warning_and_every_link_leads_somewhere(tmp_path):
-    pytest.importorskip("sphinx", reason="Sphinx is not installed: pip install 'hpcsim[docs]'")
+    pytest.importorskip("sphinx", reason="Sphinx is not installed: pip install '.[docs]'")
     build = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going"]
     folders = ["-d", tmp_path / "doctrees", ROOT / "docs", tmp_path / "site"]
     ran = subprocess.run([*build, *folders], cwd=ROOT, capture_output=True, text=True)

@@ -242,7 +242,7 @@ def test_the_tournament_of_the_documentation_can_be_planned(data, tmp_path):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Parsl leaves sockets open
 def test_the_configuration_of_parsl_in_the_documentation_is_one():
-    pytest.importorskip("parsl", reason="Parsl is not installed: pip install 'hpcsim[parsl]'")
+    pytest.importorskip("parsl", reason="Parsl is not installed: pip install '.[parsl]'")
     names: dict[str, object] = {}
     exec(blocks("docs/tournament.md", "python")[0], names)
     assert type(names["config"]).__name__ == "Config"

@@ -141,7 +141,7 @@ def test_two_shards_at_the_same_time_in_one_directory_leave_the_same_bytes(finis
 
 
 def test_workers_that_parsl_starts_leave_the_same_bytes(finished, tmp_path):
-    pytest.importorskip("parsl", reason="Parsl is not installed: pip install 'hpcsim[parsl]'")
+    pytest.importorskip("parsl", reason="Parsl is not installed: pip install '.[parsl]'")
     config = tmp_path / "config.py"
     config.write_text(f"""
 from parsl import Config, HighThroughputExecutor

@@ -16,7 +16,7 @@ from hpcsim.strict_yaml import read_mapping
 from hpcsim.tournament.grid import Entrant
 from hpcsim.tournament.tuning import Choice, Range, Trial, best, space_of
 
-pytest.importorskip("optuna", reason="optuna is not installed: pip install 'hpcsim[tune]'")
+pytest.importorskip("optuna", reason="optuna is not installed: pip install '.[tune]'")
 
 TUNING = """
 name: tuning

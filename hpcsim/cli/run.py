@@ -82,7 +82,7 @@ def run_scenario(
 ) -> None:
     """Run a scenario while ``view``, made of its name, shows how it goes; write the run directory and its summary."""
     from hpcsim.replay import replay
-    from hpcsim.results.run import refuse_used
+    from hpcsim.results.run import refuse_unwritable, refuse_used
     from hpcsim.scenario.load import load_scenario
 
     options: dict[str, object] = {
@@ -97,6 +97,8 @@ def run_scenario(
     _note_idle(found, loaded.scenario.scheduler.name)
     if out is not None:
         refuse_used(out.expanduser())
+    else:
+        refuse_unwritable(Path("runs") / loaded.scenario.name)
     with view(loaded.scenario.name) as progress:
         finished = replay(loaded, found, check=check, progress=progress)
     if out is not None:

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 def validate(
     scenarios: tuple[str, ...], settings: tuple[str, ...], trace: str | None, plugins: tuple[Path, ...]
 ) -> None:
-    """Check each SCENARIO (a file or a packaged name) and say all that is wrong with it; run nothing."""
+    """Check each SCENARIO (a file or a packaged name) and say all that is wrong with it; run nothing.
+
+    First all keys and values are checked, and where these are right, all that they name.
+    """
     found = load_and_complain(plugins)
     overrides: list[str | tuple[str, object]] = [*settings]
     if trace is not None:
@@ -36,13 +39,18 @@ def validate(
             loaded = load_scenario(
                 source, overrides, schedulers=found.schedulers, twins=found.twins, parts=found.offers
             )
-            _check_jobs(loaded)
-            _check_machine(loaded, found)
-            _check_needs(loaded, found)
         except InputError as error:
             wrong.append(str(error))
-        else:
-            click.echo(f"OK {source}: {_summary(loaded)}")
+            continue
+        complaints = []
+        for check in (_check_jobs, _check_machine, _check_needs):
+            try:
+                check(loaded, found)
+            except InputError as error:
+                complaints.append(str(error))
+        if not complaints:
+            click.echo(f"OK {source}: {_summary(loaded, found)}")
+        wrong += dict.fromkeys(complaints)
     if wrong:
         raise InputError("\n".join(wrong))
 
@@ -61,7 +69,7 @@ def schema(output: Path | None) -> None:
         raise InputError(f"{output}: cannot be written: {error.strerror}") from None
 
 
-def _check_jobs(loaded: LoadedScenario) -> None:
+def _check_jobs(loaded: LoadedScenario, _plugins: Plugins) -> None:
     """``InputError`` when the named trace or profile is not there; neither is read, and the trace may still be none."""
     from hpcsim.workload.synthetic import known_names  # imports numpy, which hpcsim schema can do without
 
@@ -101,7 +109,7 @@ def _check_needs(loaded: LoadedScenario, plugins: Plugins) -> None:
     refuse_lacking(loaded, scheduler, make_twins(loaded, plugins.twins), levers=make_levers(loaded))
 
 
-def _summary(loaded: LoadedScenario) -> str:
+def _summary(loaded: LoadedScenario, plugins: Plugins) -> str:
     scenario = loaded.scenario
     if scenario.trace is not None:
         jobs = f"jobs of {scenario.trace}"
@@ -109,5 +117,17 @@ def _summary(loaded: LoadedScenario) -> str:
         jobs = f"jobs of the profile {scenario.profile}"
     else:
         jobs = "no jobs yet: a run needs --trace FILE"
-    nodes = "as many nodes as the trace says" if scenario.machine.nodes is None else f"{scenario.machine.nodes} nodes"
-    return f"{scenario.scheduler.name} on {nodes}, {jobs}"
+    return f"{scenario.scheduler.name} on {_nodes(loaded, plugins)}, {jobs}"
+
+
+def _nodes(loaded: LoadedScenario, plugins: Plugins) -> str:
+    """How many nodes there will be, as far as the scenario says so."""
+    nodes = loaded.scenario.machine.nodes
+    if loaded.scenario.physics is not None:
+        from hpcsim.scenario import physics  # scipy and the machine floor, only where they are needed
+
+        spec = physics.machine_spec(loaded, plugins.machines)
+        nodes = nodes if spec is None else spec.units * spec.unit_nodes
+    if nodes is not None:
+        return f"{nodes:,} node{'' if nodes == 1 else 's'}"
+    return "as many nodes as the trace says" if loaded.scenario.profile is None else "as many nodes as the profile has"

@@ -132,6 +132,11 @@ def _refuse_existing(path: Path, force: bool) -> None:
     help="The picture.  [default: NAME.describe.png]",
 )
 @click.option("--no-plot", is_flag=True, help="Make no picture.")
+@click.option(
+    "--utc-offset", type=click.FloatRange(-12, 14), metavar="H",
+    help="Of the hours and weekdays: how far its clocks are ahead of UTC.  "
+    "[default: by the header of an SWF file, else -6, as at Argonne]",
+)  # fmt: skip
 @_reads
 def describe(
     sources: tuple[str, ...],
@@ -140,6 +145,7 @@ def describe(
     days: float | None,
     plot: Path | None,
     no_plot: bool,
+    utc_offset: float | None,
     trace_format: str | None,
     plugins: tuple[Path, ...],
 ) -> None:
@@ -164,7 +170,10 @@ def describe(
     workloads = [_workload(source, seed, days, readers, trace_format) for source in sources]
     for workload in workloads:
         print_cleaning(console, workload.cleaning)
-    found = [describe_workload(workload, nodes) for workload in workloads]
+    found = [
+        describe_workload(workload, nodes, _ahead_h(source, workload) if utc_offset is None else utc_offset)
+        for source, workload in zip(sources, workloads, strict=True)
+    ]
     _print(console, found)
     if not no_plot:
         from hpcsim.results.trace_plots import plot_description
@@ -191,6 +200,16 @@ def _workload(
     return read_trace(source, readers=readers, form=form)
 
 
+def _ahead_h(source: str, workload: Workload) -> float:
+    """How far ahead of UTC the clocks are where a trace is from."""
+    from hpcsim.workload.describe import ARGONNE_UTC_H
+    from hpcsim.workload.swf import utc_offset_h
+
+    if workload.form == "swf" and (named := utc_offset_h(Path(source))):  # UTC is no place's
+        return named
+    return ARGONNE_UTC_H if workload.t0_utc else 0.0  # a trace without dates has hours since its beginning
+
+
 def _stem(source: str) -> str:
     name = Path(source).name
     for ending in (".gz", ".swf", ".csv", ".json"):
@@ -203,10 +222,11 @@ def _print(console: Console, found: list[Description]) -> None:
     for label, one in zip(labels, found, strict=True):
         text = f"{one.source}: {one.jobs:,} jobs, machine of {one.machine_nodes:,} nodes"
         console.print(f"{label}  {text}" if label else text, markup=False, style="bold")
+    clocks = " and ".join(dict.fromkeys(one.clock for one in found))
     tables = {
         "summary": _quantities([one.summary for one in found], labels),
         "job sizes: shares, medians, and the share of jobs that run into the walltime": _sizes(found, labels),
-        "cycles: jobs relative to the mean, local time UTC-6": _cycles(found, labels),
+        f"cycles: jobs relative to the mean, local time {clocks}": _cycles(found, labels),
         "walltimes asked for most: minutes and % of jobs": _walltimes(found, labels),
     }
     if any(one.users for one in found):

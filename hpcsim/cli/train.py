@@ -64,7 +64,7 @@ def aims(
     """
     from hpcsim.errors import InputError
 
-    need("torch", "safetensors")
+    need("torch")
     from hpcsim.schedulers.aims import trained
     from hpcsim.training.ablations import ABLATIONS
     from hpcsim.training.ablations import without as left_out
@@ -123,7 +123,7 @@ def rlschert(
     The weights are DIR/NAME.json and .safetensors; a scenario uses them by
     scheduler: {name: rlschert, weights: DIR/NAME.json}.
     """
-    need("torch", "safetensors")
+    need("torch")
     need("gymnasium", "sb3_contrib", extra="train")
     from hpcsim.schedulers.rlschert import trained
     from hpcsim.training.rlschert import Plan, Told, train
@@ -176,7 +176,7 @@ def greendrl(
     is named twice is played twice as often. The weights are DIR/NAME.json and .safetensors, written whenever they are
     better than before; a scenario uses them by scheduler: {name: greendrl, weights: DIR/NAME.json}.
     """
-    need("torch", "safetensors")
+    need("torch")
     need("gymnasium", "stable_baselines3", extra="train")
     from hpcsim.training.greendrl import Plan, Seen, train_into
 

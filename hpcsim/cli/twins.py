@@ -93,7 +93,7 @@ def train(
     if name is None and len(scenarios) > 1:
         raise InputError("--name: weights of several scenarios need a name")
     out = writable(out)
-    need("torch", "safetensors")
+    need("torch")
     from hpcsim.twins import weights
     from hpcsim.twins.learners import learner
     from hpcsim.twins.loop import Course, Plan, device_of
@@ -140,7 +140,7 @@ def evaluate(
 
     Every training is done anew, with the seeds 1, 2, ... Nothing is kept but two plots in DIR.
     """
-    need("torch", "safetensors", "sklearn")
+    need("torch", "sklearn")
     from hpcsim.twins.learners import learner
 
     taught = learner(twin)

@@ -1,11 +1,11 @@
 """hpcsim as a Gymnasium environment: importing this module registers ``hpcsim/Cluster-v0``."""
 
-from hpcsim.errors import InputError
+from hpcsim.errors import lacking
 
 try:
     import gymnasium
 except ModuleNotFoundError as _missing:
-    raise InputError("hpcsim.env needs Gymnasium: pip install 'hpcsim[rl]'") from _missing
+    raise lacking("hpcsim.env", "Gymnasium", "rl") from _missing
 
 from hpcsim.env.cluster import ClusterEnv
 

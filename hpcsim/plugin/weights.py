@@ -83,11 +83,9 @@ def load(path: Path, kind: str, shapes: Mapping[str, tuple[int, ...]], features:
 
     ``shapes`` are those of the tensors by name.
     """
-    try:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load as from_bytes
-    except ImportError as error:
-        raise InputError("trained networks are read with safetensors: pip install 'hpcsim[twins]'") from error
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
+
     told = about(path, kind, features)
     data = _bytes(path.with_suffix(".safetensors"))
     if hashlib.sha256(data).hexdigest() != told.get("sha256"):

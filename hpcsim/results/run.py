@@ -349,7 +349,7 @@ _KEYS = {
 
 
 def refuse_used(directory: Path) -> None:
-    """Raise InputError if ``directory`` holds something already, or is a file."""
+    """Raise InputError if ``directory`` holds something already, is a file, or lies where nothing can be written."""
     try:
         if directory.is_dir() and not any(directory.iterdir()):
             return
@@ -360,6 +360,15 @@ def refuse_used(directory: Path) -> None:
         raise DirectoryTaken(
             f"{directory}: exists already and is kept as it is; choose another --out, or remove it first"
         )
+    refuse_unwritable(directory)
+
+
+def refuse_unwritable(directory: Path) -> None:
+    """Raise InputError if nothing can be made where ``directory`` is to be."""
+    above = next(each for each in directory.absolute().parents if each.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        why = f"nothing can be written in {above}" if above.is_dir() else f"{above} is no directory"
+        raise InputError(f"{directory}: cannot be written: {why}; choose another --out")
 
 
 def _umask() -> int:

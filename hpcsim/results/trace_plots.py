@@ -24,9 +24,10 @@ def plot_description(description: Description, path: str | Path) -> None:
     """One PNG of the tables of a description. Nothing but ``path`` is written."""
     figure = Figure(figsize=(13, 7.6), layout="constrained")
     axes = figure.subplot_mosaic("hhhhww;ssllrr")
+    clock = description.clock.replace("-", "−")
     hours = [f"{hour}" for hour in range(24)]
-    _plot_cycle(axes["h"], hours, description.hour_weights, "local hour (UTC−6)")
-    _plot_cycle(axes["w"], list(_DAYS), description.weekday_weights, "local weekday (UTC−6)")
+    _plot_cycle(axes["h"], hours, description.hour_weights, f"local hour ({clock})")
+    _plot_cycle(axes["w"], list(_DAYS), description.weekday_weights, f"local weekday ({clock})")
     _plot_sizes(axes["s"], description)
     _plot_lengths(axes["l"], description)
     _plot_ratios(axes["r"], description)

@@ -15,7 +15,7 @@ from pathlib import Path
 from runpy import run_path
 from typing import Any
 
-from hpcsim.errors import InputError
+from hpcsim.errors import InputError, lacking
 from hpcsim.workers import ONE_THREAD
 
 
@@ -24,7 +24,7 @@ def config_in(file: Path) -> Any:
     try:
         from parsl.config import Config
     except ImportError:
-        raise InputError("--executor parsl: Parsl is not installed; pip install 'hpcsim[parsl]'") from None
+        raise lacking("--executor parsl", "Parsl", "parsl") from None
     if not file.is_file():
         raise InputError(f"--executor: {file}: there is no such file")
     try:

@@ -26,7 +26,7 @@ from typing import Any, Final, Literal, NamedTuple, Union, get_args, get_origin
 
 import numpy as np
 
-from hpcsim.errors import InputError
+from hpcsim.errors import InputError, lacking
 from hpcsim.plugin.loader import Plugins
 from hpcsim.results.directions import better
 from hpcsim.tournament.directories import DONE, Directory
@@ -234,7 +234,7 @@ def _study(seed: int) -> Any:
     try:
         import optuna
     except ImportError:
-        raise InputError("hpcsim tune searches with Optuna: pip install 'hpcsim[tune]'") from None
+        raise lacking("hpcsim tune", "Optuna", "tune") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hpcsim.errors import InputError
+from hpcsim.errors import InputError, lacking
 from hpcsim.schedulers.greendrl import trained as files
 from hpcsim.schedulers.greendrl.greendrl import Chooser
 from hpcsim.schedulers.greendrl.network import LEVELS, WIDTH, choose
@@ -29,7 +29,7 @@ try:
     from stable_baselines3.common.vec_env import DummyVecEnv
     from torch.nn import functional
 except ModuleNotFoundError as error:
-    raise InputError("GreenDRL is trained with stable-baselines3: pip install 'hpcsim[train]'") from error
+    raise lacking("training GreenDRL", "stable-baselines3", "train") from error
 
 Tensors = dict[str, npt.NDArray[np.float32]]
 

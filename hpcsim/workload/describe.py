@@ -1,7 +1,7 @@
 """What a workload looks like: the summary, cycles, size classes, walltimes and users of a job trace.
 
-Hours and weekdays are local at UTC-6 all year, a Monday first. Only jobs with a recorded start have a wait;
-only jobs of a named user count for the users. Everything is numbers: printing and plotting are elsewhere.
+Hours and weekdays are local, so many hours from UTC all year, a Monday first. Only jobs with a recorded start have a
+wait; only jobs of a named user count for the users. Everything is numbers: printing and plotting are elsewhere.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hpcsim.workload.job import Int64s, Workload
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-UTC_OFFSET_S = -6 * 3600
+ARGONNE_UTC_H = -6.0  # Chicago's standard time
 DAY_S = 86_400
 SESSION_GAP_S = 1_200
 SLOWDOWN_FLOOR_S = 600  # the tau of the bounded slowdown here; runs have one of 10 s
@@ -53,7 +53,8 @@ class Description:
     ``summary`` and ``users`` map a quantity, unit in its name, to its value. ``hour_weights`` (24) and
     ``weekday_weights`` (7) have mean 1. ``walltimes`` lists (seconds, share of jobs), most frequent first.
     ``runtime_quantiles_s`` and ``walltime_quantiles_s`` are quantiles 0, 0.001, ... 1; ``ratio_counts``
-    counts jobs by runtime/walltime in 60 bins of 0.02 from 0 to 1.2, the last one open.
+    counts jobs by runtime/walltime in 60 bins of 0.02 from 0 to 1.2, the last one open. Hours and weekdays are those of
+    clocks ``utc_offset_h`` hours ahead of UTC.
     """
 
     source: str
@@ -68,9 +69,15 @@ class Description:
     runtime_quantiles_s: Floats
     walltime_quantiles_s: Floats
     ratio_counts: Int64s
+    utc_offset_h: float
+
+    @property
+    def clock(self) -> str:
+        """Such as ``UTC-6``."""
+        return f"UTC{self.utc_offset_h:+g}" if self.utc_offset_h else "UTC"
 
 
-def describe(workload: Workload, machine_nodes: int | None = None) -> Description:
+def describe(workload: Workload, machine_nodes: int | None = None, utc_offset_h: float = ARGONNE_UTC_H) -> Description:
     """The tables of ``workload``; the machine's size is the trace's, or the largest job's, unless given."""
     if len(workload) == 0:
         raise InputError(f"{workload.source}: a workload without jobs cannot be described")
@@ -80,7 +87,7 @@ def describe(workload: Workload, machine_nodes: int | None = None) -> Descriptio
     size = machine_nodes or workload.machine_nodes or int(nodes.max())
     ratio = runtime_s / np.maximum(walltime_s, 1)
     wait_s = np.where(start_s >= 0, start_s - submit_s, -1)
-    local_s = submit_s + workload.t0_utc + UTC_OFFSET_S
+    local_s = submit_s + workload.t0_utc + round(utc_offset_h * 3600)
     steps = np.linspace(0, 1, 1001)
     summary = _arrivals(submit_s, local_s // DAY_S) | _lengths(runtime_s, walltime_s, ratio)
     summary |= _sizes_and_lengths(nodes, runtime_s, walltime_s)
@@ -98,6 +105,7 @@ def describe(workload: Workload, machine_nodes: int | None = None) -> Descriptio
         runtime_quantiles_s=np.quantile(runtime_s, steps),
         walltime_quantiles_s=np.quantile(walltime_s, steps),
         ratio_counts=np.bincount(np.minimum(ratio * 50, 59).astype(np.int64), minlength=60),
+        utc_offset_h=utc_offset_h,
     )
 
 

@@ -19,7 +19,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import numpy.typing as npt
@@ -278,6 +280,25 @@ def _text(codes: pa.ChunkedArray, names: dict[int, str]) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(texts.indices.take(column.indices), texts.dictionary)
 
 
+def utc_offset_h(path: Path) -> float | None:
+    """By how many hours the standard time of the place that the header names is ahead of UTC; None if it names none."""
+    comments: list[str] = []
+    for _, block in line_blocks(path):
+        lines = block.decode("utf-8", "replace").splitlines()
+        comments += [line.lstrip("; ") for line in lines if line.startswith(";")]
+        if any(line.strip() and not line.startswith(";") for line in lines):
+            break  # the jobs begin
+    header = _Header(comments)
+    for name in header.zones:
+        try:
+            moment = datetime.fromtimestamp(header.t0_utc, UTC).astimezone(ZoneInfo(name))
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            continue
+        ahead = (moment.utcoffset() or timedelta()) - (moment.dst() or timedelta())
+        return ahead / timedelta(hours=1)
+    return None
+
+
 class _Header:
     """What is used of the header's comments; whatever cannot be understood is as if it were not there."""
 
@@ -288,6 +309,7 @@ class _Header:
         self.queues = self._names(comments, "Queue") or self._list(comments, "Queues")
         self.users = self._names(comments, "User")
         self.projects = self._names(comments, "Group")
+        self.zones = [*self._values(comments, "TimeZoneString")]
 
     @staticmethod
     def _values(comments: list[str], label: str) -> Iterator[str]:

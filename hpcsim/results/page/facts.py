@@ -9,7 +9,7 @@ from typing import Any
 
 from hpcsim.errors import InputError
 from hpcsim.results.citations import bibtex, own
-from hpcsim.results.directions import judged
+from hpcsim.results.directions import Better, judged
 from hpcsim.results.figures import FIGURES, FIGURES_OF_MACHINE, FIGURES_OF_WORKFLOW
 from hpcsim.results.run import Run
 from hpcsim.strict_yaml import parse_mapping
@@ -77,19 +77,22 @@ def summary_rows(runs: Sequence[Run]) -> list[Row]:
         for keys, unit, formula in figures:
             known.update(keys)
             for key in keys:
-                rows += _rows(group, key, unit, formula.replace("`", ""), [run.summary.get(key) for run in runs])
+                values = [run.summary.get(key) for run in runs]
+                rows += _rows(group, key, unit, formula.replace("`", ""), values, _better(key, runs))
     for key in dict.fromkeys(key for run in runs for key in run.summary):
         if key not in known:
             rows += _of_plugins(key, runs)
     return rows
 
 
-def _rows(group: str, key: str, unit: str, formula: str, values: Sequence[Any]) -> list[Row]:
+def _rows(
+    group: str, key: str, unit: str, formula: str, values: Sequence[Any], better: Better | None = None
+) -> list[Row]:
     """One row, or of a mapping one for each of its keys; none where no run has the key."""
     maps = [value for value in values if isinstance(value, Mapping)]
     if not maps:
         row = {
-            "group": group, "key": key, "unit": unit, "formula": formula, "better": judged(key), "values": list(values),
+            "group": group, "key": key, "unit": unit, "formula": formula, "better": better, "values": list(values),
         }  # fmt: skip
         return [row] if any(value is not None for value in values) else []
     parts = dict.fromkeys(part for each in maps for part in each)
@@ -125,7 +128,7 @@ def tiles(runs: Sequence[Run]) -> list[Row]:
     units = {key: unit for keys, unit, _ in (*FIGURES, *FIGURES_OF_WORKFLOW, *FIGURES_OF_MACHINE) for key in keys}
     rows: list[Row] = [
         {
-            "key": key, "label": label, "unit": units[key], "better": judged(key),
+            "key": key, "label": label, "unit": units[key], "better": _better(key, runs),
             "values": [run.summary.get(key) for run in runs],
         }
         for key, label in TILES
@@ -158,16 +161,32 @@ def differences(runs: Sequence[Run]) -> list[str]:
 
 def warnings(runs: Sequence[Run]) -> list[str]:
     """In words, why figures of these runs may not be comparable."""
-    said = []
-    for what, found in (
+    unlike = _unlike(runs)
+    return [*unlike, *(["So nothing is called better or worse."] if unlike else []), *_versions(runs)]
+
+
+def _unlike(runs: Sequence[Run]) -> list[str]:
+    """What makes another schedule of another run besides the scheduler: what is better is then not his doing."""
+    return _differing(
         ("The runs did not have the same jobs", [_jobs_of(run) for run in runs]),
         ("The machines differ in their number of nodes", [run.manifest["machine"]["nodes"] for run in runs]),
         ("The seeds differ", [run.manifest["seed"] for run in runs]),
-        ("The versions of hpcsim differ", [run.manifest["hpcsim"] for run in runs]),
-    ):
-        if len(set(found)) > 1:
-            said.append(f"{what}: {', then '.join(map(str, dict.fromkeys(found)))}.")
-    return said
+    )
+
+
+def _versions(runs: Sequence[Run]) -> list[str]:
+    return _differing(("The versions of hpcsim differ", [run.manifest["hpcsim"] for run in runs]))
+
+
+def _differing(*facts: tuple[str, Sequence[Any]]) -> list[str]:
+    return [
+        f"{what}: {', then '.join(map(str, dict.fromkeys(found)))}." for what, found in facts if len(set(found)) > 1
+    ]
+
+
+def _better(key: str, runs: Sequence[Run]) -> Better | None:
+    """Which direction of a figure is better, where runs can be compared."""
+    return None if _unlike(runs) else judged(key)
 
 
 def _jobs_of(run: Run) -> str:
