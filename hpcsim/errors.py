@@ -24,7 +24,12 @@ class SchedulerError(RunError):
 
 
 class BadDecision(SchedulerError):
-    """The scheduler decided something that the machine cannot carry out."""
+    """The scheduler decided something that the machine cannot carry out.
+
+    ``yielded_at`` is the file and the line where it did, as far as that is known.
+    """
+
+    yielded_at: tuple[str, int] | None = None
 
 
 class TwinError(RunError):

@@ -112,7 +112,7 @@ def test_a_scenario_that_lacks_it_is_refused_with_the_key_that_would_give_it(tmp
     more = {"profile": "cooley", "jobs": 20, "machine.nodes": 126, "scheduler": "night"}
     with pytest.raises(InputError) as caught:
         hpcsim.simulate("bare", more | settings, plugins=file)
-    assert str(caught.value) == f"--set scheduler: scheduler: night needs {need}, which bare lacks; {said}"
+    assert str(caught.value) == f"override scheduler: scheduler: night needs {need}, which bare lacks; {said}"
 
 
 def test_a_refusal_exits_with_2_and_validate_says_the_same(tmp_path, capsys):

@@ -238,7 +238,7 @@ def test_validate_says_ok_for_each_right_scenario_and_all_that_is_wrong_with_the
     )
     trace = tmp_path / "t.swf"
     assert exit_code("validate", "bare", "--trace", str(trace), *options) == 2
-    assert capsys.readouterr().err == f"hpcsim: --set trace: trace: there is no such file (got '{trace}')\n"
+    assert capsys.readouterr().err == f"hpcsim: --trace {trace}: trace: there is no such file (got '{trace}')\n"
     trace.touch()
     assert exit_code("validate", "bare", "--trace", str(trace), *options) == 0
     assert exit_code("validate", "bare", "--set", "profile=mirra", *options) == 2

@@ -1,5 +1,8 @@
 """Laws of the engine: what each decision does, what it refuses, and what every simulation keeps."""
 
+import inspect
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -288,6 +291,34 @@ def test_a_forged_job_cannot_shrink():
 
     with pytest.raises(BadDecision, match="on 8 nodes, but only 2 are free"):
         run(workload((0, 5, 8), (0, 5, 8)), Plan(decide))
+
+
+def test_a_bad_decision_is_told_with_the_line_that_yielded_it():
+    class Mine:
+        name, api = "mine", 1
+
+        def schedule(self, view):
+            yield Hold(view.now + 1)
+            yield Hold(view.now)
+            yield Hold(view.now + 2)
+
+    first = inspect.getsourcelines(Mine.schedule)[1]
+    with pytest.raises(BadDecision, match=rf"holds until 7; .* \(.*test_engine\.py:{first + 2}\)$"):
+        run(workload((7, 5, 8)), Mine())
+
+
+def test_an_interrupt_in_a_pass_that_lasts_says_who_was_deciding(monkeypatch):
+    times = iter((0.0, 4.0))
+    monkeypatch.setattr("hpcsim.engine.simulation.perf_counter", lambda: next(times))
+
+    def decide(view):
+        raise KeyboardInterrupt
+        yield
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run(workload((7, 5, 8)), Plan(decide))
+    (note,) = caught.value.__notes__
+    assert re.fullmatch(r"t=7: scheduler plan had been deciding for 4 s \(.*test_engine\.py:\d+\)", note)
 
 
 def test_a_scheduler_that_raises_is_named_with_the_line():

@@ -204,7 +204,7 @@ def test_a_fork_places_and_counts_as_its_parent_does(rows, at):
 )
 def test_where_no_place_can_be_replayed_the_scenario_is_refused(machine, more, said):
     changes = {"machine.model": machine, "physics": OFF | {"placement": "recorded"}, "jobs": 5} | more
-    with pytest.raises(InputError, match=rf"^--set physics: physics\.placement: .*{said}"):
+    with pytest.raises(InputError, match=rf"^override physics: physics\.placement: .*{said}"):
         hpcsim.simulate(machine, changes)
 
 

@@ -298,10 +298,10 @@ def test_an_impossible_value_is_refused_at_its_column(tmp_path: Path, line: str)
             ["machine.noodes=3"],
             ["--set machine.noodes=3: machine.noodes: no such key. Did you mean 'nodes'? (got 3)"],
         ),
-        ([("seed", "1")], ["--set seed: seed: Input should be a valid integer (got '1')"]),
+        ([("seed", "1")], ["override seed: seed: Input should be a valid integer (got '1')"]),
         (
             {"machine": {"nodes": 0}},
-            ["--set machine: machine.nodes: Input should be greater than or equal to 1 (got 0)"],
+            ["override machine: machine.nodes: Input should be greater than or equal to 1 (got 0)"],
         ),
         (
             ["seed=!!int 3"],

@@ -128,8 +128,11 @@ def _exit_code(args: list[str] | None) -> int:
     try:
         returned = cli.main(args, prog_name="hpcsim", standalone_mode=False)
     except click.exceptions.Abort as abort:  # click makes it of KeyboardInterrupt
+        stop = abort.__cause__ or abort.__context__
+        for note in getattr(stop, "__notes__", ()):
+            _say(note)
         _say(_INTERRUPTED)
-        return code_of(abort.__cause__ or abort.__context__)
+        return code_of(stop)
     except click.ClickException as error:
         error.show()
         return error.exit_code

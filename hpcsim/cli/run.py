@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,14 +83,19 @@ def run_scenario(
     """Run a scenario while ``view``, made of its name, shows how it goes; write the run directory and its summary."""
     from hpcsim.replay import replay
     from hpcsim.results.run import refuse_unwritable, refuse_used
+    from hpcsim.scenario.layers import Given
     from hpcsim.scenario.load import load_scenario
 
     options: dict[str, object] = {
         "trace": trace, "trace_format": trace_format, "scheduler": scheduler, "jobs": jobs, "seed": seed,
-        "strict": strict or None, "observers": {name: {} for name in observers} or None,
     }  # fmt: skip
+    given = [
+        Given(key, value, f"--{key.replace('_', '-')} {value}") for key, value in options.items() if value is not None
+    ]
+    given += [Given("strict", True, "--strict")] if strict else []
+    watching: dict[str, object] = {name: {} for name in observers}
+    given += [Given("observers", watching, " ".join(f"--observer {name}" for name in observers))] if observers else []
     found = load_and_complain(plugins)
-    given = [(key, value) for key, value in options.items() if value is not None]
     loaded = load_scenario(
         scenario, [*settings, *given], schedulers=found.schedulers, twins=found.twins, parts=found.offers
     )
@@ -101,10 +106,11 @@ def run_scenario(
         refuse_unwritable(Path("runs") / loaded.scenario.name)
     with view(loaded.scenario.name) as progress:
         finished = replay(loaded, found, check=check, progress=progress)
-    if out is not None:
-        directory = finished.write(out, plots=not no_plots)
-    else:
-        directory = _write_under_runs(finished, plots=not no_plots)
+    with _writing():
+        if out is not None:
+            directory = finished.write(out, plots=not no_plots)
+        else:
+            directory = _write_under_runs(finished, plots=not no_plots)
     _print(finished, directory)
 
 
@@ -134,6 +140,15 @@ def _write_under_runs(run: Run, *, plots: bool) -> Path:
             except DirectoryTaken:
                 pass  # by a run that ended meanwhile
         number += 1
+
+
+def _writing() -> AbstractContextManager[object]:
+    """Say on a terminal, for as long as it takes, that the run is over and is being written."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status("writing tables, report and figures")
 
 
 class _Bar:

@@ -10,7 +10,7 @@ import click
 
 from hpcsim.cli.plugins import load_and_complain, plugin_option
 from hpcsim.errors import InputError
-from hpcsim.scenario.layers import FILES, at, did_you_mean
+from hpcsim.scenario.layers import FILES, Given, at, did_you_mean
 from hpcsim.scenario.load import LoadedScenario, load_scenario, scenario_schema
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ def validate(
     First all keys and values are checked, and where these are right, all that they name.
     """
     found = load_and_complain(plugins)
-    overrides: list[str | tuple[str, object]] = [*settings]
+    overrides: list[str | tuple[str, object] | Given] = [*settings]
     if trace is not None:
-        overrides.append(("trace", trace))
+        overrides.append(Given("trace", trace, f"--trace {trace}"))
     wrong: list[str] = []
     for source in scenarios:
         try:

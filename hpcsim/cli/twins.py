@@ -209,11 +209,16 @@ def _run(
     from hpcsim.cli.plugins import load_and_complain
     from hpcsim.cli.run import _Bar
     from hpcsim.replay import replay, source_of
+    from hpcsim.scenario.layers import Given
     from hpcsim.scenario.load import load_scenario
     from hpcsim.twins.learners import Recorded
 
     found = load_and_complain(plugins)
-    given: list[Any] = [*taught.settings.items(), *settings, *([("trace", trace)] if trace is not None else [])]
+    given: list[Any] = [
+        *taught.settings.items(),
+        *settings,
+        *([Given("trace", trace, f"--trace {trace}")] if trace is not None else []),
+    ]
     loaded = load_scenario(scenario, given, schedulers=found.schedulers, twins=found.twins, parts=found.offers)
     source = source_of(loaded, found)
     with _Bar(loaded.scenario.name) as progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
+from types import GeneratorType
 from typing import TYPE_CHECKING, Final, cast, get_args
 
 from hpcsim.engine.attempts import KILLED, PREEMPTED
@@ -11,6 +12,7 @@ from hpcsim.engine.capabilities import needed_for
 from hpcsim.engine.complaints import bad, called, undeclared, whereabouts
 from hpcsim.engine.decisions import Decision, Hold, Kill, Preempt, Start
 from hpcsim.engine.lifecycle import leave, put_back, start
+from hpcsim.errors import BadDecision
 from hpcsim.workload.job import Job
 
 if TYPE_CHECKING:
@@ -22,7 +24,17 @@ if TYPE_CHECKING:
 _MOST_DECISIONS: Final = 1_000_000  # of one pass: more is a scheduler that never ends
 
 
-def decisions_of(scheduler: Scheduler, view: View) -> list[Decision]:
+class Collected(list[Decision]):
+    """The decisions of a pass. ``lines`` says where each was yielded, in ``file``: both empty where nothing was."""
+
+    __slots__ = ("file", "lines")
+
+    def __init__(self) -> None:
+        self.file = ""
+        self.lines: list[int] = []
+
+
+def decisions_of(scheduler: Scheduler, view: View) -> Collected:
     """What it decides in a pass, before any of it is carried out; not all of a scheduler that never ends.
 
     Raises TypeError where ``schedule`` returns nothing to go through, and what its code raises.
@@ -33,43 +45,62 @@ def decisions_of(scheduler: Scheduler, view: View) -> list[Decision]:
     return collected(found)
 
 
-def collected(decisions: Iterable[Decision]) -> list[Decision]:
+def collected(decisions: Iterable[Decision]) -> Collected:
     """As many of them as a pass may have, as a list."""
-    return list(islice(decisions, _MOST_DECISIONS))
+    made = Collected()
+    if isinstance(decisions, GeneratorType) and (frame := decisions.gi_frame) is not None:
+        made.file = frame.f_code.co_filename
+        for decision in islice(decisions, _MOST_DECISIONS):
+            made.append(decision)
+            made.lines.append(frame.f_lineno)
+    else:
+        made.extend(islice(decisions, _MOST_DECISIONS))
+    return made
 
 
-def carry_out(sim: Simulation, decisions: list[Decision]) -> None:
+def carry_out(sim: Simulation, decisions: Collected) -> None:
     """Do what was decided. Raises BadDecision for what cannot be done; those before it are done by then."""
     if len(decisions) == _MOST_DECISIONS:
         raise bad(sim, f"decided {len(decisions)} things in one pass, for {len(sim.queue)} waiting jobs")
-    for decision in decisions:
-        if type(decision) is Start:
-            _start(sim, *decision)
-            continue
-        if (need := needed_for(decision)) is not None and need not in sim.needs:
-            raise undeclared(sim, f"decided {decision!r}", need)
-        elif isinstance(decision, Preempt):
-            _preempt(sim, decision.job)
-        elif isinstance(decision, Kill):
-            _kill(sim, decision.job)
-        elif isinstance(decision, Hold):
-            _hold(sim, decision.until)
-        elif isinstance(cast("object", decision), Job):
-            raise bad(sim, f"decided {called(decision)} itself; to start it, yield Start(job)")
-        elif not isinstance(cast("object", decision), Decision):
-            kinds = ", ".join(kind.__name__ for kind in get_args(Decision))
-            raise bad(sim, f"decided {decision!r}; a decision is one of {kinds}")
-        elif sim.site is None:
-            raise bad(sim, f"decided {decision!r}, but this machine only counts nodes: it has no power to control")
-        else:
-            try:
-                sim.site.decide(decision)
-            except ValueError as error:
-                raise bad(sim, f"decided {decision!r}, but {error}") from None
-            sim.free_nodes = sim.site.free_nodes
-        if type(decision.why) is not str:
-            raise bad(sim, f"decided {decision!r} with the reason {decision.why!r}; a reason is text")
-        sim.decided.add(sim.now, decision)
+    number = 0
+    try:
+        for number, decision in enumerate(decisions):  # noqa: B007 (the last one is the bad one)
+            if type(decision) is Start:
+                _start(sim, *decision)
+            else:
+                _do(sim, decision)
+    except BadDecision as error:
+        if decisions.lines:
+            error.yielded_at = decisions.file, decisions.lines[number]
+        raise
+
+
+def _do(sim: Simulation, decision: Decision) -> None:
+    """Carry out what is no start."""
+    if (need := needed_for(decision)) is not None and need not in sim.needs:
+        raise undeclared(sim, f"decided {decision!r}", need)
+    if isinstance(decision, Preempt):
+        _preempt(sim, decision.job)
+    elif isinstance(decision, Kill):
+        _kill(sim, decision.job)
+    elif isinstance(decision, Hold):
+        _hold(sim, decision.until)
+    elif isinstance(cast("object", decision), Job):
+        raise bad(sim, f"decided {called(decision)} itself; to start it, yield Start(job)")
+    elif not isinstance(cast("object", decision), Decision):
+        kinds = ", ".join(kind.__name__ for kind in get_args(Decision))
+        raise bad(sim, f"decided {decision!r}; a decision is one of {kinds}")
+    elif sim.site is None:
+        raise bad(sim, f"decided {decision!r}, but this machine only counts nodes: it has no power to control")
+    else:
+        try:
+            sim.site.decide(decision)
+        except ValueError as error:
+            raise bad(sim, f"decided {decision!r}, but {error}") from None
+        sim.free_nodes = sim.site.free_nodes
+    if type(decision.why) is not str:
+        raise bad(sim, f"decided {decision!r} with the reason {decision.why!r}; a reason is text")
+    sim.decided.add(sim.now, decision)
 
 
 def _start(sim: Simulation, job: Job, why: str, speed: float = 1.0, units: tuple[int, ...] | None = None) -> None:

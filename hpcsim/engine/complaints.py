@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 
 _HERE: Final = Path(__file__).parent
-_AROUND: Final = {_HERE, *(_HERE.parent / name for name in ("levers", "machine", "testing"))}
+_AROUND: Final = {_HERE, *(_HERE.parent / name for name in ("cli", "levers", "machine", "testing"))}
 """The folders of what calls a plug-in, or is called by it: an error is the fault of who is between."""
+
+_LONG_S: Final = 2.0  # of a pass: no scheduler that is meant to be used takes so long
 
 _WRAPPERS: Final = ("hpcsim.levers", "hpcsim.testing")
 
@@ -46,12 +48,24 @@ def wishes_of(scheduler: Any) -> Collection[str]:
 
 def raised(simulation: Simulation, error: BaseException) -> SchedulerError:
     """For an exception out of its code: the place is the last line outside hpcsim that was come to."""
-    path, line = _begins_at(simulation.scheduler)
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename).parent not in _AROUND]
-    where = f"{own[-1].filename}:{own[-1].lineno}" if own else f"{path}:{line}"
     what = f"{type(error).__name__}: {error}{_meant(error)}"
+    where = _place(simulation.scheduler, error)
     return SchedulerError(f"t={simulation.now}: scheduler {simulation.scheduler.name} raised {what} ({where})")
+
+
+def note_who_decided(simulation: Simulation, stop: KeyboardInterrupt, seconds: float) -> None:
+    """Add to an interrupt where the scheduler was, if its pass had lasted so long that it may have been the reason."""
+    if seconds > _LONG_S:
+        place = _place(simulation.scheduler, stop)
+        name = simulation.scheduler.name
+        stop.add_note(f"t={simulation.now}: scheduler {name} had been deciding for {seconds:.0f} s ({place})")
+
+
+def _place(scheduler: Any, error: BaseException) -> str:
+    """The last line outside hpcsim that was come to, else where ``schedule`` begins."""
+    path, line = _begins_at(scheduler)
+    own = [each for each in traceback.extract_tb(error.__traceback__) if Path(each.filename).parent not in _AROUND]
+    return f"{own[-1].filename}:{own[-1].lineno}" if own else f"{path}:{line}"
 
 
 def _meant(error: BaseException) -> str:
@@ -74,8 +88,10 @@ def _begins_at(scheduler: Any) -> tuple[Path, int]:
 
 
 def with_place(simulation: Simulation, error: BadDecision) -> BadDecision:
-    """The same complaint, with the place where ``schedule`` begins."""
+    """The same complaint, with the line of ``schedule`` that yielded the decision, else that where it begins."""
     path, line = _begins_at(simulation.scheduler)
+    if error.yielded_at is not None and Path(error.yielded_at[0]) == path:
+        line = error.yielded_at[1]
     return BadDecision(f"{error} ({path}:{line})")
 
 

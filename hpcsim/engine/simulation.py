@@ -23,7 +23,7 @@ from hpcsim.engine.arrivals import Arrivals
 from hpcsim.engine.attempts import FUTURE, Attempts
 from hpcsim.engine.availability import Releases
 from hpcsim.engine.carrying_out import carry_out, collected, decisions_of
-from hpcsim.engine.complaints import needs_of, raised, refuse_a_stall, wishes_of, with_place
+from hpcsim.engine.complaints import needs_of, note_who_decided, raised, refuse_a_stall, wishes_of, with_place
 from hpcsim.engine.decided import Decided
 from hpcsim.engine.decisions import Decision
 from hpcsim.engine.dependencies import Dependencies
@@ -201,7 +201,10 @@ class Simulation:
         began = perf_counter()
         try:
             decisions = decisions_of(self.scheduler, self._view)
-        except (KeyboardInterrupt, TwinError):
+        except KeyboardInterrupt as stop:
+            note_who_decided(self, stop, perf_counter() - began)
+            raise
+        except TwinError:
             raise
         except BaseException as error:  # also SystemExit: a plug-in does not end the program
             raise raised(self, error) from error

@@ -45,8 +45,9 @@ def told(rows: list[dict[str, Any]], width: int = 100) -> list[str]:
     widths[2] = max(12, widths[2] + min(spare, 0))
     lines = wrap(f"What was weighed (the weights of the chosen one: {weights})", width)
     for line in cells:
-        action = line[2] if len(line[2]) <= widths[2] else line[2][: widths[2] - 1] + "\u2026"
+        action, *more = wrap(line[2], widths[2])
         left = [line[0].ljust(widths[0]), line[1].ljust(widths[1]), action.ljust(widths[2])]
         right = [text.rjust(size) for text, size in zip(line[3:], widths[3:], strict=True)]
         lines.append(("  " + "  ".join([*left, *right])).rstrip())
+        lines += [" " * (6 + widths[0] + widths[1]) + each for each in more]
     return lines

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,16 @@ from hpcsim.machine.shape import cut
 from hpcsim.scenario.models import DEFAULT_PERFORMANCE, DEFAULT_SCHEDULER
 from hpcsim.strict_yaml import Place, Steps, YamlText, parse_value, read_mapping
 
-Overrides = Mapping[str, object] | Sequence[str | tuple[str, object]]
+
+class Given(NamedTuple):
+    """A dotted key and its value, and what the user said to give it, such as ``--scheduler easy``."""
+
+    key: str
+    value: object
+    said: str
+
+
+Overrides = Mapping[str, object] | Sequence[str | tuple[str, object] | Given]
 
 FILES: tuple[Steps, ...] = (
     ("trace",),
@@ -89,7 +98,7 @@ def override_layer(overrides: Overrides) -> Layer:
     wrong: list[str] = []
     layer = Layer({})
     for override in overrides.items() if isinstance(overrides, Mapping) else overrides:
-        origin = f"--set {override if isinstance(override, str) else override[0]}"
+        origin = _origin(override)
         try:
             key, value = _key_and_value(override, origin)
         except InputError as error:
@@ -242,7 +251,13 @@ def _places_of(value: object, place: Place, path: Steps = ()) -> dict[Steps, Pla
     return places
 
 
-def _key_and_value(override: str | tuple[str, object], origin: str) -> tuple[str, Any]:
+def _origin(override: str | tuple[str, object] | Given) -> str:
+    if isinstance(override, str):
+        return f"--set {override}"
+    return override.said if isinstance(override, Given) else f"override {override[0]}"
+
+
+def _key_and_value(override: str | tuple[str, object] | Given, origin: str) -> tuple[str, Any]:
     if isinstance(override, str):
         key, equals, text = override.partition("=")
         if not equals:

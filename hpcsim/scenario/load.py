@@ -72,7 +72,7 @@ def load_scenario(
 
     ``source`` is a YAML file, the name of a packaged scenario such as ``"polaris"``, or a mapping.
     ``overrides`` are texts ``key=value`` with dotted keys and values in YAML, or pairs (or a mapping) of
-    dotted keys and plain values; the last one wins. A ``trace`` in a file is relative to that file,
+    dotted keys and plain values, or ``Given``; the last one wins. A ``trace`` in a file is relative to that file,
     elsewhere to the working directory. With ``schedulers`` and ``twins`` (name to class) their names and options
     are checked as well; with ``parts`` (kind to name to class) those of observers, metrics and the trace's reader.
 
