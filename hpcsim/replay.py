@@ -295,6 +295,7 @@ def replay(
             "sha256": _sha256(loaded.scenario.trace),
             "format": workload.form,
             "jobs": len(workload),
+            "machine_nodes": workload.machine_nodes,
             "cleaning": dict(workload.cleaning),
         },
         "cites": cites_of_run(

@@ -531,7 +531,7 @@ def test_plot_writes_over_its_own_figures_and_over_no_other_file(directories, tm
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nowhere"], "nowhere: not a complete run directory"),
+        (["nowhere"], "nowhere: there is no such directory; expected a run directory"),
         (["RUN/plots"], "plots: not a complete run directory"),
         (["RUN", "--only", "enrgy"], "no figure named 'enrgy'. Did you mean 'energy'?"),
         (["RUN", "RUN"], "is named twice"),

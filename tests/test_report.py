@@ -290,7 +290,11 @@ def refused(*arguments):
 
 def test_what_is_no_run_directory_is_refused(tmp_path):
     assert "not a complete run directory" in refused(tmp_path)
-    assert "not a complete run directory" in refused(tmp_path / "nowhere")
+    assert (
+        refused(tmp_path / "nowhere") == f"{tmp_path / 'nowhere'}: there is no such directory; expected a run directory"
+    )
+    (tmp_path / "cells.csv").touch()
+    assert ": a tournament; expected a run directory" in refused(tmp_path)
 
 
 def test_a_manifest_that_does_not_say_what_ran_is_refused(run, tmp_path):

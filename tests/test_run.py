@@ -325,3 +325,15 @@ def test_every_real_trace_replays_to_the_end(data, kind):
                 assert run.manifest["machine"]["nodes"] == nodes
         assert set(run.jobs["state"]) <= {"completed", "failed", "timeout", "rejected"}
         assert run.manifest["workload"]["cleaning"]["rows_read"] >= len(run.jobs) == len(read_trace(file))
+
+
+def test_a_trace_of_a_machine_of_another_size_is_remarked_upon(trace, tmp_path):
+    of = read_trace(trace).machine_nodes
+    for nodes, said in ((of, False), (3 * of, True)):
+        done = hpcsim_command(
+            "run", "bare", "--trace", trace, "--set", f"machine.nodes={nodes}", "--no-plots", "--out", f"n{nodes}",
+            cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        note = f"{trace.name} is of a machine of {of:,} nodes or processors, this one has {nodes:,} nodes"
+        assert (note in done.stderr) == said

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, field_validator
 
 from hpcsim.errors import InputError
-from hpcsim.scenario.layers import Layer, merged, packaged_scenarios
+from hpcsim.scenario.layers import Layer, did_you_mean, merged, packaged_scenarios
 from hpcsim.scenario.load import load_scenario, scenario_schema
 from hpcsim.scenario.models import Scenario
 from hpcsim.scenario.times import LONGEST_SPAN_S, Instant, span_s
@@ -477,3 +477,7 @@ def test_a_resolved_scenario_written_and_read_again_is_equal(tmp_path_factory: A
     assert again.scenario == first.scenario
     assert again.options == first.options
     assert again.resolved() == first.resolved()
+
+
+def test_letters_that_changed_places_are_guessed_first():
+    assert did_you_mean("sfj", ["sqf", "sjf", "saf"]) == " Did you mean 'sjf'?"

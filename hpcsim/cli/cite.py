@@ -49,7 +49,9 @@ def _manifest(directory: Path) -> dict[str, Any]:
     import json
 
     from hpcsim.errors import InputError
+    from hpcsim.results.run import refuse_no_run
 
+    refuse_no_run(directory.expanduser())
     try:
         manifest: dict[str, Any] = json.loads((directory.expanduser() / "manifest.json").read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:

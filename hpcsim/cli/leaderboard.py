@@ -37,8 +37,9 @@ def leaderboard(directory: Path, metrics: tuple[str, ...], control: str | None, 
     known = list(dict.fromkeys(board.metric for board in found))
     for metric in metrics:
         if metric not in known:
+            there = f"no metric {metric!r} in {directory}.{did_you_mean(metric, known)} Known: {', '.join(known)}."
             raise InputError(
-                f"no metric {metric!r} in {directory}.{did_you_mean(metric, known)} Known: {', '.join(known)}."
+                f"{there} Add it to the metrics of the tournament's file, and --resume: no cell is run again for that."
             )
     found = [board for board in found if not metrics or board.metric in metrics]
     if form == "csv":

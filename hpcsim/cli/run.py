@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -194,10 +195,20 @@ def _print(run: Run, directory: Path) -> None:
     console = Console(highlight=False)
     print_cleaning(console, run.manifest["workload"]["cleaning"])
     _print_summary(console, run)
+    _note_other_machine(run)
     for part in ("metric", "observer"):
         for name, complaint in run.summary.get(f"{part}_errors", {}).items():
             click.echo(f"hpcsim: {part} {name}: {complaint}", err=True)
     console.print(f"{directory}", markup=False, soft_wrap=True)
+
+
+def _note_other_machine(run: Run) -> None:
+    """Say where a trace is of a machine of quite another size than that which it was replayed on."""
+    workload, nodes = run.manifest["workload"], run.manifest["machine"]["nodes"]
+    of_trace = workload["machine_nodes"]
+    if workload["format"] and of_trace and not 0.5 <= nodes / of_trace <= 2.0:
+        what = f"{workload['source']} is of a machine of {of_trace:,} nodes or processors"
+        click.echo(f"hpcsim: {what}, this one has {nodes:,} nodes", err=True)
 
 
 def _print_summary(console: Console, run: Run) -> None:
@@ -206,8 +217,8 @@ def _print_summary(console: Console, run: Run) -> None:
 
     summary, manifest = run.summary, run.manifest
     nodes = manifest["machine"]["nodes"]
-    title = f"{run.title}: {run.jobs_in_words} on {nodes:,} node{'' if nodes == 1 else 's'}, seed {manifest['seed']}"
-    console.print(title, style="italic", markup=False)
+    title = f"{run.title}: {run.jobs_in_words} on {nodes:,} node{'' if nodes == 1 else 's'}, seed\0{manifest['seed']}"
+    console.print(fill(title, console.width).replace("\0", " "), style="italic", markup=False)
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column()
     table.add_column(justify="right")

@@ -24,7 +24,10 @@ def type_in_words(about: dict[str, Any], schema: dict[str, Any]) -> str:
     if "enum" in about or "const" in about:
         return "one of " + ", ".join(in_yaml(value) for value in about.get("enum", [about.get("const")]))
     kind = about.get("type", "any value")
-    bounds = [text.format(about[key]) for key, text in _BOUNDS.items() if key in about]
+    least, most = about.get("minItems"), about.get("maxItems")
+    several = ("minItems", "maxItems") if least is not None and least == most else ()
+    bounds = [text.format(about[key]) for key, text in _BOUNDS.items() if key in about and key not in several]
+    bounds += [f"{least} of them"] if several else []
     if kind == "array" and about.get("items"):
         bounds.insert(0, f"of {type_in_words(about['items'], schema)}")
     return " ".join([_TYPES.get(kind, kind), ", ".join(bounds)]).strip()

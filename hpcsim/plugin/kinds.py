@@ -55,7 +55,8 @@ def checked_class(offered: object, one: str, method: str) -> tuple[str, type]:
     ``ONE: {name: NAME, option: value}``.
     """
     if not isinstance(offered, type):
-        raise Refused(f"register() takes a class, not {offered!r}")
+        what = f"an object of {type(offered).__qualname__}" if hasattr(offered, "name") else repr(offered)
+        raise Refused(f"register() takes a class, not {what}")
     label = offered.__qualname__
     name = getattr(offered, "name", None)
     if not isinstance(name, str) or not name:

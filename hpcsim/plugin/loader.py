@@ -202,7 +202,9 @@ def _guess(name: str, known: Sequence[str]) -> str:
 
 
 def _told(error: BaseException) -> str:
-    """An error in one line."""
+    """An error in one line; where a syntax error stands is told before it."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg}"
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 

@@ -49,5 +49,5 @@ def better(metric: str) -> Better:
     if (found := judged(metric)) is not None:
         return found
     if metric in NEITHER:
-        raise InputError(f"metric {metric!r} describes the work and judges no scheduler: no direction is better")
-    raise InputError(f"metric {metric!r}: nothing says whether lower or higher is better")
+        raise InputError(f"{metric} describes the work and judges no scheduler: no direction is better")
+    raise InputError(f"{metric}: nothing says whether lower or higher is better")

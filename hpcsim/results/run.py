@@ -213,6 +213,7 @@ class Run:
     def open(cls, directory: str | Path) -> Run:
         """Read a run directory. Raises InputError if it is not one, not a whole one, or changed since."""
         directory = Path(directory).expanduser()
+        refuse_no_run(directory)
         try:
             names = [*TABLES, *(name for name in OF_SOME if (directory / f"{name}.parquet").exists())]
             for file in (*(f"{name}.parquet" for name in names), *(f"{name}.json" for name in _JSONS), "scenario.yaml"):
@@ -346,6 +347,15 @@ _KEYS = {
     "summary": ("utilisation", "makespan_s"),
     "manifest": ("hpcsim", "scenario", "scheduler", "seed", "t0_utc", "machine", "workload"),
 }
+
+
+def refuse_no_run(directory: Path) -> None:
+    """Raise InputError for what cannot be a run directory, whatever is in its files."""
+    if not directory.is_dir():
+        what = "is a file" if directory.exists() else "there is no such directory"
+        raise InputError(f"{directory}: {what}; expected a run directory")
+    if (directory / "cells.csv").exists():
+        raise InputError(f"{directory}: a tournament; expected a run directory (hpcsim leaderboard is for tournaments)")
 
 
 def refuse_used(directory: Path) -> None:

@@ -148,7 +148,8 @@ def _packaged() -> dict[str, Path]:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence that guesses the name that was meant, with a space before it; empty without a good guess."""
-    close = get_close_matches(name, list(known), n=1)
+    close = get_close_matches(name, list(known), n=3)
+    close.sort(key=lambda each: sorted(each) != sorted(name))  # letters that changed places are the likelier slip
     return f" Did you mean {close[0]!r}?" if close else ""
 
 

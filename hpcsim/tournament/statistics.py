@@ -257,7 +257,7 @@ def _too_few(windows: int, k: int, distance: float) -> list[str]:
     if windows and 2.0 ** (1 - windows) * (k - 1) >= ALPHA:
         said.append(
             f"With {_count(windows, 'window')} no signed-rank test against a control can reach 5 % for "
-            f"{k - 1} schedulers together (Holm)."
+            f"{_count(k - 1, 'scheduler')}{' together (Holm)' if k > 2 else ''}."
         )
     return said
 

@@ -121,6 +121,8 @@ def _format(path: Path, plugged: Mapping[str, PluggedReader]) -> str:
     if own is not None:
         return own
     others = f", and none of the readers {', '.join(plugged)} claims it" if plugged else ""
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory, expected the file of a trace")
     raise InputError(
         f"{path}: the name does not tell the format of the trace, expected .swf, .swf.gz (Standard Workload"
         f" Format), .csv or .csv.gz (ALCF job records), .json or .json.gz (WfCommons workflow){others}"

@@ -48,7 +48,10 @@ class Clock:
         if self.has_dates:
             # matplotlib's dates have no types
             locator = AutoDateLocator()  # type: ignore[no-untyped-call]
-            axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+            formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+            formatter.zero_formats[2] = formatter.formats[2] = "%d %b"  # of days: the first tick may be in mid month
+            formatter.offset_formats[2] = "%Y"
+            axes.xaxis.set_major_formatter(formatter)
         else:
             locator = MaxNLocator(nbins=10, steps=[1, 2, 5, 10])
         axes.xaxis.set_major_locator(locator)

@@ -120,10 +120,10 @@ def draw(question: str, runs: Sequence[Drawn]) -> Figure:
     for each, where in zip(runs, found, strict=True):
         name = [] if len(runs) == 1 else [Key(each.label, "none", "")]
         panels.append(Panel(high, "node" if where.has_places else "busy nodes, in no order", name))
-    most = max(where.rows for where in found)
+    most, rows = max(where.rows for where in found), round(high * DPI)
     note = f"A job has the same colour in every run; all jobs share {len(_palette())} colours."
-    if most > high * DPI:
-        note += f" Where a machine has more, {high * DPI:.0f} of its nodes are drawn."
+    if most > rows:
+        note += f" {rows} of {most:,} rows of nodes are drawn, evenly chosen."
     sheet = Sheet(question, runs, panels, keys=keys, note=note)
     for axes, each, where in zip(sheet.axes, runs, found, strict=True):
         if where.jobs.of.size + sum(bars.of.size for bars in where.away.values()) <= _BARS:

@@ -41,7 +41,8 @@ def draw(question: str, runs: Sequence[Drawn]) -> Figure:
         runs,
         [Panel(2.4, "temperature [°C]" if alone else "hottest node [°C]", keys), Panel(1.2, "throttled\nnodes")],
         keys=run_keys(runs, notes),
-        note="Temperatures are of regular seconds; the highest between them are in the summary.",
+        note="Temperatures are of regular seconds, the highest are in the summary. A job whose node comes to a "
+        "threshold stays slowed until it ends.",
     )
     above, below = sheet.axes
     seen, throttled = list(thresholds.values()), [0.0]

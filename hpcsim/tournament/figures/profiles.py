@@ -43,14 +43,20 @@ def profiles(judged: Judgement, named: Mapping[str, Style], heading: str) -> Fig
     wide = WIDTH_IN - 0.75 - legend_width(shown) - 0.35
     axes = at(figure, 0.75, TITLE_IN + EDGE_IN, wide, tall)
     for k, style in enumerate(shown.values()):
-        axes.plot(factor_T, 100 * share_BTK[0, :, k], color=style.colour, linestyle=style.line, lw=1.6)
+        axes.plot(
+            factor_T, 100 * share_BTK[0, :, k], color=style.colour, linestyle=style.line, lw=1.6, drawstyle="steps-post"
+        )
         if len(shown) <= MOST_BANDS:
-            axes.fill_between(factor_T, 100 * low[:, k], 100 * high[:, k], color=style.colour, alpha=0.1, lw=0)
+            axes.fill_between(
+                factor_T, 100 * low[:, k], 100 * high[:, k], color=style.colour, alpha=0.1, lw=0, step="post"
+            )
     axes.set_xscale("log")
     axes.set_xlim(1, most)
     axes.set_ylim(0, 102)
     wide_range = most > _FACTORS[2]
-    axes.xaxis.set_major_locator(FixedLocator([f for f in _FACTORS if f <= most]) if wide_range else MaxNLocator(6))
+    axes.xaxis.set_major_locator(
+        FixedLocator([f for f in _FACTORS if f <= most]) if wide_range else MaxNLocator(6, steps=[1, 2, 5, 10])
+    )
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("times as bad as the best scheduler of the window, or less")
