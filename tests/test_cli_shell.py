@@ -178,6 +178,22 @@ def test_an_interrupt_that_an_import_took_for_an_error_of_its_own_is_one(
     assert capsys.readouterr().err == "hpcsim: interrupted; nothing was written\n"
 
 
+@pytest.mark.parametrize("error", [InputError("Optuna is not installed"), OSError("lib: cannot load")])
+def test_an_interrupt_behind_an_error_that_is_known_is_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    @click.command()
+    def run() -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise error from None
+
+    monkeypatch.setattr(cli, "import_module", lambda module: type("module", (), {"run": run}))
+    assert exit_code("run") == 130
+    assert capsys.readouterr().err == "hpcsim: interrupted; nothing was written\n"
+
+
 def test_a_reader_that_goes_away_is_no_error() -> None:
     read, write = os.pipe()
     os.close(read)

@@ -142,6 +142,9 @@ def test_one_job_can_be_described_and_none_cannot(four_days) -> None:
         ("; UnixStartTime: 1310000000\n; TimeZoneString: UTC\n", (), "UTC-6", 18),
         ("; UnixStartTime: 1310000000\n; TimeZoneString: Nowhere/At All\n", (), "UTC-6", 18),
         ("; UnixStartTime: 1310000000\n", ("--utc-offset", "5.5"), "UTC+5.5", 5),
+        ("; UnixStartTime: 1310000000\n; TimeZoneString: Europe/London\n", (), "UTC", 0),
+        (" ; UnixStartTime: 1310000000\n ; TimeZoneString: Asia/Tokyo\n", (), "UTC+9", 9),
+        ("; TimeZoneString: Asia/Tokyo\n", (), "UTC", 0),  # without dates: hours since the beginning
         ("", (), "UTC", 0),
     ],
 )
@@ -149,7 +152,7 @@ def test_hours_are_those_of_the_place_that_the_trace_names(
     header: str, asked: tuple[str, ...], clock: str, busiest: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HPCSIM_CACHE", str(tmp_path / "cache"))
-    midnight = 1_310_083_200 - 1_310_000_000 if header else 0
+    midnight = 1_310_083_200 - 1_310_000_000 if "Unix" in header else 0
     rest = "60 1 -1 -1 1 60 -1 1 1 1 -1 1 -1 -1 -1\n"
     (tmp_path / "t.swf").write_text(header + "".join(f"{i} {midnight + 60 * i} 0 {rest}" for i in range(1, 10)))
     result = CliRunner().invoke(

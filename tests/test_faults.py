@@ -56,11 +56,14 @@ def test_a_run_for_which_there_is_no_room_leaves_nothing(tmp_path: Path, setting
     assert content(tmp_path) == {}
 
 
-@pytest.mark.parametrize("out", [("--out", "closed/run"), ("--out", "file/run"), ()])
+@pytest.mark.parametrize(
+    "out", [("--out", "closed/run"), ("--out", "closed/empty"), ("--out", "file/run"), ("--out", "gone/run"), ()]
+)
 def test_where_nothing_can_be_written_nothing_is_simulated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], out: tuple[str, ...]
 ) -> None:
-    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed" / "empty").mkdir(parents=True)
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
     (tmp_path / "file").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path / "closed" and (out or path != tmp_path))
@@ -68,7 +71,8 @@ def test_where_nothing_can_be_written_nothing_is_simulated(
     with pytest.raises(SystemExit) as ended:
         cli.main(["run", "toy", *out])
     assert ended.value.code == 2
-    where = {"closed/run": "nothing can be written in", "file/run": f"{tmp_path / 'file'} is no directory"}
+    where = dict.fromkeys(("closed/run", "closed/empty"), "nothing can be written in")
+    where |= {f"{each}/run": f"{tmp_path / each} is no directory" for each in ("file", "gone")}
     assert where.get(out[-1] if out else "", f"runs/toy: cannot be written: nothing can be written in {tmp_path}") in (
         capsys.readouterr().err
     )

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpcsim.engine.agenda import Agenda
 from hpcsim.engine.decisions import Hold, Kill, Preempt, SetCap, SetCooling, SetSpeed, Sleep, Wake
 from hpcsim.engine.simulation import Simulation
 from hpcsim.errors import SchedulerError
@@ -128,27 +129,27 @@ def test_a_fork_leaves_behind_the_bytes_of_the_uninterrupted_run(case, seed, par
         assert second.scheduler.done == whole.scheduler.done
 
 
-class Diary(Simulation):
+class Diary(Agenda):
     """Writes down in which order things happen."""
 
     def _arrive(self, event):
-        self.diary.append((self.env.now, "arrival"))
+        self._simulation.diary.append((self.env.now, "arrival"))
         super()._arrive(event)
 
     def _end(self, event):
         job_id, generation = event.value
-        if self._ends.get(job_id, (0, 0, 0))[1] == generation:
-            self.diary.append((self.env.now, job_id))
+        if self.ends.get(job_id, (0, 0, 0))[1] == generation:
+            self._simulation.diary.append((self.env.now, job_id))
         super()._end(event)
 
 
-def counted(rows, make=lambda: EASY(EASY.Options()), kind=Simulation):
+def counted(rows, make=lambda: EASY(EASY.Options())):
     submit, runtime, nodes = zip(*rows, strict=True)
     jobs = workload_from_columns(
         t0_utc=0, source="test", name=[f"j{i}" for i in range(len(rows))], submit_s=submit, nodes=nodes,
         walltime_s=runtime, runtime_s=runtime,
     )  # fmt: skip
-    return kind(jobs, make(), nodes=8)
+    return Simulation(jobs, make(), nodes=8)
 
 
 @settings(deadline=None, max_examples=100)
@@ -158,7 +159,9 @@ def counted(rows, make=lambda: EASY(EASY.Options()), kind=Simulation):
     st.integers(1, 9),
 )
 def test_what_happens_in_one_second_happens_in_the_same_order_in_a_fork(rows, at, later):
-    parent = counted(sorted(rows), kind=Diary)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hpcsim.engine.simulation.Agenda", Diary)
+        parent = counted(sorted(rows))
     parent.diary = []
     parent.run(at)
     fork = parent.fork()
@@ -169,6 +172,8 @@ def test_what_happens_in_one_second_happens_in_the_same_order_in_a_fork(rows, at
     for each in (parent, fork, second):
         each.run()
     assert parent.diary == fork.diary == second.diary
+    assert [happened for _, happened in parent.diary].count("arrival") == len({row[0] for row in rows})
+    assert len(parent.diary) == len({row[0] for row in rows}) + len(rows)
 
 
 def test_a_copy_of_a_history_shares_pages_until_one_of_the_two_changes_them():

@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import datetime
+from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.dates import num2date
+from matplotlib.figure import Figure
 
 import hpcsim
 from hpcsim.cli import cli
@@ -26,6 +29,7 @@ from hpcsim.errors import InputError
 from hpcsim.results.frames import Recording
 from hpcsim.results.page.timelines import timelines
 from hpcsim.results.plots import FORMATS, PLOTS, STANDARD, drawn_runs, gantt, inked, write_plots
+from hpcsim.results.plots.clock import Clock
 from hpcsim.results.plots.files import as_bytes
 from hpcsim.results.plots.ink import fitted, width_in
 from hpcsim.results.plots.node_lanes import node_lanes
@@ -329,6 +333,23 @@ def test_runs_of_other_times_are_laid_over_one_another_from_their_beginnings(run
 )
 def test_all_numbers_of_an_axis_are_in_one_unit(values, shown):
     assert Numbers().format_ticks(values) == shown
+
+
+@pytest.mark.parametrize(
+    ("begins", "days", "first", "year"),
+    [
+        ("2024-01-03", 30, "05 Jan", "2024"),
+        ("2022-12-18", 25, "21 Dec", "2022\u20132023"),
+        ("2022-12-30", 400, "2023", ""),
+    ],
+)
+def test_days_name_their_month_and_their_years(begins, days, first, year):
+    t0_utc = int(datetime.fromisoformat(f"{begins}T00:00+00:00").timestamp())
+    axes = Figure(figsize=(10, 2)).add_axes((0.05, 0.5, 0.9, 0.4))
+    Clock([SimpleNamespace(t0_utc=t0_utc, begin=0, end=days * 86_400)]).dress(axes)
+    FigureCanvasAgg(axes.figure).draw()
+    assert axes.get_xticklabels()[0].get_text() == first
+    assert axes.xaxis.get_offset_text().get_text() == year
 
 
 def test_dates_are_in_utc(runs):

@@ -293,6 +293,7 @@ def test_what_is_no_run_directory_is_refused(tmp_path):
     assert (
         refused(tmp_path / "nowhere") == f"{tmp_path / 'nowhere'}: there is no such directory; expected a run directory"
     )
+    assert "cannot be read" in refused(tmp_path / ("a" * 300))
     (tmp_path / "cells.csv").touch()
     assert ": a tournament; expected a run directory" in refused(tmp_path)
 

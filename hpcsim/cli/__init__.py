@@ -31,7 +31,7 @@ COMMANDS = {
     "report": ("hpcsim.cli.report:report", "Write the page of a run, or of several side by side."),
     "perfetto": ("hpcsim.cli.perfetto:perfetto", "Write the trace of a run that Perfetto opens."),
     "tournament": ("hpcsim.cli.tournament:tournament", "Run many schedulers on the same windows, and compare them."),
-    "validate": ("hpcsim.cli.scenario:validate", "Check scenarios and say all that is wrong with them."),
+    "validate": ("hpcsim.cli.scenario:validate", "Check scenarios and say what is wrong with them."),
     "schema": ("hpcsim.cli.scenario:schema", "Print the JSON schema of scenario files."),
     "schedulers": ("hpcsim.cli.offered:schedulers", "List the schedulers, or say all about one."),
     "twins": ("hpcsim.cli.twins:twins", "List the digital twins, say all about one, train or evaluate one."),
@@ -112,7 +112,7 @@ def main(args: list[str] | None = None) -> NoReturn:
         _say(_said(error))
         code = 2
     except Exception:
-        if not interrupts:
+        if not interrupts or _debugging():
             raise
         code = 128 + interrupts[0]  # compiled code that was being imported made an error of its own of it
         _say(_INTERRUPTED)
@@ -128,31 +128,49 @@ def _exit_code(args: list[str] | None) -> int:
     try:
         returned = cli.main(args, prog_name="hpcsim", standalone_mode=False)
     except click.exceptions.Abort as abort:  # click makes it of KeyboardInterrupt
-        stop = abort.__cause__ or abort.__context__
-        for note in getattr(stop, "__notes__", ()):
-            _say(note)
-        _say(_INTERRUPTED)
-        return code_of(stop)
+        return _interrupted(abort.__cause__ or abort.__context__)
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except OSError as error:
-        if isinstance(error, BrokenPipeError) or os.environ.get("HPCSIM_DEBUG", "") not in ("", "0"):
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) or _debugging():
             raise
+        stop = _interrupt_behind(error)
+        return _told(error) if stop is None else _interrupted(stop)
+    return returned if isinstance(returned, int) else 0  # --help and --version return their exit code
+
+
+def _told(error: Exception) -> int:
+    """Say what went wrong, as far as it is no bug, and give the exit code."""
+    if isinstance(error, OSError):
         _say(_said(error))
         return 2
-    except MemoryError as error:
-        if os.environ.get("HPCSIM_DEBUG", "") not in ("", "0"):
-            raise
+    if isinstance(error, MemoryError):
         what = str(error) or "none is left"
         _say(f"there is not enough memory: {what}; take fewer jobs, a shorter window or fewer nodes")
         return 1
-    except HpcsimError as error:
-        if os.environ.get("HPCSIM_DEBUG", "") not in ("", "0"):
-            raise
+    if isinstance(error, HpcsimError):
         _say(str(error))
         return 2 if isinstance(error, InputError) else 1
-    return returned if isinstance(returned, int) else 0  # --help and --version return their exit code
+    raise error
+
+
+def _debugging() -> bool:
+    return os.environ.get("HPCSIM_DEBUG", "") not in ("", "0")
+
+
+def _interrupted(stop: BaseException | None) -> int:
+    for note in getattr(stop, "__notes__", ()):
+        _say(note)
+    _say(_INTERRUPTED)
+    return code_of(stop)
+
+
+def _interrupt_behind(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The interrupt of which an error came: code that is stopped while it imports may take it for a missing library."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _said(error: OSError) -> str:

@@ -38,9 +38,8 @@ def leaderboard(directory: Path, metrics: tuple[str, ...], control: str | None, 
     for metric in metrics:
         if metric not in known:
             there = f"no metric {metric!r} in {directory}.{did_you_mean(metric, known)} Known: {', '.join(known)}."
-            raise InputError(
-                f"{there} Add it to the metrics of the tournament's file, and --resume: no cell is run again for that."
-            )
+            how = "Add it to the metrics of the tournament's file, and --resume"
+            raise InputError(f"{there} {how}: for a figure of hpcsim's own no cell is run again.")
     found = [board for board in found if not metrics or board.metric in metrics]
     if form == "csv":
         from hpcsim.tournament.leaderboard import as_csv

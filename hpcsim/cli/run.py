@@ -206,7 +206,8 @@ def _note_other_machine(run: Run) -> None:
     """Say where a trace is of a machine of quite another size than that which it was replayed on."""
     workload, nodes = run.manifest["workload"], run.manifest["machine"]["nodes"]
     of_trace = workload["machine_nodes"]
-    if workload["format"] and of_trace and not 0.5 <= nodes / of_trace <= 2.0:
+    shares = "cores" in run.tables["jobs"].column_names  # then the trace counts cores
+    if workload["format"] and of_trace and not shares and not 0.5 <= nodes / of_trace <= 2.0:
         what = f"{workload['source']} is of a machine of {of_trace:,} nodes or processors"
         click.echo(f"hpcsim: {what}, this one has {nodes:,} nodes", err=True)
 
@@ -218,7 +219,7 @@ def _print_summary(console: Console, run: Run) -> None:
     summary, manifest = run.summary, run.manifest
     nodes = manifest["machine"]["nodes"]
     title = f"{run.title}: {run.jobs_in_words} on {nodes:,} node{'' if nodes == 1 else 's'}, seed\0{manifest['seed']}"
-    console.print(fill(title, console.width).replace("\0", " "), style="italic", markup=False)
+    console.print(fill(title, max(console.width, 1)).replace("\0", " "), style="italic", markup=False)
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column()
     table.add_column(justify="right")

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 def validate(
     scenarios: tuple[str, ...], settings: tuple[str, ...], trace: str | None, plugins: tuple[Path, ...]
 ) -> None:
-    """Check each SCENARIO (a file or a packaged name) and say all that is wrong with it; run nothing.
+    """Check each SCENARIO (a file or a packaged name) and say what is wrong with it; run nothing.
 
-    First all keys and values are checked, and where these are right, all that they name.
+    First all keys and values are checked, and where these are right, what they name.
     """
     found = load_and_complain(plugins)
     overrides: list[str | tuple[str, object] | Given] = [*settings]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -135,7 +136,7 @@ def _refuse_existing(path: Path, force: bool) -> None:
 @click.option(
     "--utc-offset", type=click.FloatRange(-12, 14), metavar="H",
     help="Of the hours and weekdays: how far its clocks are ahead of UTC.  "
-    "[default: by the header of an SWF file, else -6, as at Argonne]",
+    "[default: by the header of an SWF file, 0 without dates, else -6, as at Argonne]",
 )  # fmt: skip
 @_reads
 def describe(
@@ -159,6 +160,8 @@ def describe(
     from hpcsim.errors import InputError
     from hpcsim.workload.describe import describe as describe_workload
 
+    if utc_offset is not None and not isfinite(utc_offset):
+        raise InputError(f"--utc-offset: found {utc_offset}, expected hours")
     if len(sources) > 2:
         raise InputError(f"trace describe: found {len(sources)} traces, but it lays at most 2 side by side")
     if plot is not None and (len(sources) > 1 or no_plot):
@@ -205,9 +208,10 @@ def _ahead_h(source: str, workload: Workload) -> float:
     from hpcsim.workload.describe import ARGONNE_UTC_H
     from hpcsim.workload.swf import utc_offset_h
 
-    if workload.form == "swf" and (named := utc_offset_h(Path(source))):  # UTC is no place's
-        return named
-    return ARGONNE_UTC_H if workload.t0_utc else 0.0  # a trace without dates has hours since its beginning
+    if not workload.t0_utc:
+        return 0.0  # a trace without dates has hours since its beginning
+    named = utc_offset_h(Path(source)) if workload.form == "swf" else None
+    return ARGONNE_UTC_H if named is None else named
 
 
 def _stem(source: str) -> str:

@@ -75,7 +75,7 @@ def aims(
         raise InputError(f"--without: found {without!r}, expected one of\n{known}")
     name = name or Path(scenarios[0]).stem
     out = free_target(out, name)
-    plan = Plan(scenarios, seed, overrides=_changed(settings))
+    plan = Plan(scenarios, seed, overrides=_changed(scenarios, settings))
     plan = plan._replace(rounds=plan.rounds if rounds is None else rounds, days=days or plan.days)
     plan = plan._replace(held=plan.held if held is None else held)
     if without is not None:
@@ -130,7 +130,7 @@ def rlschert(
 
     name = name or Path(scenarios[0]).stem
     out = free_target(out, name)
-    plan = Plan(scenarios, overrides=_changed(settings), loads=loads or (None,), seed=seed, start=start)
+    plan = Plan(scenarios, overrides=_changed(scenarios, settings), loads=loads or (None,), seed=seed, start=start)
     episodes = episodes or plan.episodes
     steps = plan.steps if steps is None else steps
     plan = plan._replace(steps=steps, episodes=episodes, checked=max(4, episodes // 8), rate=rate or plan.rate)
@@ -182,7 +182,7 @@ def greendrl(
 
     name = name or Path(scenarios[0]).stem
     out = free_target(out, name)
-    changed = _changed(settings)
+    changed = _changed(scenarios, settings)
     plan = Plan(
         machines=tuple(islice(cycle(scenarios), max(len(scenarios), _AT_ONCE))),
         seed=seed,
@@ -207,11 +207,14 @@ def greendrl(
     click.echo(train_into(out, name, plan, asked, told))
 
 
-def _changed(settings: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
-    """The keys and values that ``--set`` gives."""
+def _changed(scenarios: tuple[str, ...], settings: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
+    """The keys and values that ``--set`` gives. InputError for such as the scenarios cannot have."""
     from hpcsim.errors import InputError
+    from hpcsim.scenario.load import load_scenario
     from hpcsim.strict_yaml import parse_value
 
+    for scenario in dict.fromkeys(scenarios):
+        load_scenario(scenario, settings)
     changed = []
     for each in settings:
         key, equals, text = each.partition("=")

@@ -202,16 +202,18 @@ def _guess(name: str, known: Sequence[str]) -> str:
 
 
 def _told(error: BaseException) -> str:
-    """An error in one line; where a syntax error stands is told before it."""
+    """An error in one line; where a syntax error stands is told beside it."""
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg}"
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _where(error: BaseException) -> str:
-    """The last line that ran, as `` (file:line)``."""
+    """The last line that ran, or that of a syntax error, as `` (file:line)``."""
+    if isinstance(error, SyntaxError):
+        return f" ({error.filename}:{error.lineno})" if error.filename else ""
     frames = traceback.extract_tb(error.__traceback__)
-    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames and not isinstance(error, SyntaxError) else ""
+    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
 
 
 def _module_of(file: Path) -> tuple[ModuleType, str]:

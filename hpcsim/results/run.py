@@ -351,19 +351,24 @@ _KEYS = {
 
 def refuse_no_run(directory: Path) -> None:
     """Raise InputError for what cannot be a run directory, whatever is in its files."""
-    if not directory.is_dir():
+    try:
+        is_there, is_tournament = directory.is_dir(), (directory / "cells.csv").exists()
         what = "is a file" if directory.exists() else "there is no such directory"
+    except OSError as error:
+        raise InputError(f"{directory}: cannot be read: {error.strerror or error}") from error
+    if not is_there:
         raise InputError(f"{directory}: {what}; expected a run directory")
-    if (directory / "cells.csv").exists():
+    if is_tournament:
         raise InputError(f"{directory}: a tournament; expected a run directory (hpcsim leaderboard is for tournaments)")
 
 
 def refuse_used(directory: Path) -> None:
     """Raise InputError if ``directory`` holds something already, is a file, or lies where nothing can be written."""
     try:
-        if directory.is_dir() and not any(directory.iterdir()):
-            return
-        taken = directory.exists() or directory.is_symlink()
+        is_free = directory.is_dir() and not directory.is_symlink() and not any(directory.iterdir())
+        if is_free and directory.resolve() == Path.cwd():
+            raise InputError(f"{directory}: is where hpcsim was called, and cannot be replaced; choose another --out")
+        taken = not is_free and (directory.exists() or directory.is_symlink())
     except OSError as error:
         raise InputError(f"{directory}: cannot be written: {error.strerror or error}; choose another --out") from error
     if taken:
@@ -375,7 +380,7 @@ def refuse_used(directory: Path) -> None:
 
 def refuse_unwritable(directory: Path) -> None:
     """Raise InputError if nothing can be made where ``directory`` is to be."""
-    above = next(each for each in directory.absolute().parents if each.exists())
+    above = next(each for each in directory.absolute().parents if each.exists() or each.is_symlink())
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
         why = f"nothing can be written in {above}" if above.is_dir() else f"{above} is no directory"
         raise InputError(f"{directory}: cannot be written: {why}; choose another --out")

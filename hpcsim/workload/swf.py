@@ -281,15 +281,20 @@ def _text(codes: pa.ChunkedArray, names: dict[int, str]) -> pa.DictionaryArray:
 
 
 def utc_offset_h(path: Path) -> float | None:
-    """By how many hours the standard time of the place that the header names is ahead of UTC; None if it names none."""
+    """By how many hours the standard time of the place that the header names is ahead of UTC; None if it names none.
+
+    UTC is no place: it says in what the times are written, not where the users are.
+    """
     comments: list[str] = []
     for _, block in line_blocks(path):
-        lines = block.decode("utf-8", "replace").splitlines()
-        comments += [line.lstrip("; ") for line in lines if line.startswith(";")]
-        if any(line.strip() and not line.startswith(";") for line in lines):
+        lines = [line.strip() for line in block.decode("utf-8", "replace").splitlines()]
+        comments += [line.lstrip(" \t;") for line in lines if line.startswith(";")]
+        if any(line and not line.startswith(";") for line in lines):
             break  # the jobs begin
     header = _Header(comments)
     for name in header.zones:
+        if name.rpartition("/")[2].upper() in ("UTC", "UCT", "GMT", "ZULU", "UNIVERSAL", "GREENWICH"):
+            continue
         try:
             moment = datetime.fromtimestamp(header.t0_utc, UTC).astimezone(ZoneInfo(name))
         except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, num2date
 from matplotlib.ticker import Locator, MaxNLocator
 
 from hpcsim.results.plots.drawn import Drawn
@@ -19,6 +19,25 @@ _DAY_S = 86_400
 _LAST_DATE = 253_000_000_000  # Unix time in the year 9987; matplotlib knows no dates after 9999
 _SHORTEST_S = 10  # that the axis shows
 _UNITS = (("days", _DAY_S), ("hours", 3_600), ("minutes", 60), ("seconds", 1))
+
+
+class _Dates(ConciseDateFormatter):
+    """Dates of which the year stands once; both years where the ticks lie in two."""
+
+    _years: tuple[int, ...] = ()
+
+    def format_ticks(self, values: Any) -> list[str]:
+        """A label for each tick."""
+        self._years = tuple(sorted({moment.year for moment in num2date(values)}))  # type: ignore[no-untyped-call]
+        labels: list[str] = super().format_ticks(values)  # type: ignore[no-untyped-call]
+        return labels
+
+    def get_offset(self) -> str:
+        """What stands at the end of the axis."""
+        offset: str = super().get_offset()  # type: ignore[no-untyped-call]
+        if self._years and offset == str(self._years[-1]) != str(self._years[0]):
+            return f"{self._years[0]}\u2013{self._years[-1]}"
+        return offset
 
 
 class Clock:
@@ -48,7 +67,7 @@ class Clock:
         if self.has_dates:
             # matplotlib's dates have no types
             locator = AutoDateLocator()  # type: ignore[no-untyped-call]
-            formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+            formatter = _Dates(locator)  # type: ignore[no-untyped-call]
             formatter.zero_formats[2] = formatter.formats[2] = "%d %b"  # of days: the first tick may be in mid month
             formatter.offset_formats[2] = "%Y"
             axes.xaxis.set_major_formatter(formatter)

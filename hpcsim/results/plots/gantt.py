@@ -120,13 +120,14 @@ def draw(question: str, runs: Sequence[Drawn]) -> Figure:
     for each, where in zip(runs, found, strict=True):
         name = [] if len(runs) == 1 else [Key(each.label, "none", "")]
         panels.append(Panel(high, "node" if where.has_places else "busy nodes, in no order", name))
-    most, rows = max(where.rows for where in found), round(high * DPI)
+    most = max((where.rows for where in found if not _has_bars(where)), default=0)
+    rows = round(high * DPI)
     note = f"A job has the same colour in every run; all jobs share {len(_palette())} colours."
     if most > rows:
         note += f" {rows} of {most:,} rows of nodes are drawn, evenly chosen."
     sheet = Sheet(question, runs, panels, keys=keys, note=note)
     for axes, each, where in zip(sheet.axes, runs, found, strict=True):
-        if where.jobs.of.size + sum(bars.of.size for bars in where.away.values()) <= _BARS:
+        if _has_bars(where):
             _draw_bars(axes, clock, each, where, high)
         else:
             _draw_pixels(axes, clock, each, where, high)
@@ -140,6 +141,11 @@ def draw(question: str, runs: Sequence[Drawn]) -> Figure:
 
 
 _HATCH = {"failure": "////", "maintenance": "\\\\\\\\"}
+
+
+def _has_bars(where: Places) -> bool:
+    """Whether so few bars are to be drawn that each is one of its own, else pixels of a picture."""
+    return where.jobs.of.size + sum(bars.of.size for bars in where.away.values()) <= _BARS
 
 
 def _draw_bars(axes: Axes, clock: Clock, run: Drawn, where: Places, high_in: float) -> None:

@@ -42,7 +42,7 @@ def draw(question: str, runs: Sequence[Drawn]) -> Figure:
         [Panel(2.4, "temperature [°C]" if alone else "hottest node [°C]", keys), Panel(1.2, "throttled\nnodes")],
         keys=run_keys(runs, notes),
         note="Temperatures are of regular seconds, the highest are in the summary. A job whose node comes to a "
-        "threshold stays slowed until it ends.",
+        "threshold stays slowed, mostly until it ends.",
     )
     above, below = sheet.axes
     seen, throttled = list(thresholds.values()), [0.0]
