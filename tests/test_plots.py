@@ -239,6 +239,13 @@ def numbers_of(text):
     return {unit for part in ends for unit in range(part[0], part[-1] + 1)}
 
 
+def test_only_where_pixels_are_drawn_it_is_said_that_rows_are_left_out(runs, monkeypatch):
+    for bars, left_out in ((0, True), (1_000_000, False)):
+        monkeypatch.setattr(gantt, "_BARS", bars)
+        said = [text.get_text() for text in figure("gantt", runs["polaris"]).texts]
+        assert any("550 of 560 rows of nodes are drawn" in each for each in said) == left_out
+
+
 def test_bars_of_the_gantt_are_the_attempts(runs):
     run = runs["workflows"]
     (axes,) = figure("gantt", run).axes
