@@ -248,8 +248,8 @@ def test_what_a_choice_was_made_of_is_in_the_answer_of_explain(run):
     assert rows[0]["chosen"]
     assert rows[0]["job_id"] == first.job_id
     assert rows[0]["action"].startswith("start")
-    lines = told(rows, 100)
-    assert max(map(len, lines)) <= 100
+    lines = told(rows, 160)
+    assert max(map(len, lines)) <= 160
     assert len(lines) == len(rows) + 2
     folded = told(rows, 80)
     assert max(map(len, folded)) <= 80

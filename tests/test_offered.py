@@ -169,7 +169,7 @@ def test_a_broken_plugin_is_listed_with_its_error_and_runs_of_others_go_on(tmp_p
     (tmp_path / "plugged_broken.py").write_text("import hpcsim\nx = = 2\n")
     monkeypatch.syspath_prepend(tmp_path)
     broken = json.loads(said("plugins", "--json"))[-1]
-    error = "SyntaxError: invalid syntax (plugged_broken.py, line 2)"
+    error = "SyntaxError: invalid syntax (plugged_broken.py:2)"
     assert broken == {
         "name": "broken", "version": "1.2", "distribution": "aaa", "value": "plugged_broken", "offers": {},
         "error": error,

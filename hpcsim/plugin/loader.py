@@ -211,7 +211,7 @@ def _told(error: BaseException) -> str:
 def _where(error: BaseException) -> str:
     """The last line that ran, or that of a syntax error, as `` (file:line)``."""
     if isinstance(error, SyntaxError):
-        return f" ({error.filename}:{error.lineno})" if error.filename else ""
+        return f" ({Path(error.filename).name}:{error.lineno})" if error.filename else ""
     frames = traceback.extract_tb(error.__traceback__)
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
 
