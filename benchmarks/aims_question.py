@@ -51,6 +51,16 @@ BESIDE = (
     ("mean_bounded_slowdown", None, None, "Mean bounded slowdown"),
     ("throughput_node_h_per_h", None, None, "Completed node-hours per hour, at all loads"),
 )
+DOUBTS = """\
+**Doubts, found by a review on 2026-12-01 and not yet mended.** Energy and lost node-hours are those of whole runs, in
+which the machine begins empty and, after the last submission, runs empty: more than half of the hours, and of what
+sleeping nodes save. A load paces a window as a whole, so at saturation two days measured after a day of warm-up are
+mostly far less than that. Throughput counts all node-hours of a job in the second in which it completes. Work lost to
+a walltime that a slower or more scattered job ran into is in no loss. Slowdown is measured by the runtime that a job
+had, so who lowers clocks looks better. Where one machine has no losses the others stand alone. The claims were made
+of other metrics of those names, those that begin with `seed_` in [results.md](results.md). So no line below shows
+that a claim holds; the cells are to be run anew once this is right."""
+
 LABELS = (
     "*+sleep*: idle nodes sleep after the break-even time. *+cooling*: the plant is as warm as nodes stand.\n"
     "*+levers*: both, and all jobs run at one clock, that of least energy for a usual job."
@@ -154,9 +164,12 @@ def page(asked: argparse.Namespace) -> None:
     around = with_ceilings(cells, rows) if rows else None  # of several rows of a cell the last counts
     print(f"# What is true of {of}\n\nMade by `python -m benchmarks.aims_question {cells.place}`")
     print(f"of {cells.count('done'):,} cells{_made_when(cells)}: by how many percent {of} has more of a metric than")
-    print("each other, window by window, with 95 % intervals. Where a window has none of a metric there is no interval")
+    print(
+        "each other, in the same windows, with 95 % intervals. Where a window has none of a metric there is no interval"
+    )
     print("of a ratio; in what share of windows it is better can always be told (ties count half).")
     print("[AIMS](aims.md) says how it decides.")
+    print(f"\n{DOUBTS}\n")
     if around is not None:
         print(f"Ceilings, of {len(rows)} cells: a plan of one who knows all, and what no schedule can beat, likewise")
         print("([what they are](aims.md#ceilings)).")
