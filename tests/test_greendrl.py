@@ -270,7 +270,7 @@ def test_a_trained_network_is_written_with_its_plan_and_plays(tmp_path):
         (["cooley", "--set", "scheduler.slak=1"], "greendrl has no such option. Did you mean 'slack'?"),
         (["cooley", "--set", "scheduler.name=easy"], "a training of greendrl decides this by itself"),
         (["cooley", "--set", "window.start=5"], "a training of greendrl decides this by itself"),
-        (["cooley", "--set", "slack"], "expected KEY=VALUE"),
+        (["cooley", "--set", "slack"], "--set slack: expected key=value"),
         (["cooley", "--name", "a/b"], "--name: should be the name of a file"),
         (["cooley", "--name", "there"], "there.json: exists; remove it"),
         (["cooley", "--signal", "wind"], "'wind' is not one of 'solar', 'carbon', 'price'"),

@@ -209,19 +209,13 @@ def greendrl(
 
 def _changed(scenarios: tuple[str, ...], settings: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
     """The keys and values that ``--set`` gives. InputError for such as the scenarios cannot have."""
-    from hpcsim.errors import InputError
     from hpcsim.scenario.load import load_scenario
     from hpcsim.strict_yaml import parse_value
 
     for scenario in dict.fromkeys(scenarios):
         load_scenario(scenario, settings)
-    changed = []
-    for each in settings:
-        key, equals, text = each.partition("=")
-        if not equals:
-            raise InputError(f"--set {each}: expected KEY=VALUE, such as machine.nodes=560")
-        changed.append((key.strip(), parse_value(text, f"--set {each}")))
-    return tuple(changed)
+    pairs = (each.partition("=") for each in settings)
+    return tuple((key.strip(), parse_value(text, f"--set {key}={text}")) for key, _, text in pairs)
 
 
 def _about(found: Trained) -> dict[str, Any]:
