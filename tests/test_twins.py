@@ -221,7 +221,7 @@ def test_a_plugin_offers_a_twin_with_options_and_a_scheduler_asks_it(file):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"twins.fault": "mein"}, "--set twins.fault: twins.fault.name: no twin named 'mein'. Did you mean 'mine'?"),
+        ({"twins.fault": "mein"}, "override twins.fault: twins.fault.name: no twin named 'mein'. Did you mean 'mine'?"),
         ({"twins.fault": "last-two"}, "the twin 'last-two' answers performance; known for fault: f"),
         (
             {"twins.performance": "walltim"},
