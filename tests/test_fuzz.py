@@ -226,6 +226,7 @@ KEYS = (
 
 @fuzz
 @example([("a.b.c", "")])
+@example([("window.start", "0001-01-01 00:00:00")])
 @given(st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(ODD) | st.text(max_size=12)), min_size=1, max_size=3))
 def test_an_odd_override_is_taken_or_refused_by_name(given_keys: list[tuple[str, str]]) -> None:
     overrides = [f"{key}={value}" for key, value in given_keys]

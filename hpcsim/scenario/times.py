@@ -70,7 +70,9 @@ class Instant:
 
     def plain(self) -> int | str:
         """What a scenario file would say."""
-        return self.value if isinstance(self.value, int) else f"{self.value:%Y-%m-%d %H:%M:%S}"
+        if isinstance(self.value, int):
+            return self.value
+        return self.value.replace(tzinfo=None).isoformat(" ", "seconds")  # %Y gives the year 1 one digit
 
 
 def _pydantic_span(value: Any) -> int:
