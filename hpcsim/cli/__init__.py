@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -93,17 +94,17 @@ def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line and exit; ``args`` are those of the process when not given."""
     for variable in _PRODUCT_THREADS:
         os.environ.setdefault(variable, "1")
-    interrupts: list[int] = []
+    interrupts: list[KeyboardInterrupt] = []
 
     def interrupt(number: int, _frame: object) -> NoReturn:
-        interrupts.append(number)
-        raise KeyboardInterrupt(number)
+        interrupts.append(KeyboardInterrupt(number))
+        raise interrupts[-1]
 
     signal.signal(signal.SIGTERM, interrupt)  # so that a terminated run takes its draft away, as after Ctrl-C
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as it is of what a shell runs in the background
         signal.signal(signal.SIGINT, interrupt)
     try:
-        code = _exit_code(args)
+        code = _exit_code(args, interrupts)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as head, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
@@ -111,11 +112,6 @@ def main(args: list[str] | None = None) -> NoReturn:
     except OSError as error:  # the output is on a full disk, say
         _say(_said(error))
         code = 2
-    except Exception:
-        if not interrupts or _debugging():
-            raise
-        code = 128 + interrupts[0]  # compiled code that was being imported made an error of its own of it
-        _say(_INTERRUPTED)
     sys.exit(code)
 
 
@@ -124,7 +120,8 @@ def code_of(stop: BaseException | None) -> int:
     return 128 + (int(stop.args[0]) if stop is not None and stop.args else signal.SIGINT)
 
 
-def _exit_code(args: list[str] | None) -> int:
+def _exit_code(args: list[str] | None, interrupts: Sequence[KeyboardInterrupt] = ()) -> int:
+    """``interrupts`` are those so far: code that one stops while it imports makes an error of its own of it."""
     try:
         returned = cli.main(args, prog_name="hpcsim", standalone_mode=False)
     except click.exceptions.Abort as abort:  # click makes it of KeyboardInterrupt
@@ -135,8 +132,7 @@ def _exit_code(args: list[str] | None) -> int:
     except Exception as error:
         if isinstance(error, BrokenPipeError) or _debugging():
             raise
-        stop = _interrupt_behind(error)
-        return _told(error) if stop is None else _interrupted(stop)
+        return _interrupted(interrupts[0]) if interrupts else _told(error)
     return returned if isinstance(returned, int) else 0  # --help and --version return their exit code
 
 
@@ -164,13 +160,6 @@ def _interrupted(stop: BaseException | None) -> int:
         _say(note)
     _say(_INTERRUPTED)
     return code_of(stop)
-
-
-def _interrupt_behind(error: BaseException | None) -> KeyboardInterrupt | None:
-    """The interrupt of which an error came: code that is stopped while it imports may take it for a missing library."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error
 
 
 def _said(error: OSError) -> str:
