@@ -48,7 +48,7 @@ docs-links: $(INSTALLED)  # asks the sites that the pages lead to, so it needs a
 	$(BIN)/sphinx-build -b linkcheck -d build/doctrees docs build/docs-links
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@echo "installing into .venv, about 2 GB: this takes some minutes"
+	@echo "installing into .venv: this takes some minutes"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[twins,rl,parsl,tune,docs,dev]'
 	touch $@

@@ -53,13 +53,13 @@ BESIDE = (
 )
 DOUBTS = """\
 **Doubts, found by a review on 2026-12-01 and not yet mended.** Energy and lost node-hours are those of whole runs, in
-which the machine begins empty and, after the last submission, runs empty: more than half of the hours, and of what
-sleeping nodes save. A load paces a window as a whole, so at saturation two days measured after a day of warm-up are
-mostly far less than that. Throughput counts all node-hours of a job in the second in which it completes. Work lost to
-a walltime that a slower or more scattered job ran into is in no loss. Slowdown is measured by the runtime that a job
-had, so who lowers clocks looks better. Where one machine has no losses the others stand alone. The claims were made
-of other metrics of those names, those that begin with `seed_` in [results.md](results.md). So no line below shows
-that a claim holds; the cells are to be run anew once this is right."""
+which the machine begins empty and, after the last submission, runs empty: much of the hours, and of what sleeping
+nodes save. A load paces a window as a whole, so at saturation two days measured after a day of warm-up are mostly far
+less than that. Throughput counts all node-hours of a job in the second in which it completes. Work lost to a walltime
+that a slower or more scattered job ran into is in no loss. Slowdown is measured by the runtime that a job had, so who
+lowers clocks looks better. Where one machine has no losses the others stand alone. The claims were made of other
+metrics of those names, those that begin with `seed_` in [results.md](results.md). So no line below shows that a claim
+holds; the cells are to be run anew once this is right."""
 
 LABELS = (
     "*+sleep*: idle nodes sleep after the break-even time. *+cooling*: the plant is as warm as nodes stand.\n"

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 import hpcsim
 from hpcsim.cli import _exit_code, cli
+from hpcsim.cli.words import type_in_words
 from hpcsim.errors import InputError
 from hpcsim.plugin.loader import load_plugins
 from hpcsim.scenario.load import load_scenario
@@ -199,3 +200,11 @@ def test_who_looks_for_what_a_broken_plugin_should_offer_is_told_of_it(tmp_path,
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match=r"no scheduler named 'mine'\..*\nplug-in bbb 1.0 \(plugged_bbb\) is n"):
         hpcsim.simulate("bare", {"scheduler": "mine"})
+
+
+def test_bounds_of_lists_are_told_and_an_exact_length_once():
+    assert type_in_words({"type": "array", "minItems": 3, "maxItems": 3}, {}) == "list 3 of them"
+    assert (
+        type_in_words({"type": "array", "minItems": 1, "maxItems": 3}, {})
+        == "list at least 1 of them, at most 3 of them"
+    )

@@ -24,6 +24,7 @@ _UNITS = (("days", _DAY_S), ("hours", 3_600), ("minutes", 60), ("seconds", 1))
 class _Dates(ConciseDateFormatter):
     """Dates of which the year stands once; both years where the ticks lie in two."""
 
+    # matplotlib's dates have no types
     _years: tuple[int, ...] = ()
 
     def format_ticks(self, values: Any) -> list[str]:
