@@ -251,9 +251,10 @@ def test_what_a_choice_was_made_of_is_in_the_answer_of_explain(run):
     lines = told(rows, 160)
     assert max(map(len, lines)) <= 160
     assert len(lines) == len(rows) + 2
-    folded = told(rows, 80)
-    assert max(map(len, folded)) <= 80
-    assert {word for row in rows for word in row["action"].split()} <= set(" ".join(folded).split())
+    for width in (80, 100):
+        folded = told(rows, width)
+        assert max(map(len, folded)) <= width
+        assert {word for row in rows for word in row["action"].split()} <= set(" ".join(folded).split())
     assert choice_of(run, "nobody", 0) == []
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -199,7 +199,7 @@ def _fields(path: Path, first_line: int, block: bytes, comments: list[str]) -> p
     text = text.replace(b"\n ", b"\n").replace(b" \n", b"\n").removeprefix(b" ")
     if b";" in text:
         original = block.decode("utf-8", "replace").splitlines()
-        comments += [line.lstrip(" \t;").rstrip() for line in original if line.lstrip().startswith(";")]
+        comments += _comments(original)
         if sum(map(len, comments)) > LARGEST_HEADER_BYTES:
             raise InputError(f"{path}: found more than {LARGEST_HEADER_BYTES >> 20} MiB of comments, expected jobs")
     text, line = content_lines(text, first_line, b";")
@@ -272,6 +272,10 @@ def _slow_numbers(path: Path, text: bytes, line: Int64s) -> list[npt.NDArray[np.
     return list(values_JF.T)
 
 
+def _comments(lines: Iterable[str]) -> list[str]:
+    return [line.lstrip(" \t;").rstrip() for line in lines if line.lstrip().startswith(";")]
+
+
 def _text(codes: pa.ChunkedArray, names: dict[int, str]) -> pa.DictionaryArray:
     """Numbers as texts: the header's name of the number, else its digits; below 0 the empty text."""
     column = codes.combine_chunks().dictionary_encode()
@@ -287,9 +291,9 @@ def utc_offset_h(path: Path) -> float | None:
     """
     comments: list[str] = []
     for _, block in line_blocks(path):
-        lines = [line.strip() for line in block.decode("utf-8", "replace").splitlines()]
-        comments += [line.lstrip(" \t;") for line in lines if line.startswith(";")]
-        if any(line and not line.startswith(";") for line in lines):
+        lines = block.decode("utf-8", "replace").splitlines()
+        comments += _comments(lines)
+        if any(line.strip() and not line.lstrip().startswith(";") for line in lines):
             break  # the jobs begin
     header = _Header(comments)
     for name in header.zones:
